@@ -1,0 +1,30 @@
+//! Every identifier, seed and time that other tools draw at random, fixed here with the reason beside it.
+//!
+//! Changing one changes the bytes of every image made from then on.
+
+use crate::guid::Guid;
+
+/// The boot disk's GUID. nixpkgs' `qemu-vm.nix` fixes the same one, so that disks made either way look alike.
+pub const BOOT_DISK_GUID: Guid = Guid::from_u128(0x97FD_5997_D90B_4AA3_8D16_C172_3AEA_73C1);
+/// The BIOS boot partition's unique GUID, from the same module.
+pub const BIOS_BOOT_PARTITION_GUID: Guid = Guid::from_u128(0x1C06_F03B_704E_4657_B9CD_681A_087A_2FDC);
+/// The EFI system partition's unique GUID, from the same module; a boot entry in NVRAM names it.
+pub const ESP_GUID: Guid = Guid::from_u128(0x970C_694F_AFD0_4B99_B750_CDB7_A329_AB6F);
+
+/// The FAT volume serial number, which mkfs.fat takes from the clock. GRUB's `search --fs-uuid` sees it as
+/// `4E49-584F` ("NIXO" in ASCII).
+pub const ESP_VOLUME_ID: u32 = 0x4E49_584F;
+/// The ESP's volume label, as `mlabel ::boot` writes it.
+pub const ESP_LABEL: [u8; 11] = *b"boot       ";
+
+/// The store image's file-system UUID when `--uuid` is not given: `nixsto…image` in ASCII, shaped as a version 4 UUID.
+pub const STORE_IMAGE_UUID: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0001);
+/// The seed of ext4's directory hash; mkfs draws it at random, and it decides where each name lies in a large
+/// directory. It need not be secret: the store is read-only and its names are known.
+pub const EXT4_HASH_SEED: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0002);
+/// The label of a store image when `--label` is not given; the module mounts the store by it.
+pub const STORE_IMAGE_LABEL: &str = "nix-store";
+
+/// The time of every file, directory and file system: what the Nix store itself sets, 1970-01-01 00:00:01 UTC,
+/// in seconds since the epoch. Not zero, since some programs take zero for "no time".
+pub const STORE_TIME: u32 = 1;

@@ -1,0 +1,13 @@
+//! Writers for boot disks and Nix store images: same input, same bytes.
+//!
+//! The library spawns no process, reads no environment and no clock, draws no random numbers and prints nothing.
+//! Everything that other tools draw at random is fixed in [`fixed`].
+
+pub mod container;
+pub mod fixed;
+pub mod guid;
+pub mod output;
+pub mod progress;
+pub mod store_path;
+pub mod tree;
+pub mod units;

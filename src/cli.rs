@@ -1,0 +1,163 @@
+//! Every option of the program, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagegen::guid::Guid;
+use imagegen::units::ByteCount;
+
+/// Reproducible boot disks and Nix store images, without a helper VM.
+#[derive(Debug, Parser)]
+#[command(name = "nix-imagegen", version, propagate_version = true)]
+pub struct Cli {
+    /// What to tell about the work on stderr
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto")]
+    pub progress: ProgressKind,
+
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A bar on a terminal, nothing elsewhere
+    Auto,
+    /// A bar, wherever stderr goes
+    Bar,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the store image of a closure: an ext4 file system that holds its store paths
+    StoreImage(StoreImageArgs),
+    /// Write the boot disk of a NixOS system: partition table, EFI system partition and boot loader
+    BootDisk(BootDiskArgs),
+    /// Make empty disks and overlays
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Start a virtual machine in QEMU from a config file
+    Run(RunArgs),
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Args)]
+pub struct StoreRootArg {
+    /// Read `/nix/store/…` from DIR/nix/store
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub store_root: PathBuf,
+}
+
+/// The container of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// QEMU's copy-on-write format, version 3
+    Qcow2,
+    /// The bytes as the guest sees them; zeros are holes in the file
+    Raw,
+}
+
+/// Arguments of `store-image`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-store --dump-db $(nix-store -qR ./result) > registration
+  nix-imagegen store-image --registration registration -o store.qcow2")]
+pub struct StoreImageArgs {
+    /// The closure's registration, as `nix-store --dump-db` prints it and `nix-store --load-db` reads it
+    #[arg(long, value_name = "FILE")]
+    pub registration: PathBuf,
+    /// The image to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened")]
+    pub store: StoreRootArg,
+    /// The container of the image
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+    pub format: FormatArg,
+    /// The file system's label
+    #[arg(long, value_name = "TEXT", default_value = imagegen::fixed::STORE_IMAGE_LABEL)]
+    pub label: String,
+    /// The file system's UUID
+    #[arg(long, value_name = "UUID", default_value_t = imagegen::fixed::STORE_IMAGE_UUID)]
+    pub uuid: Guid,
+    /// The file system's size, or `auto` for just enough
+    #[arg(long, value_name = "SIZE", default_value = "auto")]
+    pub size: SizeArg,
+    /// Free space to add when the size is computed
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pub additional_space: ByteCount,
+    /// Do not compare the files with the hashes and sizes of the registration
+    #[arg(long)]
+    pub no_verify: bool,
+    /// How many threads to use; one for each processor if not given
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// A size, or the wish to have it computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeArg {
+    /// Just enough.
+    Auto,
+    /// This many bytes.
+    Fixed(ByteCount),
+}
+
+impl std::str::FromStr for SizeArg {
+    type Err = imagegen::units::SizeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Fixed) }
+    }
+}
+
+/// Arguments of `boot-disk`.
+#[derive(Debug, Args)]
+pub struct BootDiskArgs {
+    /// The system's toplevel, a store path
+    #[arg(long, value_name = "STORE_PATH")]
+    pub toplevel: String,
+    /// The disk to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened")]
+    pub store: StoreRootArg,
+}
+
+/// The subcommands of `disk`.
+#[derive(Debug, Subcommand)]
+pub enum DiskCommand {
+    /// Make an empty disk, or an overlay on another image
+    Create(DiskCreateArgs),
+}
+
+/// Arguments of `disk create`.
+#[derive(Debug, Args)]
+pub struct DiskCreateArgs {
+    /// The disk to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The virtual machine's options, in TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}

@@ -1,0 +1,165 @@
+//! What people and programs see of the work while it goes on: bars or JSON lines, on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use imagegen::progress::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::{Cli, ProgressKind};
+
+/// How long a phase goes on before a bar appears: what is over in a second needs none.
+const BAR_AFTER: Duration = Duration::from_secs(1);
+/// How often a JSON line is written within a phase.
+const JSON_EVERY: Duration = Duration::from_millis(500);
+
+/// Shows progress and keeps the time of each phase for reports.
+pub struct Reporter {
+    show: Show,
+    state: Mutex<State>,
+    /// Bytes of the current phase; apart from the rest, since many threads add to it.
+    done: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Nothing,
+    Bars,
+    Json,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    finished: Vec<Phase>,
+}
+
+struct Current {
+    name: &'static str,
+    total: u64,
+    started: Instant,
+    said: Instant,
+    bar: Option<ProgressBar>,
+}
+
+/// A finished phase, as reports name it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Phase {
+    /// What was done.
+    pub name: &'static str,
+    /// How long it took.
+    pub seconds: f64,
+    /// How many bytes it went through.
+    pub bytes: u64,
+}
+
+impl Reporter {
+    /// What the command line asks for.
+    pub fn new(cli: &Cli) -> Self {
+        let show = match cli.progress {
+            _ if cli.quiet => Show::Nothing,
+            ProgressKind::None => Show::Nothing,
+            ProgressKind::Json => Show::Json,
+            ProgressKind::Bar => Show::Bars,
+            ProgressKind::Auto if std::io::stderr().is_terminal() => Show::Bars,
+            ProgressKind::Auto => Show::Nothing,
+        };
+        Self { show, state: Mutex::default(), done: AtomicU64::new(0) }
+    }
+
+    /// The phases that are over, in order.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.lock().finished.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Reporter {
+    fn begin(&self, name: &'static str, total: u64) {
+        self.end();
+        self.done.store(0, Ordering::Relaxed);
+        let now = Instant::now();
+        self.lock().current = Some(Current { name, total, started: now, said: now, bar: None });
+    }
+
+    fn advance(&self, amount: u64) {
+        let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
+        if self.show == Show::Nothing {
+            return;
+        }
+        // Whoever finds the display busy leaves it alone: the next call shows this amount too.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        let Some(current) = &mut state.current else { return };
+        let now = Instant::now();
+        match self.show {
+            Show::Nothing => {}
+            Show::Bars => {
+                if current.bar.is_none() && now.duration_since(current.started) >= BAR_AFTER {
+                    current.bar = Some(bar(current.name, current.total));
+                }
+                if let Some(bar) = &current.bar {
+                    bar.set_position(done);
+                }
+            }
+            Show::Json => {
+                if now.duration_since(current.said) >= JSON_EVERY {
+                    current.said = now;
+                    say(&Line { phase: current.name, bytes: done, total: current.total, seconds: None });
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        let Some(current) = state.current.take() else { return };
+        let bytes = self.done.load(Ordering::Relaxed);
+        let seconds = current.started.elapsed().as_secs_f64();
+        if let Some(bar) = current.bar {
+            bar.finish_and_clear();
+        }
+        if self.show == Show::Json {
+            say(&Line { phase: current.name, bytes, total: current.total, seconds: Some(seconds) });
+        }
+        state.finished.push(Phase { name: current.name, seconds, bytes });
+    }
+}
+
+/// One line of `--progress json`.
+#[derive(Serialize)]
+struct Line {
+    phase: &'static str,
+    bytes: u64,
+    total: u64,
+    /// Given with a phase's last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+fn say(line: &Line) {
+    if let Ok(text) = serde_json::to_string(line) {
+        // A closed stderr is no reason to stop the work.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+fn bar(name: &'static str, total: u64) -> ProgressBar {
+    let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    let template = if total == 0 {
+        "{msg:>8} {spinner} {bytes} {bytes_per_sec}"
+    } else {
+        "{msg:>8} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(name);
+    bar
+}
