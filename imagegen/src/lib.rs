@@ -3,6 +3,7 @@
 //! The library spawns no process, reads no environment and no clock, draws no random numbers and prints nothing.
 //! Everything that other tools draw at random is fixed in [`fixed`].
 
+pub mod closure;
 pub mod container;
 pub mod fixed;
 pub mod guid;

@@ -12,7 +12,7 @@ pub const STORE_DIR: &str = "/nix/store";
 const HASH_DIGITS: usize = 32;
 /// Nix's own limit on what follows the dash (`checkName` in the Nix manual's "Store path" chapter).
 const NAME_MAX: usize = 211;
-/// How many symbolic links a path may lead through; Linux has the same limit (path_resolution(7)).
+/// How many symbolic links a path may lead through; Linux has the same limit (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;
 
 /// The path of a store object, `/nix/store/<32 base-32 digits>-<name>`, checked against Nix's rules.
@@ -157,9 +157,14 @@ impl StoreRoot {
         Self { directory: directory.into() }
     }
 
+    /// Where the store directory is on this machine.
+    pub fn directory(&self) -> PathBuf {
+        self.on_disk(Path::new(STORE_DIR))
+    }
+
     /// Where a store object is on this machine.
     pub fn physical(&self, path: &StorePath) -> PathBuf {
-        self.on_disk(Path::new(STORE_DIR)).join(path.base_name())
+        self.directory().join(path.base_name())
     }
 
     /// Follows a logical path such as `/nix/store/…-toplevel/kernel` through its links, absolute ones taken

@@ -1,0 +1,8 @@
+//! A closure: the store paths of a registration, what is on disk below each, and their NAR hashes.
+
+pub mod nar;
+pub mod registration;
+pub mod scan;
+
+pub use registration::{NarHash, Registered, Registration, RegistrationError};
+pub use scan::{Closure, ScanError, scan};

@@ -1,0 +1,355 @@
+//! The registration of a closure: what `nix-store --dump-db` prints and `nix-store --load-db` reads.
+//!
+//! For each path, a line each: the path, its NAR hash, its NAR size, its deriver (may be empty), the number of
+//! its references, the references.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER_PERMISSIVE, Specification};
+
+use crate::store_path::{StorePath, StorePathError};
+
+/// The length of a SHA-256 digest in bytes.
+const SHA256_BYTES: usize = 32;
+/// The digits of Nix's base-32 (the Nix manual, "Store path"), which leaves out e, o, t and u.
+const NIX_BASE32_DIGITS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
+
+/// The paths of a closure, sorted by name, so that nothing depends on the order of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Registration {
+    paths: Vec<Registered>,
+}
+
+/// One registered path.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The path.
+    pub path: StorePath,
+    /// What its NAR must be; nothing where the registration has no hash or the size 0, as old tools write it.
+    pub nar: Option<NarInfo>,
+    /// The derivation that made it.
+    pub deriver: Option<String>,
+    /// The paths it refers to, possibly itself; all are in the same registration.
+    pub references: Vec<StorePath>,
+    /// The line of the path in the file, counted from 1.
+    pub line: usize,
+}
+
+/// The hash and size of a NAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NarInfo {
+    /// SHA-256 of the NAR.
+    pub hash: NarHash,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// The SHA-256 of a NAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NarHash(pub [u8; SHA256_BYTES]);
+
+/// What is wrong with a registration, and in which line.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}, line {line}: {problem}")]
+pub struct RegistrationError {
+    /// The file, as it was named.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// The kinds of mistakes in a registration.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Not UTF-8, hence no store path either.
+    #[error("the line is not text (UTF-8); is this a registration as `nix-store --dump-db` prints it?")]
+    NotText,
+    /// The path line.
+    #[error("not a store path: {0}")]
+    Path(StorePathError),
+    /// A reference line.
+    #[error("the reference is not a store path: {0}")]
+    Reference(StorePathError),
+    /// The hash line.
+    #[error(
+        "`{0}` is not a SHA-256 hash: write 64 hexadecimal or 52 base-32 digits, with or without `sha256:`, or \
+         `sha256-` and base 64"
+    )]
+    Hash(String),
+    /// The size or the number of references.
+    #[error("`{text}` is not {what}")]
+    Number {
+        /// What was expected.
+        what: &'static str,
+        /// What is there.
+        text: String,
+    },
+    /// The file ends inside a record.
+    #[error("the file ends where {missing} of {path} should be; the registration is cut off")]
+    Truncated {
+        /// The line that is missing.
+        missing: &'static str,
+        /// The path of the record.
+        path: String,
+    },
+    /// The path has been registered before.
+    #[error("{path} is registered twice, first in line {first}")]
+    Duplicate {
+        /// The path.
+        path: String,
+        /// The line of its first record.
+        first: usize,
+    },
+    /// The reference has no record.
+    #[error("{path} refers to {reference}, which is not registered; the closure is not complete")]
+    MissingReference {
+        /// The path whose record it is.
+        path: String,
+        /// The path that is missing.
+        reference: String,
+    },
+}
+
+impl Registration {
+    /// Reads a registration; `file` is its name for messages. An empty one is a closure of no paths.
+    pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
+        let mut lines = Lines { rest: bytes, number: 0 };
+        let mut paths = Vec::new();
+        let mut reference_lines = Vec::new();
+        let error = |(line, problem)| RegistrationError { file: file.display().to_string(), line, problem };
+        while let Some(line) = lines.next() {
+            let (registered, first_reference) = record(line, &mut lines).map_err(error)?;
+            paths.push(registered);
+            reference_lines.push(first_reference);
+        }
+        check_consistency(&paths, &reference_lines).map_err(error)?;
+        paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { paths })
+    }
+
+    /// The paths, sorted by name.
+    pub fn paths(&self) -> &[Registered] {
+        &self.paths
+    }
+}
+
+type Located = (usize, Problem);
+
+/// Reads the record that begins with `line`; gives it and the line of its first reference.
+fn record(line: Result<&str, Problem>, lines: &mut Lines<'_>) -> Result<(Registered, usize), Located> {
+    let start = lines.number;
+    let path = line.and_then(|text| StorePath::parse(text).map_err(Problem::Path)).map_err(|p| (start, p))?;
+
+    let hash = lines.expect("the NAR hash", &path)?;
+    let hash = lines.located(NarHash::parse_optional(hash))?;
+    let size = lines.expect("the NAR size", &path)?;
+    // Some tools leave the size empty where they have no hash.
+    let size: u64 = if size.is_empty() { 0 } else { lines.located(number(size, "a NAR size in bytes"))? };
+    let deriver = lines.expect("the deriver", &path)?;
+    let deriver = (!deriver.is_empty()).then(|| deriver.to_owned());
+    let count = lines.expect("the number of references", &path)?;
+    let count = lines.located(number(count, "a number of references"))?;
+
+    let first_reference = lines.number + 1;
+    let mut references = Vec::new();
+    for _ in 0..count {
+        let reference = lines.expect("a reference", &path)?;
+        references.push(lines.located(StorePath::parse(reference).map_err(Problem::Reference))?);
+    }
+    let nar = hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size });
+    Ok((Registered { path, nar, deriver, references, line: start }, first_reference))
+}
+
+fn check_consistency(paths: &[Registered], reference_lines: &[usize]) -> Result<(), Located> {
+    let mut lines_by_path = HashMap::with_capacity(paths.len());
+    for registered in paths {
+        if let Some(first) = lines_by_path.insert(&registered.path, registered.line) {
+            let path = registered.path.to_string();
+            return Err((registered.line, Problem::Duplicate { path, first }));
+        }
+    }
+    for (registered, first_reference) in paths.iter().zip(reference_lines) {
+        for (i, reference) in registered.references.iter().enumerate() {
+            if !lines_by_path.contains_key(reference) {
+                let path = registered.path.to_string();
+                let reference = reference.to_string();
+                return Err((first_reference + i, Problem::MissingReference { path, reference }));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn number(text: &str, what: &'static str) -> Result<u64, Problem> {
+    let error = || Problem::Number { what, text: text.to_owned() };
+    // `parse` alone would take a plus sign.
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(error());
+    }
+    text.parse().map_err(|_| error())
+}
+
+/// Lines with their numbers.
+struct Lines<'b> {
+    rest: &'b [u8],
+    /// The number of the line that was read last.
+    number: usize,
+}
+
+impl<'b> Lines<'b> {
+    fn next(&mut self) -> Option<Result<&'b str, Problem>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let line = match self.rest.iter().position(|&b| b == b'\n') {
+            Some(end) => {
+                let (line, rest) = self.rest.split_at(end);
+                self.rest = &rest[1..];
+                line
+            }
+            None => std::mem::take(&mut self.rest),
+        };
+        Some(std::str::from_utf8(line).map_err(|_| Problem::NotText))
+    }
+
+    fn expect(&mut self, what: &'static str, path: &StorePath) -> Result<&'b str, Located> {
+        match self.next() {
+            Some(line) => self.located(line),
+            None => Err((self.number + 1, Problem::Truncated { missing: what, path: path.to_string() })),
+        }
+    }
+
+    fn located<T>(&self, result: Result<T, Problem>) -> Result<T, Located> {
+        result.map_err(|problem| (self.number, problem))
+    }
+}
+
+impl NarHash {
+    /// Reads any of the forms that Nix and its tools write; nothing for an empty line.
+    fn parse_optional(text: &str) -> Result<Option<Self>, Problem> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let decoded = match text.strip_prefix("sha256-") {
+            Some(base64) => BASE64.decode(base64.as_bytes()).ok(),
+            None => decode_hex_or_base32(text.strip_prefix("sha256:").unwrap_or(text)),
+        };
+        let bytes = decoded.and_then(|bytes| <[u8; SHA256_BYTES]>::try_from(bytes).ok());
+        bytes.map(|bytes| Some(Self(bytes))).ok_or_else(|| Problem::Hash(text.to_owned()))
+    }
+}
+
+fn decode_hex_or_base32(digits: &str) -> Option<Vec<u8>> {
+    if digits.len() == 2 * SHA256_BYTES {
+        return HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
+    }
+    // Nix writes the most significant digit first, the encoding has it last.
+    let reversed: Vec<u8> = digits.bytes().rev().collect();
+    nix_base32()?.decode(&reversed).ok()
+}
+
+fn nix_base32() -> Option<Encoding> {
+    let mut specification = Specification::new();
+    specification.symbols.push_str(NIX_BASE32_DIGITS);
+    specification.bit_order = BitOrder::LeastSignificantFirst;
+    specification.encoding().ok()
+}
+
+impl fmt::Display for NarHash {
+    /// As `nix-store --query --hash` prints it: `sha256:` and 52 base-32 digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = nix_base32().map(|encoding| encoding.encode(&self.0)).unwrap_or_default();
+        f.write_str("sha256:")?;
+        digits.chars().rev().try_for_each(|digit| write!(f, "{digit}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-a";
+    const B: &str = "/nix/store/zzzzzxpvicwk07gjbjfw9izjfa797vsw-b";
+    // printf hello | sha256sum, and the same by nix-hash --to-base32 and by base64.
+    const HEX: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    const BASE32: &str = "094qif9n4cq4fdg459qzbhg1c6wywawwaaivx0k0x8xhbyx4vwic";
+    const SRI: &str = "sha256-LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+
+    fn parse(text: &str) -> Result<Registration, RegistrationError> {
+        Registration::parse(Path::new("reg"), text.as_bytes())
+    }
+
+    #[test]
+    fn every_form_of_hash_is_the_same_hash() {
+        let forms = [
+            HEX.to_owned(),
+            HEX.to_uppercase(),
+            format!("sha256:{HEX}"),
+            BASE32.to_owned(),
+            format!("sha256:{BASE32}"),
+            SRI.to_owned(),
+        ];
+        for form in forms {
+            let registration = parse(&format!("{A}\n{form}\n120\n\n0\n")).unwrap();
+            let nar = registration.paths()[0].nar.unwrap();
+            assert_eq!(nar.hash.to_string(), format!("sha256:{BASE32}"), "{form}");
+            assert_eq!(nar.size, 120);
+        }
+    }
+
+    #[test]
+    fn records_are_sorted_and_keep_their_references() {
+        let text =
+            format!("{B}\n\n0\n/nix/store/{}-b.drv\n2\n{A}\n{B}\n{A}\n{HEX}\n120\n\n0\n", "0".repeat(32));
+        let registration = parse(&text).unwrap();
+        let [a, b] = registration.paths() else { panic!("two paths") };
+        assert_eq!((a.path.to_string(), a.line, a.deriver.as_deref()), (A.to_owned(), 8, None));
+        assert_eq!((b.path.to_string(), b.line, b.nar), (B.to_owned(), 1, None));
+        assert_eq!(b.references.len(), 2);
+        assert!(parse("").unwrap().paths().is_empty());
+    }
+
+    #[test]
+    fn a_size_of_zero_or_no_hash_means_unchecked() {
+        for nar in [format!("{HEX}\n0"), "\n0".to_owned(), "\n".to_owned(), "\n120".to_owned()] {
+            assert_eq!(parse(&format!("{A}\n{nar}\n\n0\n")).unwrap().paths()[0].nar, None, "{nar:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_with_their_line() {
+        let cases = [
+            (format!("{A}\n{HEX}\n120\n\n0\n{A}\n{HEX}\n120\n\n0\n"), 6, "registered twice, first in line 1"),
+            (format!("{A}\n{HEX}\n120\n\n1\n{B}\n"), 6, "which is not registered"),
+            (format!("{A}\n{HEX}\n120\n\n2\n{A}\n{B}\n"), 7, "which is not registered"),
+            (format!("{A}\n{HEX}\n120\n\n2\n{A}\n"), 7, "where a reference"),
+            (format!("{A}\n{HEX}\n120\n\n"), 5, "where the number of references"),
+            (format!("{A}\n{HEX}\n"), 3, "where the NAR size"),
+            (A.to_owned(), 2, "where the NAR hash"),
+            (format!("{A}\n{HEX}\nmany\n\n0\n"), 3, "`many` is not a NAR size"),
+            (format!("{A}\n{HEX}\n120\n\nx\n"), 5, "`x` is not a number of references"),
+            (format!("{A}\n{HEX}\n120\n\n-1\n"), 5, "`-1`"),
+            (format!("{A}\n{HEX}\n120\n\n\n"), 5, "`` is not a number of references"),
+            (format!("{A}\n{HEX}\n99999999999999999999\n\n0\n"), 3, "is not a NAR size"),
+            (format!("{A}\nsha1:abcd\n120\n\n0\n"), 2, "not a SHA-256 hash"),
+            (format!("{A}\n{}\n120\n\n0\n", &HEX[1..]), 2, "not a SHA-256 hash"),
+            (format!("{A}\nsha256-AAAA\n120\n\n0\n"), 2, "not a SHA-256 hash"),
+            (format!("{A}\n{}e\n120\n\n0\n", &BASE32[1..]), 2, "not a SHA-256 hash"),
+            ("/tmp/x\n\n0\n\n0\n".to_owned(), 1, "not directly in /nix/store"),
+            (format!("{A}\n{HEX}\n120\n\n1\n/tmp/x\n"), 6, "the reference is not a store path"),
+            (format!("{A}\n{HEX}\n120\n\n0\n\n"), 6, "not a store path"),
+        ];
+        for (text, line, what) in cases {
+            let error = parse(&text).unwrap_err();
+            assert_eq!(error.line, line, "{text}: {error}");
+            assert!(error.to_string().contains(what), "{text}: {error}");
+        }
+        let error = Registration::parse(Path::new("reg"), b"\xff\n").unwrap_err();
+        assert!(error.to_string().starts_with("reg, line 1: the line is not text"), "{error}");
+    }
+}
