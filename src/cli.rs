@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagegen::container::Format;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
@@ -67,6 +68,15 @@ pub enum FormatArg {
     Raw,
 }
 
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Qcow2 => Self::Qcow2,
+            FormatArg::Raw => Self::Raw,
+        }
+    }
+}
+
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -79,8 +89,8 @@ pub struct StoreImageArgs {
     /// The image to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Where the store is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
     pub store: StoreRootArg,
     /// The container of the image
     #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
@@ -134,8 +144,8 @@ pub struct BootDiskArgs {
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Where the store is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
     pub store: StoreRootArg,
 }
 
@@ -148,10 +158,25 @@ pub enum DiskCommand {
 
 /// Arguments of `disk create`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nix-imagegen disk create -o root.qcow2 --size 1G
+  nix-imagegen disk create -o overlay.qcow2 --backing store.qcow2 --backing-format qcow2")]
 pub struct DiskCreateArgs {
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// The size of the disk; that of the backing file if not given
+    #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
+    pub size: Option<ByteCount>,
+    /// The container of the disk
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+    pub format: FormatArg,
+    /// Show the contents of this image until the guest writes; a relative path is taken from the disk's directory
+    #[arg(long, value_name = "FILE", requires = "backing_format")]
+    pub backing: Option<PathBuf>,
+    /// The container of the backing file
+    #[arg(long, value_name = "FORMAT", requires = "backing")]
+    pub backing_format: Option<FormatArg>,
 }
 
 /// Arguments of `run`.

@@ -19,6 +19,8 @@ const JSON_EVERY: Duration = Duration::from_millis(500);
 /// Shows progress and keeps the time of each phase for reports.
 pub struct Reporter {
     show: Show,
+    quiet: bool,
+    started: Instant,
     state: Mutex<State>,
     /// Bytes of the current phase; apart from the rest, since many threads add to it.
     done: AtomicU64,
@@ -61,18 +63,36 @@ impl Reporter {
     pub fn new(cli: &Cli) -> Self {
         let show = match cli.progress {
             _ if cli.quiet => Show::Nothing,
-            ProgressKind::None => Show::Nothing,
             ProgressKind::Json => Show::Json,
             ProgressKind::Bar => Show::Bars,
             ProgressKind::Auto if std::io::stderr().is_terminal() => Show::Bars,
-            ProgressKind::Auto => Show::Nothing,
+            ProgressKind::Auto | ProgressKind::None => Show::Nothing,
         };
-        Self { show, state: Mutex::default(), done: AtomicU64::new(0) }
+        Self {
+            show,
+            quiet: cli.quiet,
+            started: Instant::now(),
+            state: Mutex::default(),
+            done: AtomicU64::new(0),
+        }
     }
 
     /// The phases that are over, in order.
     pub fn phases(&self) -> Vec<Phase> {
         self.lock().finished.clone()
+    }
+
+    /// The time since the program began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Says a line on stderr, unless `--quiet` was given.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            // A closed stderr is no reason to stop the work.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,13 +1,18 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
+mod disk;
+
 use anyhow::bail;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, DiskCommand};
+use crate::progress::Reporter;
 
 /// Carries out what the command line asks for.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::StoreImage(_) | Command::BootDisk(_) | Command::Disk(_) | Command::Run(_) => {
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    let reporter = Reporter::new(cli);
+    match &cli.command {
+        Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
+        Command::StoreImage(_) | Command::BootDisk(_) | Command::Run(_) => {
             bail!("not built yet")
         }
     }

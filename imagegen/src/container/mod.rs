@@ -1,8 +1,14 @@
 //! Where image bytes go: a raw file or a qcow2 file, written at planned offsets by any number of threads.
 
-use std::io;
+mod qcow2;
+mod raw;
 
-use crate::units::GuestOffset;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 
 /// Takes the bytes of a disk or file system at their final place.
 ///
@@ -11,4 +17,180 @@ use crate::units::GuestOffset;
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The form of an image file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The bytes as the guest sees them.
+    Raw,
+    /// QEMU's copy-on-write format, version 3.
+    Qcow2,
+}
+
+impl Format {
+    /// The name that QEMU and qemu-img know it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// Why an image file cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// The system said no.
+    #[error("cannot {action} the image file")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More than the format, or QEMU, can address.
+    #[error("a {format} image of {size} is larger than QEMU can open ({limit} at most)")]
+    TooLarge {
+        /// The format's name.
+        format: &'static str,
+        /// The size asked for.
+        size: ByteCount,
+        /// The largest possible size.
+        limit: ByteCount,
+    },
+    /// QEMU reads no longer name.
+    #[error("the backing file's name has {length} bytes; qcow2 holds at most {limit}: use a shorter path")]
+    BackingName {
+        /// Its length.
+        length: usize,
+        /// The format's limit.
+        limit: usize,
+    },
+    /// The plan of an image has ranges that lie outside of it or overlap.
+    #[error("the plan of the image is inconsistent at byte {0}")]
+    Plan(u64),
+    /// The file has no qcow2 header.
+    #[error("the file is not a qcow2 image (it does not begin with `QFI\\xfb`)")]
+    NotQcow2,
+    /// A version that nobody writes any more, or not yet.
+    #[error("the qcow2 image has version {0}; this program knows 2 and 3")]
+    Version(u32),
+}
+
+/// An image file that is being written.
+pub struct ImageFile<'f> {
+    writer: Writer<'f>,
+}
+
+enum Writer<'f> {
+    Raw(raw::Writer<'f>),
+    Qcow2(qcow2::Writer<'f>),
+}
+
+impl<'f> ImageFile<'f> {
+    /// Lays out an empty file for an image of `size` bytes, rounded up to a whole sector. Only the `allocated`
+    /// ranges, sorted and disjoint, may be written.
+    pub fn create(
+        file: &'f File,
+        format: Format,
+        size: ByteCount,
+        allocated: &[GuestRange],
+    ) -> Result<Self, ContainerError> {
+        let size = whole_sectors(size, format)?;
+        check_plan(size, allocated)?;
+        let writer = match format {
+            Format::Raw => Writer::Raw(raw::Writer::create(file, size)?),
+            Format::Qcow2 => Writer::Qcow2(qcow2::Writer::create(file, size, allocated)?),
+        };
+        Ok(Self { writer })
+    }
+
+    /// Writes what only now is known; the file is complete after it. Its bytes depend on what was written and
+    /// where, not on the order or the number of threads.
+    pub fn finish(self) -> Result<(), ContainerError> {
+        match self.writer {
+            Writer::Raw(_) => Ok(()),
+            Writer::Qcow2(writer) => writer.finish(None),
+        }
+    }
+}
+
+impl Sink for ImageFile<'_> {
+    fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        match &self.writer {
+            Writer::Raw(writer) => writer.data(offset, bytes),
+            Writer::Qcow2(writer) => writer.data(offset, bytes),
+        }
+    }
+}
+
+/// Writes an image of zeros.
+pub fn create_empty(file: &File, format: Format, size: ByteCount) -> Result<(), ContainerError> {
+    ImageFile::create(file, format, size, &[])?.finish()
+}
+
+/// Writes a qcow2 image of `size` bytes that shows the contents of `backing` until the guest writes. The name is
+/// stored as it is given; QEMU takes a relative one from the overlay's directory.
+pub fn create_overlay(
+    file: &File,
+    backing: &Path,
+    backing_format: Format,
+    size: ByteCount,
+) -> Result<(), ContainerError> {
+    let size = whole_sectors(size, Format::Qcow2)?;
+    qcow2::Writer::create(file, size, &[])?
+        .finish(Some(qcow2::Backing { name: backing, format: backing_format }))
+}
+
+/// The size of the disk in an image: for a raw one, the length of the file or block device.
+pub fn virtual_size(mut file: &File, format: Format) -> Result<ByteCount, ContainerError> {
+    match format {
+        Format::Raw => file
+            .seek(SeekFrom::End(0))
+            .map(ByteCount)
+            .map_err(|source| ContainerError::Io { action: "find the end of", source }),
+        Format::Qcow2 => qcow2::virtual_size(file),
+    }
+}
+
+/// What an image is by its first bytes; whatever is not qcow2 may be raw.
+pub fn detect_format(file: &File) -> io::Result<Format> {
+    let mut magic = [0; 4];
+    match file.read_exact_at(&mut magic, 0) {
+        Ok(()) if magic == qcow2::MAGIC => Ok(Format::Qcow2),
+        Ok(()) => Ok(Format::Raw),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Format::Raw),
+        Err(error) => Err(error),
+    }
+}
+
+/// Rounds up to sectors, as qemu-img does, and refuses what QEMU could not open.
+fn whole_sectors(size: ByteCount, format: Format) -> Result<ByteCount, ContainerError> {
+    let limit = match format {
+        // File offsets are signed.
+        Format::Raw => ByteCount(i64::MAX.unsigned_abs() / SECTOR * SECTOR),
+        Format::Qcow2 => qcow2::SIZE_MAX,
+    };
+    if size > limit {
+        return Err(ContainerError::TooLarge { format: format.name(), size, limit });
+    }
+    Ok(ByteCount(size.0.next_multiple_of(SECTOR)))
+}
+
+fn check_plan(size: ByteCount, allocated: &[GuestRange]) -> Result<(), ContainerError> {
+    let mut end = GuestOffset(0);
+    for range in allocated {
+        if range.start < end || range.end < range.start || range.end.0 > size.0 {
+            return Err(ContainerError::Plan(range.start.0));
+        }
+        end = range.end;
+    }
+    Ok(())
+}
+
+/// Whether all bytes are zero. Folding a stretch at a time lets the compiler use vector instructions, and contents
+/// that are not zero are told by their first stretch.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(512).all(|stretch| stretch.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -1,0 +1,185 @@
+//! Data to its planned cluster, then the tables.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::{U16, U64};
+
+use super::CLUSTER;
+use super::header::{Backing, first_cluster};
+use super::layout::{Layout, REFCOUNTS, Run, TABLE_ENTRIES};
+use crate::container::{ContainerError, is_zero};
+use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset, index, length};
+
+/// In L1 and L2 entries: the cluster has a refcount of exactly one, so that QEMU may write it in place.
+const COPIED: u64 = 1 << 63;
+
+/// A qcow2 image that is being written.
+pub struct Writer<'f> {
+    file: &'f File,
+    layout: Layout,
+    /// A bit for each data cluster: set once something other than zeros was written to it.
+    written: Vec<AtomicU64>,
+}
+
+impl<'f> Writer<'f> {
+    pub fn create(file: &'f File, size: ByteCount, allocated: &[GuestRange]) -> Result<Self, ContainerError> {
+        let layout = Layout::new(size, allocated)?;
+        let written = (0..layout.data_clusters.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { file, layout, written })
+    }
+
+    pub fn data(&self, offset: GuestOffset, mut bytes: &[u8]) -> io::Result<()> {
+        let GuestOffset(mut at) = offset;
+        while !bytes.is_empty() {
+            let run = self.layout.run_of(at / CLUSTER).ok_or_else(|| outside_of_plan(at))?;
+            let left = (run.guest + run.count) * CLUSTER - at;
+            let (now, rest) = bytes.split_at(index(left.min(length(bytes.len()))));
+            self.write_in_run(run, at, now)?;
+            at += length(now.len());
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes the clusters that are not all zeros, neighbours in one call.
+    fn write_in_run(&self, run: Run, start: u64, bytes: &[u8]) -> io::Result<()> {
+        let base = self.layout.data_cluster(run.slot).0;
+        let write = |from: u64, to: u64| {
+            let piece = &bytes[index(from - start)..index(to - start)];
+            self.file.write_all_at(piece, base + (from - run.guest * CLUSTER))
+        };
+        let end = start + length(bytes.len());
+        let mut pending = start;
+        let mut at = start;
+        while at < end {
+            let next = (at + 1).next_multiple_of(CLUSTER).min(end);
+            if is_zero(&bytes[index(at - start)..index(next - start)]) {
+                if pending < at {
+                    write(pending, at)?;
+                }
+                pending = next;
+            } else {
+                self.mark_written(run.slot + at / CLUSTER - run.guest);
+            }
+            at = next;
+        }
+        if pending < end { write(pending, end) } else { Ok(()) }
+    }
+
+    /// Closes the holes and writes all tables; the header comes last.
+    pub fn finish(self, backing: Option<Backing<'_>>) -> Result<(), ContainerError> {
+        let io = |action| move |source| ContainerError::Io { action, source };
+        let first = first_cluster(&self.layout, backing)?;
+        let places = self.close_holes().map_err(io("close the holes in"))?;
+        let end = self.layout.data_cluster(places.count).0;
+        self.file.set_len(end).map_err(io("set the size of"))?;
+        self.write_l2_tables(&places).map_err(io("write the L2 tables of"))?;
+        self.write_l1_table().map_err(io("write the L1 table of"))?;
+        self.write_refcounts(end / CLUSTER).map_err(io("write the refcounts of"))?;
+        self.file.write_all_at(&first, 0).map_err(io("write the header of"))
+    }
+
+    /// Moves the last written clusters into the places of those that stayed zero, so that the file has no gaps.
+    fn close_holes(&self) -> io::Result<Places> {
+        let count = (0..self.layout.data_clusters).filter(|&slot| self.is_written(slot)).count();
+        let count = length(count);
+        let holes = (0..count).filter(|&slot| !self.is_written(slot));
+        let beyond = (count..self.layout.data_clusters).filter(|&slot| self.is_written(slot));
+        let moved: Vec<(u64, u64)> = beyond.zip(holes).collect();
+        let mut cluster = vec![0; index(CLUSTER)];
+        for &(from, to) in &moved {
+            self.file.read_exact_at(&mut cluster, self.layout.data_cluster(from).0).or_else(|error| {
+                // The last cluster of the file may have been written in part only; the rest is zeros.
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    self.file.set_len(self.layout.data_cluster(from + 1).0)?;
+                    self.file.read_exact_at(&mut cluster, self.layout.data_cluster(from).0)
+                } else {
+                    Err(error)
+                }
+            })?;
+            self.file.write_all_at(&cluster, self.layout.data_cluster(to).0)?;
+        }
+        Ok(Places { count, moved })
+    }
+
+    fn write_l2_tables(&self, places: &Places) -> io::Result<()> {
+        let mut runs = self.layout.runs.iter().copied().peekable();
+        for (i, &table) in (0..).zip(&self.layout.l2_tables) {
+            let first = u64::from(table) * TABLE_ENTRIES;
+            let mut entries = vec![U64::ZERO; index(TABLE_ENTRIES)];
+            while let Some(run) = runs.peek().copied().filter(|run| run.guest < first + TABLE_ENTRIES) {
+                let run_end = run.guest + run.count;
+                for guest in run.guest.max(first)..run_end.min(first + TABLE_ENTRIES) {
+                    let slot = run.slot + guest - run.guest;
+                    if self.is_written(slot) {
+                        let host = self.layout.data_cluster(places.of(slot));
+                        entries[index(guest - first)] = (host.0 | COPIED).into();
+                    }
+                }
+                if run_end > first + TABLE_ENTRIES {
+                    break;
+                }
+                runs.next();
+            }
+            self.file.write_all_at(entries.as_bytes(), self.layout.l2_table(i).0)?;
+        }
+        Ok(())
+    }
+
+    fn write_l1_table(&self) -> io::Result<()> {
+        let mut entries = vec![U64::ZERO; index(self.layout.l1_entries.into())];
+        for (i, &table) in (0..).zip(&self.layout.l2_tables) {
+            entries[index(table.into())] = (self.layout.l2_table(i).0 | COPIED).into();
+        }
+        self.file.write_all_at(entries.as_bytes(), self.layout.l1_table().0)
+    }
+
+    /// Every cluster of the file is used exactly once.
+    fn write_refcounts(&self, clusters: u64) -> io::Result<()> {
+        let blocks = self.layout.refcount_blocks();
+        let table: Vec<U64> = (0..blocks).map(|i| self.layout.refcount_block(i).0.into()).collect();
+        self.file.write_all_at(table.as_bytes(), self.layout.refcount_table().0)?;
+        let ones = vec![U16::new(1); index(REFCOUNTS)];
+        for block in 0..blocks {
+            let used = clusters.saturating_sub(block * REFCOUNTS).min(REFCOUNTS);
+            let HostOffset(offset) = self.layout.refcount_block(block);
+            self.file.write_all_at(ones[..index(used)].as_bytes(), offset)?;
+        }
+        Ok(())
+    }
+
+    fn mark_written(&self, slot: u64) {
+        self.written[index(slot / 64)].fetch_or(1 << (slot % 64), Ordering::Relaxed);
+    }
+
+    fn is_written(&self, slot: u64) -> bool {
+        self.written[index(slot / 64)].load(Ordering::Relaxed) & (1 << (slot % 64)) != 0
+    }
+}
+
+/// Where the data clusters are once the holes are closed.
+struct Places {
+    /// The number of clusters that hold data.
+    count: u64,
+    /// From where to where clusters were moved, sorted by either.
+    moved: Vec<(u64, u64)>,
+}
+
+impl Places {
+    /// The final place of a cluster.
+    fn of(&self, slot: u64) -> u64 {
+        if slot < self.count {
+            return slot;
+        }
+        // Every written cluster beyond the count was moved.
+        self.moved.binary_search_by_key(&slot, |&(from, _)| from).map_or(slot, |i| self.moved[i].1)
+    }
+}
+
+fn outside_of_plan(at: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("byte {at} was not planned to be written"))
+}

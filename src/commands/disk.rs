@@ -1,0 +1,61 @@
+//! `disk create`: empty disks, and overlays on other images.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use imagegen::container::{self, Format};
+use imagegen::output::OutputFile;
+use imagegen::units::ByteCount;
+
+use crate::cli::DiskCreateArgs;
+use crate::progress::Reporter;
+
+/// Writes the disk.
+pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let format = Format::from(args.format);
+    let backing = args.backing.as_deref().zip(args.backing_format.map(Format::from));
+    let size = match backing {
+        Some((backing, backing_format)) => {
+            ensure!(
+                format == Format::Qcow2,
+                "only a qcow2 disk can have a backing file; leave out --format raw"
+            );
+            let backing_size = backing_size(&args.output, backing, backing_format)?;
+            args.size.unwrap_or(backing_size)
+        }
+        None => args.size.context("give the size of the disk with --size")?,
+    };
+
+    let output = OutputFile::create(&args.output)?;
+    match backing {
+        Some((backing, backing_format)) => {
+            container::create_overlay(output.file(), backing, backing_format, size)?;
+        }
+        None => container::create_empty(output.file(), format, size)?,
+    }
+    output.finish()?;
+
+    let on = backing.map(|(backing, _)| format!(" on {}", backing.display())).unwrap_or_default();
+    reporter.note(&format!("{}: {} of {}{on}", args.output.display(), format.name(), ByteCount(size.0)));
+    Ok(())
+}
+
+/// The virtual size of the backing file, which must be there and of the given format: QEMU would notice only when
+/// the machine starts.
+fn backing_size(output: &Path, backing: &Path, format: Format) -> anyhow::Result<ByteCount> {
+    let path = as_qemu_finds_it(output, backing);
+    let shown = path.display();
+    let file = File::open(&path).with_context(|| format!("cannot open the backing file `{shown}`"))?;
+    let found =
+        container::detect_format(&file).with_context(|| format!("cannot read the backing file `{shown}`"))?;
+    if format == Format::Raw && found == Format::Qcow2 {
+        bail!("the backing file `{shown}` is a qcow2 image; give --backing-format qcow2");
+    }
+    container::virtual_size(&file, format).with_context(|| format!("cannot use the backing file `{shown}`"))
+}
+
+/// QEMU takes a relative name from the directory of the overlay, not from the current one.
+fn as_qemu_finds_it(output: &Path, backing: &Path) -> PathBuf {
+    output.parent().unwrap_or(Path::new("")).join(backing)
+}
