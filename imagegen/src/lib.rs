@@ -5,10 +5,12 @@
 
 pub mod closure;
 pub mod container;
+pub mod ext4;
 pub mod fixed;
 pub mod guid;
 pub mod output;
 pub mod progress;
+pub mod store_image;
 pub mod store_path;
 pub mod tree;
 pub mod units;

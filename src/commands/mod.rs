@@ -1,6 +1,7 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
 mod disk;
+mod store_image;
 
 use anyhow::bail;
 
@@ -11,8 +12,9 @@ use crate::progress::Reporter;
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let reporter = Reporter::new(cli);
     match &cli.command {
+        Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
-        Command::StoreImage(_) | Command::BootDisk(_) | Command::Run(_) => {
+        Command::BootDisk(_) | Command::Run(_) => {
             bail!("not built yet")
         }
     }

@@ -26,7 +26,6 @@ const REFCOUNT_ORDER: u32 = 4;
 /// here (encryption, snapshots, feature bits) keep their places.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Debug)]
 #[repr(C)]
-#[expect(clippy::struct_field_names, reason = "the specification's names")]
 struct Header {
     magic: [u8; 4],
     version: U32,

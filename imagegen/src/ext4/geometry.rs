@@ -1,0 +1,340 @@
+//! Block groups, and where their tables lie.
+//!
+//! All bitmaps and inode tables stand together at the front (`flex_bg` with one flexible group for the whole file
+//! system), so that nothing but backup superblocks lies between the files.
+
+use std::ops::Range;
+
+use super::inode::{INODE_SIZE, INODES_PER_BLOCK};
+use super::{BLOCK, Ext4Error};
+use crate::units::index;
+
+/// What one bitmap block can tell of: the largest number of blocks, or inodes, of a group.
+const BITS_PER_BLOCK: u32 = 32768;
+/// Descriptors without the `64bit` feature.
+const DESCRIPTOR_SIZE: u16 = 32;
+/// Descriptors with it.
+const DESCRIPTOR_SIZE_64BIT: u16 = 64;
+
+/// The shape of a file system.
+#[derive(Debug, Clone)]
+pub struct Geometry {
+    /// The number of blocks.
+    pub blocks: u64,
+    /// Blocks in every group but the last, which may be shorter.
+    pub blocks_per_group: u32,
+    /// The number of groups.
+    pub groups: u32,
+    /// Inodes in every group.
+    pub inodes_per_group: u32,
+    /// The place of each group's tables.
+    pub tables: Vec<GroupTables>,
+    /// The blocks left for directories and files, ascending; the last range has no end of its own.
+    pub usable: Vec<Range<u64>>,
+}
+
+/// Where the tables of one group are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupTables {
+    /// The block bitmap's block.
+    pub block_bitmap: u64,
+    /// The inode bitmap's block.
+    pub inode_bitmap: u64,
+    /// The first block of the inode table.
+    pub inode_table: u64,
+}
+
+impl Geometry {
+    /// Places the tables of a file system with this many groups; the number of blocks is set later, when what goes
+    /// into them is known too.
+    pub fn new(blocks_per_group: u32, groups: u32, inodes: u32, wide: bool) -> Result<Self, Ext4Error> {
+        let inodes_per_group = inodes.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
+        if inodes_per_group > BITS_PER_BLOCK {
+            return Err(Ext4Error::TooManyFiles);
+        }
+        // Only tells whether descriptors are wide, until the size is known.
+        let blocks = if wide { 1 << 32 } else { 0 };
+        let mut geometry = Self {
+            blocks,
+            blocks_per_group,
+            groups,
+            inodes_per_group,
+            tables: Vec::new(),
+            usable: Vec::new(),
+        };
+        geometry.place_tables();
+        Ok(geometry)
+    }
+
+    /// Blocks per group for so many blocks and inodes in all: the full number, unless the files are so small that
+    /// there would be too few groups for their inodes.
+    pub fn blocks_per_group_for(blocks: u64, inodes: u32) -> u32 {
+        let groups = u64::from(inodes.div_ceil(BITS_PER_BLOCK)).max(1);
+        let share = blocks / groups / 8 * 8;
+        // An inode table alone gives every such group a good number of blocks.
+        u32::try_from(share).unwrap_or(BITS_PER_BLOCK).clamp(BITS_PER_BLOCK / 32, BITS_PER_BLOCK)
+    }
+
+    fn place_tables(&mut self) {
+        let mut cursor = Cursor { at: 0, next_backup: 0, gaps: Vec::new(), geometry: &*self };
+        let block_bitmaps: Vec<u64> = (0..self.groups).map(|_| cursor.take(1)).collect();
+        let inode_bitmaps: Vec<u64> = (0..self.groups).map(|_| cursor.take(1)).collect();
+        let inode_tables: Vec<u64> =
+            (0..self.groups).map(|_| cursor.take(self.inode_table_blocks())).collect();
+        let usable = cursor.into_usable();
+        self.tables = block_bitmaps
+            .into_iter()
+            .zip(inode_bitmaps)
+            .zip(inode_tables)
+            .map(|((block_bitmap, inode_bitmap), inode_table)| GroupTables {
+                block_bitmap,
+                inode_bitmap,
+                inode_table,
+            })
+            .collect();
+        self.usable = usable;
+    }
+
+    /// Whether block numbers need more than 32 bits.
+    pub fn is_64bit(&self) -> bool {
+        self.blocks > u64::from(u32::MAX)
+    }
+
+    /// The length of a group descriptor in bytes.
+    pub fn descriptor_size(&self) -> u16 {
+        if self.is_64bit() { DESCRIPTOR_SIZE_64BIT } else { DESCRIPTOR_SIZE }
+    }
+
+    /// The number of inodes, used or not.
+    pub fn inodes(&self) -> u32 {
+        self.inodes_per_group.saturating_mul(self.groups)
+    }
+
+    /// Blocks of one group's inode table.
+    pub fn inode_table_blocks(&self) -> u64 {
+        u64::from(self.inodes_per_group) * u64::from(INODE_SIZE) / BLOCK
+    }
+
+    /// Blocks of the table of group descriptors.
+    pub fn descriptor_blocks(&self) -> u64 {
+        (u64::from(self.groups) * u64::from(self.descriptor_size())).div_ceil(BLOCK)
+    }
+
+    /// The first block of a group.
+    pub fn group_start(&self, group: u32) -> u64 {
+        u64::from(group) * u64::from(self.blocks_per_group)
+    }
+
+    /// The blocks of a group; the last one ends with the file system.
+    pub fn group_blocks(&self, group: u32) -> Range<u64> {
+        let start = self.group_start(group);
+        start..(start + u64::from(self.blocks_per_group)).min(self.blocks)
+    }
+
+    /// The first block behind all tables.
+    pub fn tables_end(&self) -> u64 {
+        let ends = self.tables.iter().map(|tables| tables.inode_table + self.inode_table_blocks());
+        ends.max().unwrap_or(0)
+    }
+
+    /// The last group must have at least one block and, if it has a backup, all of the backup.
+    pub fn smallest_end(&self) -> u64 {
+        let last = self.groups - 1;
+        let own = if has_backup(last) { 1 + self.descriptor_blocks() } else { 1 };
+        self.group_start(last) + own
+    }
+
+    /// The groups with a superblock and descriptors, the first one included.
+    pub fn superblock_groups(&self) -> impl Iterator<Item = u32> + use<> {
+        (0..self.groups).filter(|&group| has_backup(group))
+    }
+
+    /// One flexible group for the whole file system, and mke2fs's usual 16 groups at least.
+    pub fn log_groups_per_flex(&self) -> u8 {
+        let bits = self.groups.next_power_of_two().trailing_zeros();
+        u8::try_from(bits).unwrap_or(31).max(4)
+    }
+}
+
+/// Whether a group begins with a superblock and descriptors under `sparse_super`: 0, 1 and the powers of 3, 5 and 7.
+fn has_backup(group: u32) -> bool {
+    let is_power_of = |base: u32| {
+        let mut rest = group;
+        while rest > 1 && rest.is_multiple_of(base) {
+            rest /= base;
+        }
+        rest == 1
+    };
+    group == 0 || [3, 5, 7].into_iter().any(is_power_of)
+}
+
+/// Hands out blocks from the front, past superblocks and their backups.
+struct Cursor<'g> {
+    at: u64,
+    /// The first group whose backup may still lie ahead.
+    next_backup: u32,
+    gaps: Vec<Range<u64>>,
+    geometry: &'g Geometry,
+}
+
+impl Cursor<'_> {
+    /// The first of `count` blocks in one run; what had to be left out before it becomes a gap.
+    fn take(&mut self, count: u64) -> u64 {
+        while let Some(backup) = self.backup_ahead() {
+            if self.at + count <= backup.start {
+                break;
+            }
+            self.skip(&backup);
+        }
+        let first = self.at;
+        self.at += count;
+        first
+    }
+
+    fn backup_ahead(&mut self) -> Option<Range<u64>> {
+        let geometry = self.geometry;
+        while self.next_backup < geometry.groups {
+            if has_backup(self.next_backup) {
+                let start = geometry.group_start(self.next_backup);
+                return Some(start..start + 1 + geometry.descriptor_blocks());
+            }
+            self.next_backup += 1;
+        }
+        None
+    }
+
+    fn skip(&mut self, backup: &Range<u64>) {
+        if self.at < backup.start {
+            self.gaps.push(self.at..backup.start);
+        }
+        self.at = backup.end;
+        self.next_backup += 1;
+    }
+
+    /// All that was not taken.
+    fn into_usable(mut self) -> Vec<Range<u64>> {
+        while let Some(backup) = self.backup_ahead() {
+            self.skip(&backup);
+        }
+        let mut usable = self.gaps;
+        usable.push(self.at..u64::MAX);
+        usable
+    }
+}
+
+/// Hands out usable blocks, which need not be in one run.
+#[derive(Debug)]
+pub struct Allocator<'g> {
+    usable: &'g [Range<u64>],
+    /// The next block to hand out.
+    at: u64,
+}
+
+impl<'g> Allocator<'g> {
+    pub fn new(geometry: &'g Geometry) -> Self {
+        let at = geometry.usable.first().map_or(0, |range| range.start);
+        Self { usable: &geometry.usable, at }
+    }
+
+    /// The first of `count` blocks; [`runs`] tells the others.
+    pub fn take(&mut self, count: u64) -> u64 {
+        let first = self.at;
+        self.at = after(self.usable, first, count);
+        first
+    }
+
+    /// The first block that has not been handed out.
+    pub fn end(&self) -> u64 {
+        self.at
+    }
+}
+
+/// The first usable block behind `count` usable blocks from `first` on.
+pub fn after(usable: &[Range<u64>], first: u64, count: u64) -> u64 {
+    let last = runs(usable, first, count).last().map_or(first, |run| run.end);
+    // At the end of a range, the next one begins.
+    match usable.iter().find(|range| last < range.end) {
+        Some(range) => last.max(range.start),
+        None => last,
+    }
+}
+
+/// The runs of `count` usable blocks from `first` on.
+pub fn runs(usable: &[Range<u64>], first: u64, count: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+    let mut from = usable.partition_point(|range| range.end <= first);
+    let (mut at, mut left) = (first, count);
+    std::iter::from_fn(move || {
+        let range = usable.get(from).filter(|_| left > 0)?;
+        let start = at.max(range.start);
+        let end = range.end.min(start.saturating_add(left));
+        from += 1;
+        at = end;
+        left -= end - start;
+        Some(start..end)
+    })
+}
+
+/// A group's index in a vector.
+pub fn group_index(group: u32) -> usize {
+    index(group.into())
+}
+
+/// How many groups so many blocks make.
+pub fn groups_for(blocks: u64, blocks_per_group: u32) -> Result<u32, Ext4Error> {
+    u32::try_from(blocks.div_ceil(blocks_per_group.into()).max(1)).map_err(|_| Ext4Error::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_are_where_sparse_super_has_them() {
+        let groups: Vec<u32> = (0..130).filter(|&group| has_backup(group)).collect();
+        assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
+    }
+
+    #[test]
+    fn nothing_overlaps() {
+        for (blocks_per_group, groups, inodes) in [
+            (32768, 1, 16),
+            (32768, 30, 700_000),
+            (1024, 40, 1_000_000),
+            (2048, 9, 200_000),
+            (32768, 9, 294_912),
+        ] {
+            let geometry = Geometry::new(blocks_per_group, groups, inodes, false).unwrap();
+            let mut ranges: Vec<Range<u64>> = geometry.usable.clone();
+            for group in geometry.superblock_groups() {
+                let start = geometry.group_start(group);
+                ranges.push(start..start + 1 + geometry.descriptor_blocks());
+            }
+            for tables in &geometry.tables {
+                ranges.push(tables.block_bitmap..tables.block_bitmap + 1);
+                ranges.push(tables.inode_bitmap..tables.inode_bitmap + 1);
+                ranges.push(tables.inode_table..tables.inode_table + geometry.inode_table_blocks());
+            }
+            ranges.sort_by_key(|range| range.start);
+            // Every block belongs to exactly one of them.
+            let mut end = 0;
+            for range in ranges {
+                assert_eq!(range.start, end);
+                end = range.end;
+            }
+            assert_eq!(end, u64::MAX);
+        }
+    }
+
+    #[test]
+    fn runs_step_over_what_is_not_usable() {
+        let usable = [3..5, 10..12, 20..u64::MAX];
+        let collect =
+            |first, count| runs(&usable, first, count).map(|run| (run.start, run.end)).collect::<Vec<_>>();
+        assert_eq!(collect(4, 4), [(4, 5), (10, 12), (20, 21)]);
+        assert_eq!(collect(20, 2), [(20, 22)]);
+        assert_eq!(collect(10, 0), []);
+        assert_eq!(after(&usable, 4, 1), 10);
+        assert_eq!(after(&usable, 3, 1), 4);
+        assert_eq!(after(&usable, 4, 4), 21);
+    }
+}

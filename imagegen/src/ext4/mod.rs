@@ -1,0 +1,174 @@
+//! ext4 file systems, planned to the last block from a file tree, then written in any order (the kernel's
+//! documentation of ext4, "Data Structures and Algorithms").
+//!
+//! What lies where, in ascending order: superblock and group descriptors; the bitmaps and inode tables of all groups;
+//! directories; long link targets; file contents in the order of the tree, each file in one run but for the backup
+//! superblocks at the beginnings of a few groups. There is no journal: a store image is read, and a file system that
+//! was never written needs none.
+
+mod checksum;
+mod directory;
+mod extent;
+mod geometry;
+mod group;
+mod htree;
+mod inode;
+mod layout;
+mod superblock;
+mod write;
+
+use std::io;
+
+use crate::container::Sink;
+use crate::guid::Guid;
+use crate::tree::{NodeId, Tree};
+use crate::units::{ByteCount, GuestOffset, GuestRange};
+
+use layout::Layout;
+
+/// The base-2 logarithm of the block size.
+const BLOCK_BITS: u32 = 12;
+/// The block size, in bytes.
+const BLOCK: u64 = 1 << BLOCK_BITS;
+/// The room for a label in the superblock.
+const LABEL_MAX: usize = 16;
+
+/// What a file system is made with, besides its files.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The label, at most 16 bytes.
+    pub label: String,
+    /// The UUID, which is also the seed of all checksums.
+    pub uuid: Guid,
+    /// The seed of the hashes in large directories.
+    pub hash_seed: Guid,
+    /// Every time in the file system, in seconds since 1970.
+    pub time: u32,
+    /// How large it is to be.
+    pub size: Size,
+}
+
+/// The size of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// What the files need and so much more.
+    Auto {
+        /// Free space, with an inode for every 16 KiB of it.
+        additional: ByteCount,
+    },
+    /// So much, rounded down to whole blocks.
+    Fixed(ByteCount),
+}
+
+/// Why a file system cannot be laid out.
+#[derive(Debug, thiserror::Error)]
+pub enum Ext4Error {
+    /// The label does not fit.
+    #[error("the label `{0}` has more than {LABEL_MAX} bytes")]
+    Label(String),
+    /// ext4 cannot hold the name.
+    #[error("`{path}`: a name has 1 to 255 bytes in ext4 and no slash; this one has {length}")]
+    Name {
+        /// Where it is.
+        path: String,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// ext4 cannot hold the link.
+    #[error("`{path}`: a link's target has 1 to 4095 bytes in ext4; this one has {length}")]
+    Target {
+        /// Where the link is.
+        path: String,
+        /// The target's length in bytes.
+        length: usize,
+    },
+    /// ext4 cannot hold the file.
+    #[error("`{path}` has {size} bytes; ext4 with 4 KiB blocks holds less than 16 TiB in a file")]
+    FileTooLarge {
+        /// Where it is.
+        path: String,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// The tree has a file where e2fsck keeps lost ones.
+    #[error("`lost+found` in the root directory is ext4's own; rename it")]
+    LostAndFound,
+    /// The root of the tree is not a directory.
+    #[error("the root of the file system must be a directory")]
+    Root,
+    /// The size was given and is not enough.
+    #[error(
+        "the files need a file system of {needed} bytes, {missing} more than {asked}; give at least --size {needed}"
+    )]
+    TooSmall {
+        /// What was asked for.
+        asked: u64,
+        /// The least that would do.
+        needed: u64,
+        /// The difference.
+        missing: u64,
+    },
+    /// More files than inode numbers.
+    #[error("more files than ext4 has inode numbers for: split the closure")]
+    TooManyFiles,
+    /// A directory's index would need a third level.
+    #[error(
+        "a directory has more entries than an ext4 directory index of two levels holds (some 10 million)"
+    )]
+    DirectoryTooLarge,
+    /// Beyond what ext4 can address.
+    #[error("the file system would be larger than ext4 can be")]
+    TooLarge,
+}
+
+/// A file system, laid out but not written.
+#[derive(Debug)]
+pub struct Plan<'t> {
+    tree: &'t Tree,
+    options: Options,
+    layout: Layout,
+}
+
+/// Lays out a file system for a tree whose node 0 is the root directory. Owner and group are root's; files have mode
+/// 0444 or 0555, directories 0555, as in a Nix store.
+pub fn plan<'t>(tree: &'t Tree, options: &Options) -> Result<Plan<'t>, Ext4Error> {
+    if options.label.len() > LABEL_MAX {
+        return Err(Ext4Error::Label(options.label.clone()));
+    }
+    let layout = Layout::new(tree, options)?;
+    Ok(Plan { tree, options: options.clone(), layout })
+}
+
+impl Plan<'_> {
+    /// The size of the file system, a whole number of 4 KiB blocks.
+    pub fn size(&self) -> ByteCount {
+        ByteCount(self.layout.geometry.blocks * BLOCK)
+    }
+
+    /// The free space in it.
+    pub fn free(&self) -> ByteCount {
+        ByteCount(group::total(&self.layout.free_blocks()) * BLOCK)
+    }
+
+    /// Where something other than zeros may be written: sorted, disjoint ranges.
+    pub fn allocated(&self) -> Vec<GuestRange> {
+        let blocks = self.layout.allocated_blocks();
+        blocks.into_iter().map(|run| GuestOffset(run.start * BLOCK)..GuestOffset(run.end * BLOCK)).collect()
+    }
+
+    /// Where the contents of a file lie, in the file's order: offset and number of bytes. Nothing for anything but
+    /// a file with contents.
+    pub fn file_data(&self, node: NodeId) -> impl Iterator<Item = (GuestOffset, u64)> + '_ {
+        let mut left = self.layout.file_size(self.tree, node);
+        self.layout.content_runs(self.tree, node).map(move |run| {
+            let bytes = ((run.end - run.start) * BLOCK).min(left);
+            left -= bytes;
+            (GuestOffset(run.start * BLOCK), bytes)
+        })
+    }
+
+    /// Writes everything but the contents of files.
+    pub fn write_metadata(&self, sink: &(impl Sink + ?Sized)) -> io::Result<()> {
+        write::write_metadata(self.tree, &self.options, &self.layout, sink)
+    }
+}

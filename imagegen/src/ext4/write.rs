@@ -1,0 +1,270 @@
+//! Everything but file contents, rendered as it is written: nothing of the size of the file system is kept.
+
+use std::io;
+
+use super::checksum::Checksum;
+use super::extent::{self, Piece};
+use super::group::{Usage, group, total, used_inodes};
+use super::inode::{
+    Area, BLOCK_AREA, INODES_PER_BLOCK, Inode, MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, ROOT_INODE,
+};
+use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
+use super::superblock::{Free, superblock};
+use super::{BLOCK, Ext4Error, Options, directory};
+use crate::container::Sink;
+use crate::tree::{Kind, NodeId, Tree};
+use crate::units::{GuestOffset, index, length};
+
+/// How many bytes are gathered before they are written.
+const RUN: usize = 1 << 20;
+
+const MODE_STORE_DIRECTORY: u16 = MODE_DIRECTORY | 0o555;
+const MODE_STORE_FILE: u16 = MODE_FILE | 0o444;
+const MODE_STORE_EXECUTABLE: u16 = MODE_FILE | 0o555;
+const MODE_LINK: u16 = MODE_SYMLINK | 0o777;
+const MODE_LOST_FOUND: u16 = MODE_DIRECTORY | 0o700;
+
+pub fn write_metadata(
+    tree: &Tree,
+    options: &Options,
+    layout: &Layout,
+    sink: &(impl Sink + ?Sized),
+) -> io::Result<()> {
+    let seed = Checksum::of_file_system(options.uuid);
+    let mut out = Runs { sink, start: 0, bytes: Vec::with_capacity(RUN) };
+    let writer = Writer { tree, options, layout, seed };
+    writer.groups(&mut out)?;
+    writer.inode_tables(&mut out)?;
+    writer.directories(&mut out)?;
+    writer.links_and_extents(&mut out)?;
+    out.flush()
+}
+
+struct Writer<'a> {
+    tree: &'a Tree,
+    options: &'a Options,
+    layout: &'a Layout,
+    seed: Checksum,
+}
+
+impl Writer<'_> {
+    /// Superblocks, descriptors and bitmaps.
+    fn groups(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
+        let geometry = &self.layout.geometry;
+        let last_inode = Layout::last_inode(self.tree);
+        let free = self.layout.free_blocks();
+        let directories = self.directories_by_group();
+        let mut descriptors = Vec::with_capacity(index(geometry.descriptor_blocks() * BLOCK));
+        let mut bitmaps = Vec::new();
+        for (number, directories) in (0..geometry.groups).zip(directories) {
+            let usage = Usage { free: &free, last_inode, directories };
+            let rendered = group(geometry, number, &usage, self.seed);
+            descriptors.extend(rendered.descriptor);
+            bitmaps.push((rendered.block_bitmap, rendered.inode_bitmap));
+        }
+        descriptors.resize(index(geometry.descriptor_blocks() * BLOCK), 0);
+
+        let counts = Free { blocks: total(&free), inodes: geometry.inodes() - last_inode };
+        for number in geometry.superblock_groups() {
+            let start = geometry.group_start(number);
+            out.block(start, &superblock(geometry, self.options, counts, number))?;
+            out.block(start + 1, &descriptors)?;
+        }
+        for (tables, (block_bitmap, _)) in geometry.tables.iter().zip(&bitmaps) {
+            out.block(tables.block_bitmap, block_bitmap)?;
+        }
+        for (tables, (_, inode_bitmap)) in geometry.tables.iter().zip(&bitmaps) {
+            out.block(tables.inode_bitmap, inode_bitmap)?;
+        }
+        Ok(())
+    }
+
+    /// How many directories have their inodes in each group.
+    fn directories_by_group(&self) -> Vec<u32> {
+        let geometry = &self.layout.geometry;
+        let mut counts = vec![0; index(geometry.groups.into())];
+        let inodes = self.layout.directories.iter().map(|directory| Layout::inode(directory.node));
+        for inode in inodes.chain([LOST_FOUND_INODE]) {
+            counts[index(((inode - 1) / geometry.inodes_per_group).into())] += 1;
+        }
+        counts
+    }
+
+    fn inode_tables(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
+        let geometry = &self.layout.geometry;
+        let last = Layout::last_inode(self.tree);
+        let mut block = Vec::with_capacity(index(BLOCK));
+        for (tables, group) in geometry.tables.iter().zip(0..) {
+            let used = used_inodes(geometry, group, last);
+            for i in 0..used.div_ceil(INODES_PER_BLOCK) {
+                let first = group * geometry.inodes_per_group + i * INODES_PER_BLOCK + 1;
+                block.clear();
+                for number in (first..first + INODES_PER_BLOCK).take_while(|&number| number <= last) {
+                    block.extend_from_slice(&self.inode(number)?);
+                }
+                block.resize(index(BLOCK), 0);
+                out.block(tables.inode_table + u64::from(i), &block)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inode(&self, number: u32) -> io::Result<[u8; 256]> {
+        let inode = match number {
+            ROOT_INODE => self.node_inode(NodeId(0))?,
+            LOST_FOUND_INODE => self.lost_found_inode(),
+            // Reserved for features that are not used.
+            _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
+            _ => self.node_inode(NodeId(number - LOST_FOUND_INODE))?,
+        };
+        Ok(inode.encode(number, self.options.time, self.seed))
+    }
+
+    fn lost_found_inode(&self) -> Inode {
+        let piece = Piece { logical: 0, start: self.layout.lost_found, count: 1 };
+        let root = extent::tree(&[piece], std::iter::empty(), self.seed).root;
+        Inode { mode: MODE_LOST_FOUND, size: BLOCK, links: 2, blocks: 1, area: Area::Extents(root) }
+    }
+
+    fn node_inode(&self, node: NodeId) -> io::Result<Inode> {
+        let kind = self.tree.kind(node);
+        if let Kind::Symlink { target } = kind
+            && target.len() < BLOCK_AREA
+        {
+            let mut area = [0; BLOCK_AREA];
+            area[..target.len()].copy_from_slice(target);
+            return Ok(Inode {
+                mode: MODE_LINK,
+                size: length(target.len()),
+                links: 1,
+                blocks: 0,
+                area: Area::Target(area),
+            });
+        }
+        let contents = self.contents(node);
+        let (tree, tree_blocks) = self.extent_tree(node, contents.blocks)?;
+        let area = match kind {
+            // More than one block always has an index.
+            Kind::Directory if contents.blocks > 1 => Area::IndexedExtents(tree.root),
+            _ => Area::Extents(tree.root),
+        };
+        Ok(Inode {
+            mode: contents.mode,
+            size: contents.size,
+            links: contents.links,
+            blocks: contents.blocks + tree_blocks,
+            area,
+        })
+    }
+
+    fn contents(&self, node: NodeId) -> Contents {
+        match self.tree.kind(node) {
+            Kind::Directory => {
+                let (blocks, subdirectories) =
+                    self.layout.directory(node).map_or((0, 0), |found| (found.blocks, found.subdirectories));
+                let blocks = u64::from(blocks);
+                Contents {
+                    mode: MODE_STORE_DIRECTORY,
+                    size: blocks * BLOCK,
+                    blocks,
+                    links: 2 + subdirectories,
+                }
+            }
+            Kind::File { size, executable } => {
+                let mode = if executable { MODE_STORE_EXECUTABLE } else { MODE_STORE_FILE };
+                Contents { mode, size, blocks: size.div_ceil(BLOCK), links: 1 }
+            }
+            Kind::Symlink { target } => {
+                Contents { mode: MODE_LINK, size: length(target.len()), blocks: 1, links: 1 }
+            }
+        }
+    }
+
+    /// The extent tree of a node with so many blocks of contents, and the number of its own blocks.
+    fn extent_tree(&self, node: NodeId, blocks: u64) -> io::Result<(extent::Tree, u64)> {
+        let pieces: Vec<Piece> = extent::pieces(self.layout.runs(node, blocks)).collect();
+        let tree_blocks = extent::tree_blocks(pieces.len()).map_err(unplanned)?;
+        let places = self.layout.tree_places(node, blocks, tree_blocks);
+        let seed = self.seed.of_inode(Layout::inode(node));
+        Ok((extent::tree(&pieces, places, seed), tree_blocks))
+    }
+
+    fn directories(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
+        let lost_found =
+            directory::Directory { inode: LOST_FOUND_INODE, parent: ROOT_INODE, entries: Vec::new() };
+        let bytes = lost_found.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
+        out.block(self.layout.lost_found, &bytes)?;
+        for planned in &self.layout.directories {
+            let directory = directory_of(self.tree, planned);
+            let bytes = directory.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
+            let mut rest = bytes.as_slice();
+            for run in self.layout.runs(planned.node, planned.blocks.into()) {
+                let (now, later) = rest.split_at(index((run.end - run.start) * BLOCK));
+                out.block(run.start, now)?;
+                rest = later;
+            }
+        }
+        Ok(())
+    }
+
+    /// Long link targets, and the tree blocks of whatever lies in many pieces.
+    fn links_and_extents(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
+        for node in self.tree.nodes() {
+            let contents = self.contents(node);
+            if let Kind::Symlink { target } = self.tree.kind(node) {
+                if target.len() >= BLOCK_AREA {
+                    let mut block = target.to_vec();
+                    block.resize(index(BLOCK), 0);
+                    out.block(self.layout.place(node), &block)?;
+                }
+                continue;
+            }
+            // Most contents lie in one piece and need no look at the runs.
+            if contents.blocks > 1 {
+                for (place, block) in self.extent_tree(node, contents.blocks)?.0.blocks {
+                    out.block(place, &block)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an inode says of its contents.
+struct Contents {
+    mode: u16,
+    size: u64,
+    blocks: u64,
+    links: u32,
+}
+
+/// The plan has made the same calls before, with the same outcome.
+fn unplanned(error: Ext4Error) -> io::Error {
+    io::Error::other(error)
+}
+
+/// Gathers neighbouring blocks, so that they are written in large runs.
+struct Runs<'s, S: ?Sized> {
+    sink: &'s S,
+    /// The offset of the first byte that has not been written.
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<S: Sink + ?Sized> Runs<'_, S> {
+    fn block(&mut self, block: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = block * BLOCK;
+        if offset != self.start + length(self.bytes.len()) || self.bytes.len() + bytes.len() > RUN {
+            self.flush()?;
+            self.start = offset;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.data(GuestOffset(self.start), &self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! `store-image`: from a registration to an image of its store paths.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use anyhow::Context;
+use imagegen::closure::{self, Closure, Registration};
+use imagegen::container::{Format, ImageFile};
+use imagegen::ext4;
+use imagegen::fixed;
+use imagegen::output::OutputFile;
+use imagegen::store_image::{self, Counts, Plan, Verified};
+use imagegen::store_path::StoreRoot;
+use imagegen::units::ByteCount;
+use serde::Serialize;
+
+use crate::cli::{SizeArg, StoreImageArgs};
+use crate::progress::Reporter;
+use crate::report::{Report, ReportFile, digest};
+
+/// Writes the image and, if asked to, its report.
+pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let output = OutputFile::create(&args.output)?;
+    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let threads = thread_pool(args.jobs)?;
+
+    let closure = threads.install(|| read_closure(args, reporter))?;
+    let options = file_system_options(args);
+    let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
+    let verified = threads.install(|| write(&plan, args, &output, reporter))?;
+
+    let image_bytes = output.file().metadata().context("cannot examine the finished image")?.len();
+    let summary = Summary { counts: plan.counts(), virtual_size: plan.size(), image_bytes, verified };
+    let sha256 = match report {
+        Some(_) => Some(digest(output.file(), reporter).context("cannot read the finished image back")?),
+        None => None,
+    };
+    output.finish()?;
+    if let (Some(report), Some(sha256)) = (report, sha256) {
+        report.finish(&summary.report(args, &options, reporter, sha256))?;
+    }
+    tell(args, &summary, reporter);
+    Ok(())
+}
+
+fn thread_pool(jobs: Option<NonZeroUsize>) -> anyhow::Result<rayon::ThreadPool> {
+    // Zero lets rayon count the processors.
+    let threads = jobs.map_or(0, NonZeroUsize::get);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")
+}
+
+fn read_closure(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
+    let file = &args.registration;
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read the registration `{}`", file.display()))?;
+    let registration = Registration::parse(file, &bytes)?;
+    Ok(closure::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?)
+}
+
+fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
+    let size = match args.size {
+        SizeArg::Auto => ext4::Size::Auto { additional: args.additional_space },
+        SizeArg::Fixed(size) => ext4::Size::Fixed(size),
+    };
+    ext4::Options {
+        label: args.label.clone(),
+        uuid: args.uuid,
+        hash_seed: fixed::EXT4_HASH_SEED,
+        time: fixed::STORE_TIME,
+        size,
+    }
+}
+
+fn write(
+    plan: &Plan<'_>,
+    args: &StoreImageArgs,
+    output: &OutputFile,
+    reporter: &Reporter,
+) -> anyhow::Result<Verified> {
+    let image = ImageFile::create(output.file(), args.format.into(), plan.size(), &plan.allocated())?;
+    let verified = plan.write(&image, !args.no_verify, reporter)?;
+    image.finish()?;
+    Ok(verified)
+}
+
+/// What was made.
+struct Summary {
+    counts: Counts,
+    virtual_size: ByteCount,
+    image_bytes: u64,
+    verified: Verified,
+}
+
+/// The part of the report that only store images have.
+#[derive(Serialize)]
+struct Contents {
+    files: u64,
+    directories: u64,
+    symlinks: u64,
+    store_paths: u64,
+    source_bytes: u64,
+    verified_paths: u64,
+    unverified_paths: u64,
+}
+
+impl Summary {
+    fn report(
+        &self,
+        args: &StoreImageArgs,
+        options: &ext4::Options,
+        reporter: &Reporter,
+        sha256: String,
+    ) -> Report<Contents> {
+        Report {
+            image: args.output.display().to_string(),
+            format: Format::from(args.format).name(),
+            image_bytes: self.image_bytes,
+            virtual_bytes: self.virtual_size.0,
+            contents: Contents {
+                files: self.counts.files,
+                directories: self.counts.directories,
+                symlinks: self.counts.symlinks,
+                store_paths: self.counts.store_paths,
+                source_bytes: self.counts.source_bytes,
+                verified_paths: self.verified.verified,
+                unverified_paths: self.verified.unverified,
+            },
+            sha256,
+            phases: reporter.phases(),
+            fixed: BTreeMap::from([
+                ("uuid", options.uuid.to_string()),
+                ("label", options.label.clone()),
+                ("directory_hash_seed", options.hash_seed.to_string()),
+                ("time", options.time.to_string()),
+            ]),
+        }
+    }
+}
+
+fn tell(args: &StoreImageArgs, summary: &Summary, reporter: &Reporter) {
+    let Counts { files, store_paths, source_bytes, .. } = summary.counts;
+    let Verified { verified, unverified } = summary.verified;
+    if unverified > 0 && !args.no_verify {
+        reporter.note(&format!(
+            "warning: {unverified} of {store_paths} store paths were not checked: the registration has no hash or \
+             size for them"
+        ));
+    }
+    reporter.note(&format!(
+        "{}: {} of {} holding {store_paths} store paths, {files} files, {}; {verified} paths verified; {:.1} s",
+        args.output.display(),
+        Format::from(args.format).name(),
+        ByteCount(summary.image_bytes),
+        ByteCount(source_bytes),
+        reporter.elapsed().as_secs_f64(),
+    ));
+}

@@ -1,0 +1,81 @@
+//! The report of an image as JSON: what it holds, how long it took and what was fixed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::Context;
+use data_encoding::HEXLOWER;
+use imagegen::output::OutputFile;
+use imagegen::progress::Progress;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::progress::Phase;
+
+/// How much of a finished image is read at once for its digest.
+const DIGEST_BLOCK: usize = 1 << 20;
+
+/// The report of an image.
+#[derive(Debug, Serialize)]
+pub struct Report<C> {
+    /// The image file, as it was named.
+    pub image: String,
+    /// `qcow2` or `raw`.
+    pub format: &'static str,
+    /// The length of the file.
+    pub image_bytes: u64,
+    /// The size of the disk that the guest sees.
+    pub virtual_bytes: u64,
+    /// What is in it; the keys are the product's own.
+    #[serde(flatten)]
+    pub contents: C,
+    /// SHA-256 of the image file.
+    pub sha256: String,
+    /// How long each phase took.
+    pub phases: Vec<Phase>,
+    /// Every identifier, seed and time that is fixed.
+    pub fixed: BTreeMap<&'static str, String>,
+}
+
+/// A report file that appears when the image does.
+pub struct ReportFile(OutputFile);
+
+impl ReportFile {
+    /// Fails before the work where the report could not be written after it.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        OutputFile::create(path).map(Self).context("cannot write the report")
+    }
+
+    /// Writes the report and gives it its name.
+    pub fn finish(self, report: &impl Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec_pretty(report).context("cannot write the report")?;
+        text.push(b'\n');
+        self.0.file().write_all(&text).context("cannot write the report")?;
+        self.0.finish().context("cannot write the report")
+    }
+}
+
+/// The SHA-256 of a whole file as hexadecimal digits.
+pub fn digest(file: &File, progress: &dyn Progress) -> io::Result<String> {
+    progress.begin("digest", file.metadata()?.len());
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; DIGEST_BLOCK];
+    let mut offset = 0;
+    loop {
+        let read = match file.read_at(&mut block, offset) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&block[..read]);
+        let read = u64::try_from(read).unwrap_or_default();
+        offset += read;
+        progress.advance(read);
+    }
+    progress.end();
+    Ok(HEXLOWER.encode(&hasher.finalize()))
+}

@@ -1,0 +1,42 @@
+//! What several end-to-end tests need.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+pub mod store;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The program under test.
+pub fn imagegen() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_nix-imagegen"))
+}
+
+/// Runs a tool that must be there and succeed, and gives what it printed.
+pub fn tool(command: &[&str]) -> String {
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Runs a tool that must be there.
+pub fn run(command: &[&str]) -> Output {
+    Command::new(command[0]).args(&command[1..]).output().unwrap_or_else(|e| panic!("{}: {e}", command[0]))
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+/// The names in a directory, sorted.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
