@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Installs what the demo and the tests need and the machine lacks, and says what it does. Needs root or sudo only
+# where something is missing; does nothing, and asks no server, where all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$PWD/target
+export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
+
+# Program and the Debian package that has it.
+needed="
+    cpio cpio
+    debugfs e2fsprogs
+    e2fsck e2fsprogs
+    fsck.fat dosfstools
+    gcc gcc
+    grub-mkimage grub-common
+    gzip gzip
+    mcopy mtools
+    nix-build nix-bin
+    nix-store nix-bin
+    qemu-img qemu-utils
+    qemu-system-x86_64 qemu-system-x86
+    resize2fs e2fsprogs
+    sgdisk gdisk
+    xz xz-utils
+"
+# File and the Debian package that has it.
+needed_files="
+    /usr/lib/grub/i386-pc/kernel.img grub-pc-bin
+    /usr/share/OVMF/OVMF_CODE.fd ovmf
+    /usr/share/OVMF/OVMF_VARS_4M.fd ovmf
+"
+# Packages that are only unpacked: what a guest is made of. The kernel's name has a version in it.
+guest_packages="busybox-static linux-image-cloud-amd64 systemd-boot-efi"
+
+say() { echo "setup: $*" >&2; }
+
+missing_packages() {
+    while read -r program package; do
+        [ -z "$program" ] || command -v "$program" > /dev/null || echo "$package"
+    done <<< "$needed"
+    while read -r file package; do
+        [ -z "$file" ] || [ -e "$file" ] || echo "$package"
+    done <<< "$needed_files"
+    if ! command -v virt-fw-vars > /dev/null && ! python3 -c 'import venv, ensurepip' 2> /dev/null; then
+        echo python3-venv
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+updated=
+update_lists() {
+    [ -z "$updated" ] || return 0
+    say "fetching the package lists"
+    as_root apt-get -qq update < /dev/null
+    updated=1
+}
+
+candidate() { apt-cache policy "$1" | sed -n 's/^  Candidate: //p'; }
+
+install_packages() {
+    local packages=("$@") downgrade=()
+    update_lists
+    # qemu-system-x86 and qemu-utils must be of one version: a newer qemu-utils from elsewhere would be removed, or
+    # keep the other from being installed. So both are named in one call, with the version that can be had of both.
+    if [[ " ${packages[*]} " == *" qemu-"* ]]; then
+        local version
+        version=$(candidate qemu-system-x86)
+        mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -v '^qemu-')
+        packages+=("qemu-system-x86=$version" "qemu-utils=$version")
+        downgrade=(--allow-downgrades)
+    fi
+    say "installing ${packages[*]}"
+    as_root apt-get -qq install -y --no-install-recommends "${downgrade[@]}" "${packages[@]}" < /dev/null > /dev/null
+}
+
+# Debian's virt-firmware is too old; PyPI's goes into a directory of its own.
+install_virt_fw_vars() {
+    command -v virt-fw-vars > /dev/null && return
+    [ ! -x "$cache/python/bin/virt-fw-vars" ] || return 0
+    say "installing virt-firmware from PyPI into target/python"
+    python3 -m venv "$cache/python"
+    "$cache/python/bin/pip" install --quiet --disable-pip-version-check virt-firmware
+}
+
+unpack_guest_packages() {
+    mkdir -p "$cache/debian"
+    for package in $guest_packages; do
+        [ ! -e "$cache/debian/$package.done" ] || continue
+        update_lists
+        local real=$package
+        if [[ $package == linux-image-* ]]; then
+            real=$(apt-cache depends "$package" | sed -n 's/^  Depends: \(linux-image-.*\)$/\1/p' | head -n 1)
+        fi
+        say "fetching and unpacking $real into target/debian"
+        rm -rf "$cache/debian/$package"
+        (cd "$cache/debian" && apt-get -qq -o APT::Sandbox::User=root download "$real" < /dev/null)
+        dpkg-deb -x "$cache/debian/$real"_*.deb "$cache/debian/$package"
+        rm "$cache/debian/$real"_*.deb
+        echo "$real" > "$cache/debian/$package.done"
+    done
+}
+
+guest_complete() {
+    for package in $guest_packages; do
+        [ -e "$cache/debian/$package.done" ] || return 1
+    done
+}
+
+mapfile -t missing < <(missing_packages | sort -u)
+if ! command -v apt-get > /dev/null; then
+    if [ ${#missing[@]} -gt 0 ] || ! guest_complete; then
+        say "there is no apt-get here. Please install what these Debian packages hold: ${missing[*]}"
+        say "and unpack each of these below target/debian/PACKAGE, then create target/debian/PACKAGE.done: $guest_packages"
+        exit 1
+    fi
+fi
+[ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+install_virt_fw_vars
+unpack_guest_packages
