@@ -7,6 +7,7 @@ pub mod closure;
 pub mod container;
 pub mod ext4;
 pub mod fixed;
+pub mod gpt;
 pub mod guid;
 pub mod output;
 pub mod progress;
