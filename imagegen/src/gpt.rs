@@ -80,24 +80,23 @@ pub fn plan(sectors: u64) -> Result<Table, GptError> {
 
 impl Table {
     /// The size of the disk in sectors.
-    pub const fn sectors(&self) -> u64 {
+    pub const fn sectors(self) -> u64 {
         self.sectors
     }
 
     /// Partition 1, where GRUB's core image goes.
-    #[expect(clippy::unused_self, reason = "its place belongs to the table, even if it is always the same")]
-    pub const fn bios_boot(&self) -> Partition {
+    pub const fn bios_boot(self) -> Partition {
         Partition { first: Lba(PRIMARY_SECTORS), last: Lba(ALIGNMENT - 1) }
     }
 
     /// Partition 2, the EFI system partition: all the rest.
-    pub const fn esp(&self) -> Partition {
+    pub const fn esp(self) -> Partition {
         Partition { first: Lba(ALIGNMENT), last: self.last_usable() }
     }
 
     /// The first sectors of the disk, LBA 0 to 33: MBR, header and entries. A boot loader for BIOSes brings its boot
     /// code; zeros otherwise.
-    pub fn primary(&self, boot_code: &[u8; BOOT_CODE]) -> Vec<u8> {
+    pub fn primary(self, boot_code: &[u8; BOOT_CODE]) -> Vec<u8> {
         let entries = self.entries();
         let header = self.header(Lba(1), self.backup_header(), Lba(ENTRIES_LBA), &entries);
         let mut bytes = Vec::with_capacity(index(PRIMARY_SECTORS * SECTOR));
@@ -109,12 +108,12 @@ impl Table {
     }
 
     /// The sector at which [`Table::backup`] begins.
-    pub const fn backup_start(&self) -> Lba {
+    pub const fn backup_start(self) -> Lba {
         Lba(self.sectors - BACKUP_SECTORS)
     }
 
     /// The last sectors of the disk: entries and header once more.
-    pub fn backup(&self) -> Vec<u8> {
+    pub fn backup(self) -> Vec<u8> {
         let entries = self.entries();
         let header = self.header(self.backup_header(), Lba(1), self.backup_start(), &entries);
         let mut bytes = Vec::with_capacity(index(BACKUP_SECTORS * SECTOR));
@@ -124,16 +123,16 @@ impl Table {
         bytes
     }
 
-    const fn last_usable(&self) -> Lba {
+    const fn last_usable(self) -> Lba {
         Lba(self.sectors - BACKUP_SECTORS - 1)
     }
 
-    const fn backup_header(&self) -> Lba {
+    const fn backup_header(self) -> Lba {
         Lba(self.sectors - 1)
     }
 
     /// A hybrid MBR: the ESP as it is, and a protective record for what lies before it.
-    fn mbr(&self, boot_code: &[u8; BOOT_CODE]) -> Mbr {
+    fn mbr(self, boot_code: &[u8; BOOT_CODE]) -> Mbr {
         let before_esp = Partition { first: Lba(1), last: Lba(self.esp().first.0 - 1) };
         let records = [
             MbrPartitionRecord::new(OS_TYPE_PROTECTIVE, before_esp),
@@ -150,7 +149,7 @@ impl Table {
         }
     }
 
-    fn header(&self, my: Lba, alternate: Lba, entries_at: Lba, entries: &[GptEntry]) -> GptHeader {
+    fn header(self, my: Lba, alternate: Lba, entries_at: Lba, entries: &[GptEntry]) -> GptHeader {
         let mut header = GptHeader {
             signature: *b"EFI PART",
             revision: U32::new(0x0001_0000),
@@ -172,7 +171,7 @@ impl Table {
         header
     }
 
-    fn entries(&self) -> Vec<GptEntry> {
+    fn entries(self) -> Vec<GptEntry> {
         let mut entries = vec![GptEntry::default(); index(ENTRIES.into())];
         let used = [
             GptEntry {

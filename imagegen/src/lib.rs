@@ -3,8 +3,12 @@
 //! The library spawns no process, reads no environment and no clock, draws no random numbers and prints nothing.
 //! Everything that other tools draw at random is fixed in [`fixed`].
 
+pub mod boot;
+pub mod boot_disk;
 pub mod closure;
 pub mod container;
+pub mod content;
+pub mod esp;
 pub mod ext4;
 pub mod fixed;
 pub mod gpt;

@@ -151,6 +151,13 @@ pub enum ResolveError {
     },
 }
 
+impl Resolved {
+    /// Where it is for the guest.
+    pub fn logical(&self) -> PathBuf {
+        Path::new(STORE_DIR).join(self.store_path.base_name()).join(&self.inner)
+    }
+}
+
 impl StoreRoot {
     /// The store whose objects are in `directory/nix/store`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {

@@ -83,7 +83,10 @@ fn the_default_disk_is_the_one_of_the_module() {
     );
     let table = gpt::plan(60 * 2048).unwrap();
     assert_eq!((table.bios_boot().first, table.bios_boot().last), (Lba(34), Lba(2047)));
-    assert_eq!((table.esp().first, table.esp().last, table.esp().sectors()), (Lba(2048), Lba(122_846), 120_799));
+    assert_eq!(
+        (table.esp().first, table.esp().last, table.esp().sectors()),
+        (Lba(2048), Lba(122_846), 120_799)
+    );
 }
 
 #[test]

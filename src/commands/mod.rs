@@ -1,5 +1,6 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
+mod boot_disk;
 mod disk;
 mod store_image;
 
@@ -13,9 +14,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let reporter = Reporter::new(cli);
     match &cli.command {
         Command::StoreImage(args) => store_image::run(args, &reporter),
+        Command::BootDisk(args) => boot_disk::write(args, &reporter),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
-        Command::BootDisk(_) | Command::Run(_) => {
-            bail!("not built yet")
-        }
+        Command::Run(_) => bail!("not built yet"),
     }
 }

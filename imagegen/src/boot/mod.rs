@@ -1,0 +1,157 @@
+//! Boot loaders: what of a NixOS system they start, and the files by which they do.
+
+pub mod systemd_boot;
+pub mod toplevel;
+
+use crate::store_path::StorePath;
+use toplevel::System;
+
+/// The systems that a boot menu offers.
+#[derive(Debug, Clone)]
+pub struct Generations {
+    /// Every generation with its number, ascending; never empty.
+    list: Vec<Generation>,
+    /// The place in the list of the generation that boots by itself.
+    default: usize,
+    /// The specialisation of the default generation that boots by itself, if it is not the generation as such.
+    default_specialisation: Option<String>,
+}
+
+/// A system with its number in the system profile.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// The number, from one.
+    pub number: u32,
+    /// The system.
+    pub system: System,
+}
+
+/// Why generations do not make a menu.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum GenerationsError {
+    /// Two systems for one number.
+    #[error("generation {number} is both {first} and {second}; give every generation its own number")]
+    SameNumber {
+        /// The number.
+        number: u32,
+        /// A system.
+        first: StorePath,
+        /// Another system.
+        second: StorePath,
+    },
+    /// Profiles count from one.
+    #[error("generations are numbered from 1, so {0} cannot be generation 0")]
+    Zero(StorePath),
+    /// The highest number is taken.
+    #[error("there is no number left for {0} above the last generation")]
+    NoNumberLeft(StorePath),
+    /// One machine has one kind of processor.
+    #[error(
+        "{first} is made for {first_system} and {second} for {second_system}; one disk boots one of them"
+    )]
+    Mixed {
+        /// A system.
+        first: StorePath,
+        /// Its system double.
+        first_system: String,
+        /// Another system.
+        second: StorePath,
+        /// Its system double.
+        second_system: String,
+    },
+    /// No specialisation of that name.
+    #[error("{toplevel} has no specialisation `{name}`{}", others(.known))]
+    NoSpecialisation {
+        /// The default system.
+        toplevel: StorePath,
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl Generations {
+    /// Orders systems into a menu whose default is `toplevel`. It has the number that `others` give it, or the next
+    /// one after all of them, which is 1 if there are none.
+    pub fn new(
+        toplevel: System,
+        others: Vec<(u32, System)>,
+        default_specialisation: Option<String>,
+    ) -> Result<Self, GenerationsError> {
+        let mut list: Vec<_> =
+            others.into_iter().map(|(number, system)| Generation { number, system }).collect();
+        list.sort_by_key(|generation| generation.number);
+        check_numbers(&list)?;
+        check_architecture(&toplevel, &list)?;
+        check_specialisation(&toplevel, default_specialisation.as_deref())?;
+
+        let listed = list.iter().rposition(|generation| generation.system.toplevel == toplevel.toplevel);
+        let default = listed.unwrap_or(list.len());
+        if listed.is_none() {
+            let highest = list.last().map_or(0, |generation| generation.number);
+            let Some(number) = highest.checked_add(1) else {
+                return Err(GenerationsError::NoNumberLeft(toplevel.toplevel));
+            };
+            list.push(Generation { number, system: toplevel });
+        }
+        Ok(Self { list, default, default_specialisation })
+    }
+
+    /// All generations, ascending by number.
+    pub fn list(&self) -> &[Generation] {
+        &self.list
+    }
+
+    /// The generation that boots by itself.
+    pub fn default(&self) -> &Generation {
+        &self.list[self.default]
+    }
+
+    /// The specialisation of it that boots by itself, if not the generation as such.
+    pub fn default_specialisation(&self) -> Option<&str> {
+        self.default_specialisation.as_deref()
+    }
+}
+
+fn check_numbers(list: &[Generation]) -> Result<(), GenerationsError> {
+    if let Some(first) = list.first().filter(|generation| generation.number == 0) {
+        return Err(GenerationsError::Zero(first.system.toplevel.clone()));
+    }
+    match list.iter().zip(list.iter().skip(1)).find(|(a, b)| a.number == b.number) {
+        Some((a, b)) => Err(GenerationsError::SameNumber {
+            number: a.number,
+            first: a.system.toplevel.clone(),
+            second: b.system.toplevel.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_architecture(toplevel: &System, list: &[Generation]) -> Result<(), GenerationsError> {
+    match list.iter().find(|generation| generation.system.system != toplevel.system) {
+        Some(Generation { system: other, .. }) => Err(GenerationsError::Mixed {
+            first: toplevel.toplevel.clone(),
+            first_system: toplevel.system.clone(),
+            second: other.toplevel.clone(),
+            second_system: other.system.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_specialisation(system: &System, name: Option<&str>) -> Result<(), GenerationsError> {
+    let Some(name) = name else { return Ok(()) };
+    if system.specialisations.contains_key(name) {
+        return Ok(());
+    }
+    Err(GenerationsError::NoSpecialisation {
+        toplevel: system.toplevel.clone(),
+        name: name.to_owned(),
+        known: system.specialisations.keys().cloned().collect(),
+    })
+}
+
+fn others(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; it has `{}`", known.join("`, `")) }
+}

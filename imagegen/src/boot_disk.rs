@@ -1,0 +1,169 @@
+//! The boot disk: partition table, a place for BIOS boot code, and the EFI system partition.
+
+use std::io;
+
+use crate::container::Sink;
+use crate::content::NamedContent;
+use crate::esp::{self, Contents, EspError};
+use crate::gpt::{self, BOOT_CODE, GptError, Table};
+use crate::progress::Progress;
+use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
+
+/// What the module's `diskImage` has.
+pub const DEFAULT_SIZE: ByteCount = ByteCount(60 << 20);
+/// Sizes are proposed in these steps.
+const STEP: u64 = 1 << 20;
+/// No FAT16 file system is larger, so that no disk need be tried beyond.
+const LARGEST: u64 = 4 << 30;
+
+/// What the boot loaders put on the disk.
+#[derive(Debug, Clone, Default)]
+pub struct Loaders {
+    /// The files of the EFI system partition.
+    pub files: Vec<NamedContent>,
+    /// What a BIOS starts, if it is to start anything.
+    pub bios: Option<BiosBoot>,
+}
+
+/// A boot loader outside of file systems.
+#[derive(Debug, Clone)]
+pub struct BiosBoot {
+    /// The first bytes of LBA 0.
+    pub boot_code: [u8; BOOT_CODE],
+    /// The contents of the BIOS boot partition, from its beginning.
+    pub core_image: Vec<u8>,
+}
+
+/// A disk of which everything is known but the contents of the files.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    table: Table,
+    bios: Option<BiosBoot>,
+    esp: esp::Plan,
+}
+
+/// Why a boot disk cannot be planned or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BootDiskError {
+    /// The partition table.
+    #[error(transparent)]
+    Table(#[from] GptError),
+    /// The EFI system partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
+    /// What does not fit would on a larger disk.
+    #[error("a disk of {size} is too small; --size {}M is the smallest that will do", .enough.0 / STEP)]
+    TooSmall {
+        /// The disk's size.
+        size: ByteCount,
+        /// The smallest number of whole MiB above it with which it would work.
+        enough: ByteCount,
+        /// What does not fit.
+        source: Box<BootDiskError>,
+    },
+    /// The BIOS boot partition is too small.
+    #[error(
+        "the GRUB core image has {length} and the BIOS boot partition holds {limit}; leave out some modules"
+    )]
+    CoreImage {
+        /// The core image's length.
+        length: ByteCount,
+        /// The partition's.
+        limit: ByteCount,
+    },
+    /// The image cannot be written.
+    #[error("cannot write the {part} of the boot disk")]
+    Write {
+        /// The part of the disk.
+        part: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Plans a disk of `size`, rounded up to a whole sector. If that is too small, the error says what would do.
+pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
+    let Loaders { files, bios } = loaders;
+    let contents = Contents::new(files)?;
+    let (table, esp) = partitions(size, &contents).map_err(|error| match smallest_size(size, &contents) {
+        Some(enough) if error.is_lack_of_room() => {
+            BootDiskError::TooSmall { size, enough, source: Box::new(error) }
+        }
+        _ => error,
+    })?;
+    check_core_image(table, bios.as_ref())?;
+    Ok(Plan { table, bios, esp })
+}
+
+fn partitions(size: ByteCount, contents: &Contents) -> Result<(Table, esp::Plan), BootDiskError> {
+    let table = gpt::plan(size.0.div_ceil(SECTOR))?;
+    let esp = esp::plan(table.esp(), contents)?;
+    Ok((table, esp))
+}
+
+/// The smallest disk larger than `size` for the contents, in whole steps, if there is one.
+fn smallest_size(size: ByteCount, contents: &Contents) -> Option<ByteCount> {
+    let steps = size.0 / STEP + 1..=LARGEST / STEP;
+    steps
+        .map(|steps| ByteCount(steps * STEP))
+        .find(|size| gpt::plan(size.0 / SECTOR).is_ok_and(|table| esp::fits(table.esp(), contents)))
+}
+
+fn check_core_image(table: Table, bios: Option<&BiosBoot>) -> Result<(), BootDiskError> {
+    let limit = ByteCount(table.bios_boot().sectors() * SECTOR);
+    let length = ByteCount(bios.map_or(0, |bios| length(bios.core_image.len())));
+    if length > limit { Err(BootDiskError::CoreImage { length, limit }) } else { Ok(()) }
+}
+
+impl BootDiskError {
+    /// Whether a larger disk may help.
+    fn is_lack_of_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Table(GptError::TooSmall { .. }) | Self::Esp(EspError::TooSmall(_) | EspError::Full { .. })
+        )
+    }
+}
+
+impl Plan {
+    /// The size of the disk.
+    pub fn size(&self) -> ByteCount {
+        ByteCount(self.table.sectors() * SECTOR)
+    }
+
+    /// The partition table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// The files and directories of the EFI system partition.
+    pub fn contents(&self) -> &Contents {
+        self.esp.contents()
+    }
+
+    /// The ranges that [`Plan::write`] writes, sorted and disjoint.
+    pub fn allocated(&self) -> Vec<GuestRange> {
+        let core_image = self.bios.as_ref().map_or(0, |bios| length(bios.core_image.len()));
+        let mut ranges = vec![GuestOffset(0)..self.table.bios_boot().first.offset().advanced(core_image)];
+        ranges.extend(self.esp.allocated());
+        ranges.push(self.table.backup_start().offset()..GuestOffset(self.size().0));
+        ranges
+    }
+
+    /// Writes the disk, in the order of its offsets.
+    pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), BootDiskError> {
+        let data = |part, offset, bytes: &[u8]| {
+            sink.data(offset, bytes).map_err(|source| BootDiskError::Write { part, source })
+        };
+        progress.begin("write", self.contents().file_bytes());
+        let boot_code = self.bios.as_ref().map_or(&[0; BOOT_CODE], |bios| &bios.boot_code);
+        data("partition table", GuestOffset(0), &self.table.primary(boot_code))?;
+        if let Some(bios) = &self.bios {
+            data("BIOS boot partition", self.table.bios_boot().first.offset(), &bios.core_image)?;
+        }
+        self.esp.write(sink, progress)?;
+        data("backup of the partition table", self.table.backup_start().offset(), &self.table.backup())?;
+        progress.end();
+        Ok(())
+    }
+}

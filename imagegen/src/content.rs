@@ -1,0 +1,49 @@
+//! Where the bytes of a file in an image come from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The contents of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Bytes made here.
+    Bytes(Arc<[u8]>),
+    /// A file of this machine, read when the image is written.
+    File {
+        /// Where it is; not a symbolic link.
+        physical: PathBuf,
+        /// Its length in bytes when the image was planned.
+        size: u64,
+    },
+}
+
+/// A file that an image is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedContent {
+    /// Its path from the root of the file system, with `/` between the names and none at either end.
+    pub path: String,
+    /// What is in it.
+    pub content: Content,
+}
+
+impl Content {
+    /// Contents made here.
+    pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+
+    /// The length in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => crate::units::length(bytes.len()),
+            Self::File { size, .. } => *size,
+        }
+    }
+}
+
+impl NamedContent {
+    /// Names some contents.
+    pub fn new(path: impl Into<String>, content: Content) -> Self {
+        Self { path: path.into(), content }
+    }
+}
