@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -189,16 +189,10 @@ impl Directory {
                 });
             }
         }
-        let mut taken: BTreeSet<String> = by_folded.into_keys().collect();
-        for i in 0..self.entries.len() {
-            let name = &self.entries[i].name;
-            let full = || EspError::DirectoryFull { path: self.path.clone() };
-            let short = match names::exact_short(name) {
-                Some(short) => short,
-                None => names::alias(name, &taken).ok_or_else(full)?,
-            };
-            taken.insert(names::shown(&short));
-            self.entries[i].short = short;
+        let mut aliases = names::Aliases::new(by_folded.into_keys().collect());
+        for entry in &mut self.entries {
+            let short = names::exact_short(&entry.name).or_else(|| aliases.make(&entry.name));
+            entry.short = short.ok_or_else(|| EspError::DirectoryFull { path: self.path.clone() })?;
         }
         if self.entries.iter().map(Entry::slots).sum::<u64>() + 2 > ENTRIES_MAX {
             return Err(EspError::DirectoryFull { path: self.path.clone() });

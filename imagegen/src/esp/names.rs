@@ -1,6 +1,6 @@
 //! File names on FAT: which are allowed, and the two forms in which each is stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::EspError;
 
@@ -61,19 +61,42 @@ pub fn exact_short(name: &str) -> Option<ShortName> {
     .then(|| packed(base.as_bytes(), extension.as_bytes()))
 }
 
-/// Makes up a short name for a long one: its first characters, `~` and the first number that is not yet taken.
-/// `taken` are the folded long and short names of the directory.
-pub fn alias(name: &str, taken: &BTreeSet<String>) -> Option<ShortName> {
-    // Dots at the beginning are no extension.
-    let trimmed = name.trim_start_matches('.');
-    let (base, extension) = trimmed.rsplit_once('.').unwrap_or((trimmed, ""));
-    let (base, extension) = (short_characters(base, 8), short_characters(extension, 3));
-    (1..=TAIL_MAX).find_map(|number| {
-        let tail = format!("~{number}");
-        let kept = base.len().min(8 - tail.len());
-        let candidate = packed(&[&base[..kept], tail.as_bytes()].concat(), &extension);
-        (!taken.contains(&shown(&candidate))).then_some(candidate)
-    })
+/// Makes up the short names of a directory.
+#[derive(Debug)]
+pub struct Aliases {
+    /// Every name of the directory that is in use, long or short, folded.
+    taken: BTreeSet<String>,
+    /// For what precedes and follows the tail, the first number that may still be free: without it, a thousand names
+    /// that begin alike would be tried a million times.
+    next: BTreeMap<(Vec<u8>, Vec<u8>), u32>,
+}
+
+impl Aliases {
+    /// Begins with the folded names of all entries.
+    pub fn new(taken: BTreeSet<String>) -> Self {
+        Self { taken, next: BTreeMap::new() }
+    }
+
+    /// A short name for a long one: its first characters, `~` and the first number that makes it different from all
+    /// others. Nothing if there are a million such.
+    pub fn make(&mut self, name: &str) -> Option<ShortName> {
+        // Dots at the beginning are no extension.
+        let trimmed = name.trim_start_matches('.');
+        let (base, extension) = trimmed.rsplit_once('.').unwrap_or((trimmed, ""));
+        // The shortest tail, `~1`, leaves room for six characters.
+        let (base, extension) = (short_characters(base, 6), short_characters(extension, 3));
+        let next = self.next.entry((base.clone(), extension.clone())).or_insert(1);
+        while *next <= TAIL_MAX {
+            let tail = format!("~{next}");
+            *next += 1;
+            let kept = base.len().min(8 - tail.len());
+            let candidate = packed(&[&base[..kept], tail.as_bytes()].concat(), &extension);
+            if self.taken.insert(shown(&candidate)) {
+                return Some(candidate);
+            }
+        }
+        None
+    }
 }
 
 /// A short name as it is typed: `BOOTX64.EFI`.
@@ -134,20 +157,16 @@ mod tests {
 
     #[test]
     fn aliases_are_numbered_around_what_is_taken() {
-        let mut taken = BTreeSet::new();
-        let mut next = |name: &str| {
-            let short = shown(&alias(name, &taken).unwrap());
-            taken.insert(short.clone());
-            short
-        };
+        let mut aliases = Aliases::new(BTreeSet::from(["LOADER~2.CON".to_owned()]));
+        let mut next = |name: &str| shown(&aliases.make(name).unwrap());
         assert_eq!(next("loader.conf"), "LOADER~1.CON");
-        assert_eq!(next("loader.config"), "LOADER~2.CON");
+        assert_eq!(next("loader.config"), "LOADER~3.CON");
         assert_eq!(next("nixos-generation-1.conf"), "NIXOS-~1.CON");
         assert_eq!(next(".hidden.tar.gz"), "HIDDEN~1.GZ");
         assert_eq!(next("日本"), "__~1");
         assert_eq!(next("+ = ;"), "___~1");
         assert_eq!(next("a b.c d"), "AB~1.CD");
-        for _ in 3..10 {
+        for _ in 4..10 {
             next("loader.conf");
         }
         assert_eq!(next("loader.conf"), "LOADE~10.CON");

@@ -1,0 +1,309 @@
+//! The EFI system partition against mkfs.fat, fsck.fat, mtools and the `fatfs` crate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use imagegen::container::Sink;
+use imagegen::content::{Content, NamedContent};
+use imagegen::esp::{self, Contents, EspError};
+use imagegen::fixed;
+use imagegen::gpt::Partition;
+use imagegen::progress::Silent;
+use imagegen::units::{ByteCount, GuestOffset, Lba};
+
+/// Where the partition begins; the images here begin with it.
+const START: u64 = 2048;
+
+fn partition(sectors: u64) -> Partition {
+    Partition { first: Lba(START), last: Lba(START + sectors - 1) }
+}
+
+/// A file that holds the partition, and checks that writes stay within the plan.
+struct PartitionFile {
+    file: File,
+    allocated: Vec<std::ops::Range<GuestOffset>>,
+}
+
+impl Sink for PartitionFile {
+    fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.advanced(u64::try_from(bytes.len()).unwrap());
+        let planned = self.allocated.iter().any(|range| range.start <= offset && end <= range.end);
+        assert!(planned || bytes.is_empty(), "{offset:?}..{end:?} was not planned");
+        self.file.write_all_at(bytes, offset.0.saturating_sub(START * 512))
+    }
+}
+
+fn write(path: &Path, sectors: u64, files: Vec<NamedContent>) -> Result<(), EspError> {
+    let plan = esp::plan(partition(sectors), &Contents::new(files)?)?;
+    let file = File::create(path).unwrap();
+    file.set_len(sectors * 512).unwrap();
+    let allocated = plan.allocated();
+    assert!(allocated.windows(2).all(|pair| pair[0].end <= pair[1].start), "{allocated:?}");
+    plan.write(&PartitionFile { file, allocated }, &Silent)
+}
+
+fn text(path: &str, text: &str) -> NamedContent {
+    NamedContent::new(path, Content::bytes(text.as_bytes()))
+}
+
+/// Runs a tool that must succeed and gives what it printed on both streams.
+fn tool(command: &str, arguments: &[&str], path: &Path) -> String {
+    let output = Command::new(command).args(arguments).arg(path).output().expect(command);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{command} {arguments:?}: {text}");
+    text
+}
+
+fn mkfs(path: &Path, sectors: u64) -> bool {
+    let file = File::create(path).unwrap();
+    file.set_len(sectors * 512).unwrap();
+    let volume_id = format!("{:08x}", fixed::ESP_VOLUME_ID);
+    let label = std::str::from_utf8(&fixed::ESP_LABEL).unwrap().trim_end();
+    let output = Command::new("mkfs.fat")
+        .args(["-F", "16", "-h", "2048", "-i", &volume_id, "-n", label])
+        .arg(path)
+        .output()
+        .expect("mkfs.fat is installed");
+    output.status.success()
+}
+
+fn read_at(path: &Path, offset: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    File::open(path).unwrap().read_exact_at(&mut bytes, offset).unwrap();
+    bytes
+}
+
+/// The whole of an empty file system is mkfs.fat's but for the name of the tool, the boot code, and the label's time.
+#[test]
+fn the_geometry_is_that_of_mkfs_fat() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    let mut sizes = vec![120_799, 16_415, 16_416, 32_769, 65_535, 65_536, 65_600, 300_000, 8_388_008];
+    // Around every size at which mkfs.fat changes the geometry, and thereby the cluster size.
+    for change in [32_768, 65_536, 262_144, 524_288, 1_032_192, 2_064_384, 4_128_768, 8_257_536] {
+        sizes.extend([change - 63, change, change + 1, change + 64]);
+    }
+    // Where a cluster of two, four … KiB is just large enough.
+    for change in [262_500_u64, 524_700, 1_049_400, 2_099_000, 4_194_000] {
+        sizes.extend((0..8).map(|i| change - 400 + i * 97));
+    }
+    for sectors in sizes {
+        let made = write(&ours, sectors, Vec::new());
+        assert_eq!(made.is_ok(), mkfs(&theirs, sectors), "{sectors} sectors: {made:?}");
+        if made.is_err() {
+            continue;
+        }
+        let boot_sectors = [&ours, &theirs].map(|path| read_at(path, 0, 512));
+        for (name, range) in [("jump", 0..3), ("parameters", 11..62), ("signature", 510..512)] {
+            let [a, b] = boot_sectors.each_ref().map(|sector| &sector[range.clone()]);
+            assert_eq!(a, b, "{sectors} sectors: {name}");
+        }
+        // Both allocation tables and the root directory: beyond the reserved sectors.
+        let parameter =
+            |at: usize| u64::from(u16::from_le_bytes([boot_sectors[0][at], boot_sectors[0][at + 1]]));
+        let (reserved, fat, root) = (parameter(14), parameter(22), parameter(17) * 32 / 512);
+        let length = usize::try_from((2 * fat + root) * 512).unwrap();
+        let [mut a, mut b] = [&ours, &theirs].map(|path| read_at(path, reserved * 512, length));
+        let label = usize::try_from(2 * fat * 512).unwrap();
+        for bytes in [&mut a, &mut b] {
+            bytes[label + 12..label + 26].fill(0);
+        }
+        assert!(a == b, "{sectors} sectors: tables and root directory");
+    }
+}
+
+#[test]
+fn sizes_that_fat16_does_not_have_are_refused() {
+    let contents = Contents::new(Vec::new()).unwrap();
+    assert!(matches!(esp::plan(partition(16_415), &contents), Err(EspError::TooSmall(_))));
+    assert!(matches!(esp::plan(partition(1), &contents), Err(EspError::TooSmall(_))));
+    assert!(matches!(esp::plan(partition(8_400_000), &contents), Err(EspError::TooLarge(_))));
+    assert!(matches!(esp::plan(partition(1 << 40), &contents), Err(EspError::TooLarge(_))));
+}
+
+/// Names of every kind, empty files, files of a cluster and around it, deep and wide directories.
+fn varied(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let bytes = |length: usize| (0..length).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect::<Vec<_>>();
+    for (path, length) in [
+        ("EFI/BOOT/BOOTX64.EFI", 100_000),
+        ("EFI/BOOT/empty", 0),
+        ("EFI/nixos/s66mzxpvicwk07gjbjfw9izjfa797vsw-linux-6.12-bzImage.efi", 3_000_000),
+        ("EFI/nixos/cluster", 2048),
+        ("EFI/nixos/more", 2049),
+        ("EFI/nixos/less", 2047),
+        ("a/b/c/d/e/f/g/h/i/j/k/l/m", 1),
+        ("names/exactly thirteen", 13),
+        ("names/thirteenchars", 13),
+        ("names/twenty-six-characters-here", 26),
+        ("names/LOADER~1.CON", 1),
+        ("names/loader.conf", 2),
+        ("names/grüße 日本.txt", 3),
+        ("names/.hidden", 4),
+        ("names/+ = , ; [ ]", 5),
+    ] {
+        files.insert(path.to_owned(), bytes(length));
+    }
+    files.insert(format!("names/{}", "long".repeat(63)), bytes(6));
+    for i in 0..300 {
+        files.insert(format!("many/a file with a long name, number {i}"), i.to_string().into_bytes());
+    }
+    for (i, content) in files.values().enumerate() {
+        fs::write(directory.join(i.to_string()), content).unwrap();
+    }
+    files
+}
+
+#[test]
+fn other_readers_find_every_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = varied(directory.path());
+    // Every other one from memory.
+    let contents = files.iter().enumerate().map(|(i, (path, bytes))| {
+        let size = u64::try_from(bytes.len()).unwrap();
+        let from_file = Content::File { physical: directory.path().join(i.to_string()), size };
+        let content = if i % 2 == 0 { from_file } else { Content::bytes(bytes.clone()) };
+        NamedContent::new(path, content)
+    });
+    let image = directory.path().join("image");
+    write(&image, 120_799, contents.collect()).unwrap();
+
+    let check = tool("fsck.fat", &["-n"], &image);
+    assert_eq!(check.lines().count(), 2, "fsck.fat has remarks: {check}");
+    let label = tool("blkid", &["-p"], &image);
+    for value in ["LABEL=\"boot\"", "LABEL_FATBOOT=\"boot\"", "UUID=\"4E49-584F\"", "VERSION=\"FAT16\""] {
+        assert!(label.contains(value), "{label}");
+    }
+
+    let file_system = fatfs::FileSystem::new(File::open(&image).unwrap(), fatfs::FsOptions::new()).unwrap();
+    let mut found = BTreeMap::new();
+    collect(&file_system.root_dir(), "", &mut found);
+    assert!(found == files, "{:?} and {:?}", found.keys(), files.keys());
+
+    let out = directory.path().join("out");
+    fs::create_dir(&out).unwrap();
+    tool("mcopy", &["-s", "-n", "-i", image.to_str().unwrap(), "::/"], &out);
+    for (path, bytes) in &files {
+        // mtools shows what is not in its locale as underscores.
+        if path.is_ascii() {
+            assert!(fs::read(out.join(path)).unwrap() == *bytes, "{path}");
+        }
+    }
+}
+
+fn collect(directory: &fatfs::Dir<'_, File>, path: &str, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in directory.iter() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if name == "." || name == ".." {
+            continue;
+        }
+        let inner = if path.is_empty() { name } else { format!("{path}/{name}") };
+        assert_eq!(entry.modified().date, fatfs::Date { year: 1980, month: 1, day: 1 }, "{inner}");
+        assert_eq!(entry.modified().time, fatfs::Time { hour: 0, min: 0, sec: 0, millis: 0 }, "{inner}");
+        if entry.is_dir() {
+            collect(&entry.to_dir(), &inner, found);
+        } else {
+            let mut bytes = Vec::new();
+            entry.to_file().read_to_end(&mut bytes).unwrap();
+            found.insert(inner, bytes);
+        }
+    }
+}
+
+#[test]
+fn bytes_do_not_depend_on_the_order_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+    let files = ["EFI/b", "EFI/a", "loader/x", "EFI.txt", "EFI-x/y"].map(|path| text(path, path));
+    write(&a, 20_000, files.to_vec()).unwrap();
+    write(&b, 20_000, files.iter().rev().cloned().collect()).unwrap();
+    assert!(fs::read(&a).unwrap() == fs::read(&b).unwrap());
+    tool("fsck.fat", &["-n"], &a);
+}
+
+#[test]
+fn paths_that_fat_cannot_tell_apart_are_refused() {
+    let error = |paths: &[&str]| {
+        let files = paths.iter().map(|path| text(path, "x")).collect();
+        Contents::new(files).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(error(&["EFI/a", "EFI/a"]).contains("twice"));
+    assert!(error(&["EFI", "EFI/a"]).contains("`EFI/a` would be"));
+    assert!(error(&["EFI/a/b", "EFI/a"]).contains("twice"));
+    assert!(error(&["EFI/abc", "EFI/aBc"]).contains("`EFI/aBc` and `EFI/abc` differ only in case"));
+    assert!(error(&["EFI/x/1", "efi/y/2"]).contains("`EFI` and `efi`"));
+    assert!(error(&["grüsse", "GRÜSSE"]).contains("differ only in case"));
+    for path in ["", "/EFI", "EFI/", "EFI//a", "EFI/../a", "./EFI"] {
+        assert!(matches!(Contents::new(vec![text(path, "")]), Err(EspError::Name { .. })), "{path}");
+    }
+}
+
+#[test]
+fn a_full_root_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let files = |count: usize| (0..count).map(|i| text(&format!("FILE{i}"), "x")).collect();
+    // One entry is the label's.
+    write(&image, 120_799, files(511)).unwrap();
+    tool("fsck.fat", &["-n"], &image);
+    let error = write(&image, 120_799, files(512)).unwrap_err();
+    assert!(matches!(error, EspError::RootFull { entries: 513, limit: 512 }), "{error}");
+    // Larger clusters bring a larger root directory.
+    write(&image, 2_500_000, files(1023)).unwrap();
+    tool("fsck.fat", &["-n"], &image);
+    assert!(write(&image, 2_500_000, files(1024)).is_err());
+    // Long names take several entries; other directories grow.
+    let long = |count: usize| (0..count).map(|i| text(&format!("a name of two entries {i}"), "x")).collect();
+    assert!(write(&image, 120_799, long(170)).is_ok());
+    assert!(write(&image, 120_799, long(171)).is_err());
+}
+
+#[test]
+fn the_last_cluster_can_be_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let large = directory.path().join("large");
+    let clusters = 30_123;
+    for (size, missing) in [(clusters * 2048, None), (clusters * 2048 + 1, Some(2048))] {
+        File::create(&large).unwrap().set_len(size).unwrap();
+        let file = NamedContent::new("LARGE", Content::File { physical: large.clone(), size });
+        match (write(&image, 120_799, vec![file]), missing) {
+            (Ok(()), None) => {
+                let check = tool("fsck.fat", &["-n"], &image);
+                assert!(check.contains("30123/30123 clusters"), "{check}");
+            }
+            (Err(EspError::Full { missing: ByteCount(found) }), Some(expected)) => {
+                assert_eq!(found, expected)
+            }
+            (other, _) => panic!("{size}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_changed_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let source = directory.path().join("kernel");
+    for (planned, now) in
+        [(10_u64, 11), (10, 9), (1 << 20, (1 << 20) + 1), (3 << 20, 1 << 20), (1, 0), (0, 1)]
+    {
+        fs::write(&source, vec![7; now]).unwrap();
+        let file = NamedContent::new("kernel", Content::File { physical: source.clone(), size: planned });
+        let error = write(&image, 120_799, vec![file]).unwrap_err();
+        assert!(matches!(error, EspError::Changed { .. }), "{planned}, {now}: {error}");
+        assert!(error.to_string().contains("kernel"), "{error}");
+    }
+    let gone = directory.path().join("gone");
+    let file = NamedContent::new("x", Content::File { physical: gone, size: 1 });
+    let error = write(&image, 120_799, vec![file]).unwrap_err();
+    assert!(matches!(error, EspError::Read { .. }) && error.to_string().contains("gone"), "{error}");
+}
