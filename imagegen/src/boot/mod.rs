@@ -1,5 +1,6 @@
 //! Boot loaders: what of a NixOS system they start, and the files by which they do.
 
+pub mod grub;
 pub mod systemd_boot;
 pub mod toplevel;
 

@@ -1,0 +1,148 @@
+//! What can go wrong between a GRUB package and a disk that boots by it.
+
+use std::io;
+
+use crate::units::Lba;
+
+/// GRUB cannot be installed as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GrubError {
+    /// A file or directory of the GRUB package could not be read.
+    #[error("cannot read `{file}` of GRUB; the GRUB package must hold the BIOS platform, lib/grub/i386-pc")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the GRUB package is far larger than any of GRUB's.
+    #[error("`{file}` has {size} bytes, and a file of GRUB at most {limit}; is it GRUB's?")]
+    FileTooLarge {
+        /// The file.
+        file: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The largest that is read, in bytes.
+        limit: u64,
+    },
+    /// `moddep.lst` has a line that is not `module: module…`.
+    #[error("`{file}`, line {line}: {problem}")]
+    Dependencies {
+        /// The path of `moddep.lst`.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A module that `moddep.lst` does not name.
+    #[error("`{file}` has no module `{module}`; a module is named without `.mod`, as in `part_gpt`")]
+    UnknownModule {
+        /// The path of `moddep.lst`.
+        file: String,
+        /// The module asked for, by the caller or by another module.
+        module: String,
+    },
+    /// A module that needs itself could never be loaded.
+    #[error("`{file}`: the module `{module}` depends on itself, through `{through}`")]
+    DependencyCycle {
+        /// The path of `moddep.lst`.
+        file: String,
+        /// The module.
+        module: String,
+        /// The module whose line closes the circle.
+        through: String,
+    },
+    /// A file is not the image that its name says.
+    #[error("`{file}` is not GRUB's image of that name: {problem}")]
+    NotAnImage {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The prefix cannot be embedded.
+    #[error("the GRUB prefix {0:?} holds a NUL character, which would cut it short")]
+    Prefix(String),
+    /// Something does not fit a 32-bit length.
+    #[error("{0} is larger than GRUB's 32-bit lengths allow")]
+    TooLargeToEmbed(String),
+    /// The encoder failed.
+    #[error("cannot compress the core image of GRUB")]
+    Compress(#[source] io::Error),
+    /// The core image would run into memory that the BIOS uses.
+    #[error(
+        "the core image of GRUB has {sectors} sectors, and only {limit} fit into the memory that a BIOS \
+         leaves free below 512 KiB; embed fewer modules"
+    )]
+    CoreTooLargeForMemory {
+        /// The sectors of the image.
+        sectors: u64,
+        /// The sectors that can be loaded.
+        limit: u64,
+    },
+    /// The core image is larger than the partition for it.
+    #[error(
+        "the core image of GRUB has {sectors} sectors, and the BIOS boot partition only {available}; embed \
+         fewer modules"
+    )]
+    CoreTooLargeForPartition {
+        /// The sectors of the image.
+        sectors: u64,
+        /// The sectors of the partition.
+        available: u64,
+    },
+    /// The sectors of a partition that GRUB cannot be put on.
+    #[error("the BIOS boot partition cannot start at sector {}", .0.0)]
+    PartitionStart(Lba),
+    /// A text that would end a line of `grub.cfg`, or show as garbage.
+    #[error("the {what} {text:?} holds the control character {character:?}, which a GRUB menu cannot have")]
+    ControlCharacter {
+        /// What the text is.
+        what: &'static str,
+        /// The text.
+        text: String,
+        /// The first such character.
+        character: char,
+    },
+    /// A file of a menu entry that is not named from the root of the partition.
+    #[error("the {what} `{path}` must be an absolute path on the boot partition, as in `/kernels/linux`")]
+    NotAbsolute {
+        /// What the file is.
+        what: &'static str,
+        /// The path.
+        path: String,
+    },
+    /// A kernel parameter that GRUB would change on the way to the kernel.
+    #[error("GRUB cannot hand over the kernel parameter `{parameter}` unchanged: {problem}")]
+    Parameter {
+        /// The parameter.
+        parameter: String,
+        /// Why.
+        problem: &'static str,
+    },
+    /// A quotation mark without its partner.
+    #[error("the kernel parameters of `{entry}` hold an odd number of double quotes, from `{parameter}` on")]
+    UnbalancedQuote {
+        /// The title of the menu entry.
+        entry: String,
+        /// The parameter with the last quote.
+        parameter: String,
+    },
+    /// More parameters than a kernel takes.
+    #[error(
+        "the kernel parameters of `{entry}` come to {length} characters, GRUB's own included; Linux takes at \
+         most {limit}"
+    )]
+    CommandLineTooLong {
+        /// The title of the menu entry.
+        entry: String,
+        /// The length of the command line.
+        length: usize,
+        /// The longest possible.
+        limit: usize,
+    },
+    /// The default entry names something that the menu has not.
+    #[error("the default entry {0} is not in the menu")]
+    NoSuchDefault(String),
+}

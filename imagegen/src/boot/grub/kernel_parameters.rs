@@ -1,0 +1,137 @@
+//! The kernel's parameters on their way through GRUB's `linux` command.
+
+use super::GrubError;
+use super::config::{Boot, quoted, refuse_control_characters};
+
+/// The kernel reads this much of its command line on x86 (`COMMAND_LINE_SIZE` is 2048, a NUL included).
+const COMMAND_LINE_MAX: usize = 2047;
+/// GRUB's own parameter, before all others, with the device that `$drive1` stands for.
+const BOOT_IMAGE: &str = "BOOT_IMAGE=(hd0,gpt2)";
+
+/// What follows the kernel on the `linux` line, each argument with a space before it.
+pub(super) fn linux_arguments(title: &str, boot: &Boot) -> Result<String, GrubError> {
+    let init = format!("init={}", boot.init);
+    let text = std::iter::once(init.as_str()).chain(boot.params.iter().map(String::as_str));
+    let text = text.collect::<Vec<_>>().join(" ");
+
+    let mut arguments = String::new();
+    let mut length = BOOT_IMAGE.len() + boot.kernel.len();
+    for parameter in parameters(title, &text)? {
+        let argument = argument(parameter)?;
+        // GRUB puts an argument with a space into double quotes.
+        length += 1 + argument.len() + if argument.contains(' ') { 2 } else { 0 };
+        arguments.push(' ');
+        arguments.push_str(&quoted(&argument));
+    }
+    if length > COMMAND_LINE_MAX {
+        let limit = COMMAND_LINE_MAX;
+        return Err(GrubError::CommandLineTooLong { entry: title.to_owned(), length, limit });
+    }
+    Ok(arguments)
+}
+
+/// Splits a kernel command line as the kernel does: at white space outside double quotes.
+fn parameters<'t>(title: &str, text: &'t str) -> Result<Vec<&'t str>, GrubError> {
+    let mut in_quotes = false;
+    let words = text
+        .split(|c: char| {
+            in_quotes ^= c == '"';
+            c.is_ascii_whitespace() && !in_quotes
+        })
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>();
+    if in_quotes {
+        let parameter = words.last().copied().unwrap_or_default().to_owned();
+        return Err(GrubError::UnbalancedQuote { entry: title.to_owned(), parameter });
+    }
+    Ok(words)
+}
+
+/// The argument of GRUB's `linux` that reaches the kernel as `parameter`.
+///
+/// GRUB joins its arguments with spaces, puts one that holds spaces into double quotes as a whole, and sets a
+/// backslash before every quotation mark and backslash in it, which the kernel does not undo. So quotes around a
+/// whole parameter or a whole value are left out here (the kernel reads `key="a b"` and `"key=a b"` alike), and
+/// anything else of the kind is refused.
+fn argument(parameter: &str) -> Result<String, GrubError> {
+    let refused = |problem| GrubError::Parameter { parameter: parameter.to_owned(), problem };
+    if parameter.contains(['\\', '\'']) {
+        return Err(refused("GRUB puts a backslash before each backslash and single quote"));
+    }
+    refuse_control_characters("kernel parameter", parameter)?;
+    let (key, value) = match parameter.split_once('=') {
+        Some((key, value)) if value.starts_with('"') => (format!("{key}="), value),
+        _ => (String::new(), parameter),
+    };
+    let unquoted = match value.strip_prefix('"') {
+        None => value,
+        Some(rest) => {
+            rest.strip_suffix('"').ok_or_else(|| refused("text follows the closing double quote"))?
+        }
+    };
+    if key.contains('"') || unquoted.contains('"') {
+        return Err(refused("double quotes may only stand around the whole parameter or its whole value"));
+    }
+    Ok(key + unquoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linux_line(params: &[&str]) -> Result<String, GrubError> {
+        linux_arguments(
+            "NixOS",
+            &Boot {
+                kernel: "/kernels/k-bzImage".to_owned(),
+                initrd: None,
+                init: "/nix/store/h-system/init".to_owned(),
+                params: params.iter().map(|&param| param.to_owned()).collect(),
+            },
+        )
+    }
+
+    #[test]
+    fn parameters_are_quoted_for_grub() {
+        let cases = [
+            ("console=ttyS0,115200n8", " console=ttyS0,115200n8"),
+            ("a=$b{c};d&e|f#g*", " 'a=$b{c};d&e|f#g*'"),
+            (" a \t b\nc ", " a b c"),
+            ("dyndbg=\"file a.c +p; file b.c +p\"", " 'dyndbg=file a.c +p; file b.c +p'"),
+            ("\"whole thing=x\"", " 'whole thing=x'"),
+            ("name=é", " 'name=é'"),
+            ("empty=\"\"", " empty="),
+        ];
+        for (params, expected) in cases {
+            let line = linux_line(&[params]).unwrap();
+            assert_eq!(line.strip_prefix(" init=/nix/store/h-system/init"), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_grub_would_change_is_refused() {
+        let cases = [
+            ("a=b\\c", "backslash"),
+            ("a='b", "backslash"),
+            ("a=b\"c d\"", "may only stand around"),
+            ("a=\"b c\"d", "text follows"),
+            ("a\"=b\"", "may only stand around"),
+            ("a=\"b\nc\"", "control character"),
+            ("a=\u{1b}[m", "control character"),
+            ("a=\"b c", "odd number"),
+        ];
+        for (params, what) in cases {
+            let error = linux_line(&[params]).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_has_an_end() {
+        let fixed = linux_line(&[]).unwrap().len() + "BOOT_IMAGE=(hd0,gpt2)/kernels/k-bzImage".len();
+        let room = COMMAND_LINE_MAX - fixed - 1;
+        assert!(linux_line(&[&"x".repeat(room)]).is_ok());
+        let error = linux_line(&[&"x".repeat(room + 1)]).unwrap_err().to_string();
+        assert!(error.contains("2048 characters") && error.contains("at most 2047"), "{error}");
+    }
+}

@@ -1,0 +1,261 @@
+//! A GRUB package's directory `lib/grub/i386-pc`: its files, and which module needs which.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::GrubError;
+use crate::units::length;
+
+/// The list of modules and what they need, in the directory of modules.
+const DEPENDENCY_LIST: &str = "moddep.lst";
+/// No file of GRUB comes near; more is not read into memory.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// GRUB's files for BIOS, opened.
+#[derive(Debug, Clone)]
+pub struct GrubDirectory {
+    path: PathBuf,
+    /// Each module's direct dependencies, in the order of `moddep.lst`.
+    dependencies: BTreeMap<String, Vec<String>>,
+}
+
+/// A file to copy to GRUB's directory on the EFI system partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryFile {
+    /// Its name in `/grub/i386-pc`.
+    pub name: String,
+    /// Where its contents are on this machine.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl GrubDirectory {
+    /// Opens the directory `lib/grub/i386-pc` of a GRUB package, at `path` on this machine.
+    pub fn open(path: &Path) -> Result<Self, GrubError> {
+        let list = path.join(DEPENDENCY_LIST);
+        let dependencies = parse_dependencies(&list, &read_file(&list)?)?;
+        Ok(Self { path: path.to_owned(), dependencies })
+    }
+
+    /// Reads one of its files; the error names it.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, GrubError> {
+        read_file(&self.file(name))
+    }
+
+    /// Reads a module.
+    pub fn read_module(&self, module: &str) -> Result<Vec<u8>, GrubError> {
+        self.read(&format!("{module}.mod"))
+    }
+
+    /// Where one of its files is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// `modules` and all that they need, each module once and after everything that it needs.
+    ///
+    /// GRUB links modules in the order in which they lie in the core image. Among the orders that work this is
+    /// `grub-mkimage`'s: depth first from the modules as they were asked for, a module's dependencies in the
+    /// reverse of their order in `moddep.lst`.
+    pub fn closure(&self, modules: &[&str]) -> Result<Vec<String>, GrubError> {
+        let mut done = Vec::new();
+        let mut states = HashMap::new();
+        for module in modules {
+            self.visit(module, &mut states, &mut done)?;
+        }
+        Ok(done.into_iter().map(str::to_owned).collect())
+    }
+
+    /// What belongs in `/grub/i386-pc` of the EFI system partition: every module (`*.mod`), and the lists
+    /// (`*.lst`) by which GRUB finds the module of a command or file system. Sorted by name.
+    pub fn files_to_copy(&self) -> Result<Vec<DirectoryFile>, GrubError> {
+        let read_error = |path: &Path, source| GrubError::Read { file: path.display().to_string(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(|source| read_error(&self.path, source))? {
+            let entry = entry.map_err(|source| read_error(&self.path, source))?;
+            let Some(name) = name_to_copy(entry.file_name()) else { continue };
+            let path = entry.path();
+            // Follows a link, as some packages have them between their outputs.
+            let metadata = fs::metadata(&path).map_err(|source| read_error(&path, source))?;
+            if metadata.is_file() {
+                files.push(DirectoryFile { name, path, size: metadata.len() });
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    /// Depth first without recursion: the depth is a matter of the file.
+    fn visit<'s>(
+        &'s self,
+        module: &str,
+        states: &mut HashMap<&'s str, State>,
+        done: &mut Vec<&'s str>,
+    ) -> Result<(), GrubError> {
+        let (first, dependencies) = self.lookup(module)?;
+        if states.contains_key(first) {
+            return Ok(());
+        }
+        states.insert(first, State::Open);
+        let mut path = vec![(first, dependencies.iter().rev())];
+        while let Some((module, rest)) = path.last_mut() {
+            let Some(dependency) = rest.next() else {
+                states.insert(module, State::Done);
+                done.push(module);
+                path.pop();
+                continue;
+            };
+            let (name, dependencies) = self.lookup(dependency)?;
+            match states.get(name) {
+                Some(State::Done) => {}
+                Some(State::Open) => {
+                    return Err(GrubError::DependencyCycle {
+                        file: self.list(),
+                        module: name.to_owned(),
+                        through: (*module).to_owned(),
+                    });
+                }
+                None => {
+                    states.insert(name, State::Open);
+                    path.push((name, dependencies.iter().rev()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, module: &str) -> Result<(&str, &[String]), GrubError> {
+        self.dependencies
+            .get_key_value(module)
+            .map(|(name, dependencies)| (name.as_str(), dependencies.as_slice()))
+            .ok_or_else(|| GrubError::UnknownModule { file: self.list(), module: module.to_owned() })
+    }
+
+    fn list(&self) -> String {
+        self.file(DEPENDENCY_LIST).display().to_string()
+    }
+}
+
+/// How far the search is with a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its dependencies are being visited.
+    Open,
+    /// It is in the result.
+    Done,
+}
+
+/// Reads `moddep.lst`: in each line a module, a colon and the modules that it needs, separated by spaces.
+fn parse_dependencies(file: &Path, text: &[u8]) -> Result<BTreeMap<String, Vec<String>>, GrubError> {
+    let mut all = BTreeMap::new();
+    for (number, line) in text.split(|&b| b == b'\n').enumerate() {
+        let error =
+            |problem| GrubError::Dependencies { file: file.display().to_string(), line: number + 1, problem };
+        let line = str::from_utf8(line).map_err(|_| error("the text is not UTF-8"))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let (module, needs) = line.split_once(':').ok_or_else(|| error("no colon after the module"))?;
+        let needs: Vec<&str> = needs.split_whitespace().collect();
+        let names = || std::iter::once(module).chain(needs.iter().copied());
+        // A name becomes a file name: it must not lead out of the directory.
+        if !names().all(is_module_name) {
+            return Err(error("a module's name is made of letters, digits, `_`, `-` and `+`"));
+        }
+        let needs = needs.into_iter().map(str::to_owned).collect();
+        if all.insert(module.to_owned(), needs).is_some() {
+            return Err(error("the module has a line already"));
+        }
+    }
+    Ok(all)
+}
+
+fn is_module_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+'))
+}
+
+fn name_to_copy(name: OsString) -> Option<String> {
+    let name = name.into_string().ok()?;
+    let (stem, extension) = name.rsplit_once('.')?;
+    (is_module_name(stem) && matches!(extension, "mod" | "lst")).then_some(name)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, GrubError> {
+    let file = || path.display().to_string();
+    let read_error = |source: io::Error| GrubError::Read { file: file(), source };
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map_err(read_error)?;
+    let size = opened.metadata().map_err(read_error)?.len();
+    // The limit holds for what is really read, too: the size of a device file says nothing.
+    opened.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    let size = size.max(length(bytes.len()));
+    if size > FILE_LIMIT {
+        return Err(GrubError::FileTooLarge { file: file(), size, limit: FILE_LIMIT });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(list: &str) -> Result<GrubDirectory, GrubError> {
+        let guard = tempfile::tempdir().unwrap();
+        fs::write(guard.path().join(DEPENDENCY_LIST), list).unwrap();
+        GrubDirectory::open(guard.path())
+    }
+
+    #[test]
+    fn a_module_stands_once_and_after_what_it_needs() {
+        let grub = directory("normal: boot net\nnet: boot\nboot:\nfat: fshelp\nfshelp:\n").unwrap();
+        assert_eq!(
+            grub.closure(&["fat", "normal", "fat"]).unwrap(),
+            ["fshelp", "fat", "boot", "net", "normal"]
+        );
+        assert!(grub.closure(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_deep_chain_needs_no_stack() {
+        let lines: Vec<_> = (1..200_000).map(|i| format!("m{i}: m{}\n", i - 1)).collect();
+        let list = format!("m0:\n{}", lines.concat());
+        assert_eq!(directory(&list).unwrap().closure(&["m199999"]).unwrap().len(), 200_000);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let grub = directory("a: b\nb: c\nc: a\nd: e\n").unwrap();
+        for (module, what) in
+            [("a", "`a` depends on itself, through `c`"), ("d", "no module `e`"), ("x.mod", "`x.mod`")]
+        {
+            let error = grub.closure(&[module]).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+        for (list, what) in [
+            ("fat: fshelp\nfat\n", "line 2: no colon"),
+            ("fat:\nfat: fshelp\n", "line 2: the module has a line"),
+            ("../fat:\n", "line 1: a module's name"),
+            ("fat: ../../x\n", "line 1: a module's name"),
+            (":\n", "line 1: a module's name"),
+        ] {
+            let error = directory(list).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_modules_and_lists_are_copied() {
+        let guard = tempfile::tempdir().unwrap();
+        for name in ["moddep.lst", "fat.mod", "boot.img", "modinfo.sh", "a.b.mod", ".mod"] {
+            fs::write(guard.path().join(name), "").unwrap();
+        }
+        fs::create_dir(guard.path().join("directory.mod")).unwrap();
+        let files = GrubDirectory::open(guard.path()).unwrap().files_to_copy().unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["fat.mod", "moddep.lst"]);
+    }
+}
