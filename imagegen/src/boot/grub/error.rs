@@ -15,6 +15,12 @@ pub enum GrubError {
         /// What the system said.
         source: io::Error,
     },
+    /// A link, directory or pipe has the name of a file of the GRUB package.
+    #[error("`{file}` is not a regular file, as it must be in a GRUB package")]
+    NotAFile {
+        /// The file.
+        file: String,
+    },
     /// A file of the GRUB package is far larger than any of GRUB's.
     #[error("`{file}` has {size} bytes, and a file of GRUB at most {limit}; is it GRUB's?")]
     FileTooLarge {

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::GrubError;
-use crate::units::length;
 
 /// The list of modules and what they need, in the directory of modules.
 const DEPENDENCY_LIST: &str = "moddep.lst";
@@ -79,11 +77,8 @@ impl GrubDirectory {
             let entry = entry.map_err(|source| read_error(&self.path, source))?;
             let Some(name) = name_to_copy(entry.file_name()) else { continue };
             let path = entry.path();
-            // Follows a link, as some packages have them between their outputs.
-            let metadata = fs::metadata(&path).map_err(|source| read_error(&path, source))?;
-            if metadata.is_file() {
-                files.push(DirectoryFile { name, path, size: metadata.len() });
-            }
+            let size = regular_file_size(&path)?;
+            files.push(DirectoryFile { name, path, size });
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
@@ -186,17 +181,21 @@ fn name_to_copy(name: OsString) -> Option<String> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, GrubError> {
     let file = || path.display().to_string();
-    let read_error = |source: io::Error| GrubError::Read { file: file(), source };
-    let mut bytes = Vec::new();
-    let opened = File::open(path).map_err(read_error)?;
-    let size = opened.metadata().map_err(read_error)?.len();
-    // The limit holds for what is really read, too: the size of a device file says nothing.
-    opened.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(read_error)?;
-    let size = size.max(length(bytes.len()));
+    let size = regular_file_size(path)?;
     if size > FILE_LIMIT {
         return Err(GrubError::FileTooLarge { file: file(), size, limit: FILE_LIMIT });
     }
-    Ok(bytes)
+    fs::read(path).map_err(|source| GrubError::Read { file: file(), source })
+}
+
+/// The size of a file, in bytes. A link could lead out of the store, and a pipe would never end.
+fn regular_file_size(path: &Path) -> Result<u64, GrubError> {
+    let file = || path.display().to_string();
+    let metadata = fs::symlink_metadata(path).map_err(|source| GrubError::Read { file: file(), source })?;
+    if !metadata.is_file() {
+        return Err(GrubError::NotAFile { file: file() });
+    }
+    Ok(metadata.len())
 }
 
 #[cfg(test)]
@@ -253,9 +252,15 @@ mod tests {
         for name in ["moddep.lst", "fat.mod", "boot.img", "modinfo.sh", "a.b.mod", ".mod"] {
             fs::write(guard.path().join(name), "").unwrap();
         }
-        fs::create_dir(guard.path().join("directory.mod")).unwrap();
-        let files = GrubDirectory::open(guard.path()).unwrap().files_to_copy().unwrap();
+        let grub = GrubDirectory::open(guard.path()).unwrap();
+        let files = grub.files_to_copy().unwrap();
         let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["fat.mod", "moddep.lst"]);
+
+        // What is neither copied as it is nor followed is told.
+        std::os::unix::fs::symlink("fat.mod", guard.path().join("link.mod")).unwrap();
+        let error = grub.files_to_copy().unwrap_err().to_string();
+        assert!(error.contains("link.mod` is not a regular file"), "{error}");
+        assert!(grub.read_module("link").is_err());
     }
 }
