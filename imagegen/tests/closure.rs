@@ -137,7 +137,7 @@ fn a_scan_is_sorted_by_bytes_and_complete() {
         .nodes()
         .map(|node| if let Kind::File { size, .. } = closure.tree.kind(node) { size } else { 0 })
         .sum();
-    assert_eq!(sizes, (0..500).sum());
+    assert_eq!(sizes, (0..500).sum::<u64>());
 }
 
 #[test]
