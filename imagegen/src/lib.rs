@@ -8,6 +8,7 @@ pub mod boot_disk;
 pub mod closure;
 pub mod container;
 pub mod content;
+pub mod efi_vars;
 pub mod esp;
 pub mod ext4;
 pub mod fixed;

@@ -1,0 +1,276 @@
+//! Device paths: where a boot loader lies, node by node.
+
+use std::fmt;
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::text::{EfiText, EfiTextError};
+use crate::guid::Guid;
+use crate::units::Lba;
+
+/// Types and sub-types of nodes (UEFI 2.10, section 10.3).
+mod node_type {
+    pub const PCI: (u8, u8) = (0x01, 0x01);
+    pub const VENDOR_HARDWARE: (u8, u8) = (0x01, 0x04);
+    pub const ACPI: (u8, u8) = (0x02, 0x01);
+    pub const SATA: (u8, u8) = (0x03, 0x12);
+    pub const HARD_DRIVE: (u8, u8) = (0x04, 0x01);
+    pub const FILE_PATH: (u8, u8) = (0x04, 0x04);
+    pub const FIRMWARE_FILE: (u8, u8) = (0x04, 0x06);
+    pub const FIRMWARE_VOLUME: (u8, u8) = (0x04, 0x07);
+    pub const END_INSTANCE: (u8, u8) = (0x7f, 0x01);
+    pub const END_ENTIRE: (u8, u8) = (0x7f, 0xff);
+}
+
+/// `EFI_DEVICE_PATH_PROTOCOL`: the header of every node (UEFI 2.10, section 10.2).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct NodeHeader {
+    r#type: u8,
+    sub_type: u8,
+    /// Length of the node in bytes, this header included.
+    length: U16,
+}
+
+/// `HARDDRIVE_DEVICE_PATH`: a partition (UEFI 2.10, section 10.3.5.1), without the node's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct HardDrive {
+    partition_number: U32,
+    partition_start: U64,
+    partition_size: U64,
+    /// A GPT partition's unique GUID, or an MBR disk's signature.
+    signature: [u8; 16],
+    /// 1 for MBR, 2 for GPT.
+    mbr_type: u8,
+    /// 1 for an MBR disk's signature, 2 for a GUID.
+    signature_type: u8,
+}
+
+const GPT: u8 = 2;
+
+impl HardDrive {
+    /// A GPT partition: its number, counted from 1, first sector, number of sectors, and unique GUID.
+    pub fn gpt(number: u32, start: Lba, sectors: u64, guid: Guid) -> Self {
+        Self {
+            partition_number: U32::new(number),
+            partition_start: U64::new(start.0),
+            partition_size: U64::new(sectors),
+            signature: guid.mixed_endian(),
+            mbr_type: GPT,
+            signature_type: GPT,
+        }
+    }
+
+    /// The unique GUID, if this is a GPT partition.
+    pub fn guid(&self) -> Option<Guid> {
+        (self.signature_type == GPT).then(|| Guid::from_mixed_endian(self.signature))
+    }
+}
+
+/// One step of a device path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A partition.
+    HardDrive(HardDrive),
+    /// A path in a file system, from its root, with backslashes.
+    FilePath(EfiText),
+    /// Any other node, as it is.
+    Other {
+        /// The node's type.
+        r#type: u8,
+        /// The node's sub-type.
+        sub_type: u8,
+        /// What follows the node's header.
+        data: Vec<u8>,
+    },
+}
+
+/// A device path without the node that ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DevicePath {
+    nodes: Vec<Node>,
+}
+
+/// Bytes that are no device path, or a path that has no such bytes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DevicePathError {
+    /// The bytes run out within a node.
+    #[error("the device path is cut short after {0} bytes")]
+    Truncated(usize),
+    /// A node claims less than its own header.
+    #[error("the device path's node at byte {offset} has the impossible length {length}")]
+    NodeLength {
+        /// Where the node begins.
+        offset: usize,
+        /// Its length.
+        length: u16,
+    },
+    /// A node's length has 16 bits.
+    #[error("a device path node of {0} bytes is too long")]
+    TooLong(usize),
+    /// The path of a file has a character that ends it.
+    #[error("`{path}` is no file path")]
+    FilePath {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        source: EfiTextError,
+    },
+}
+
+impl DevicePath {
+    /// The path of a file on a partition, found wherever that partition is. Slashes become backslashes.
+    pub fn file_on(partition: HardDrive, file: &str) -> Result<Self, DevicePathError> {
+        let bad_path = |source| DevicePathError::FilePath { path: file.to_owned(), source };
+        let path = EfiText::try_from(file.replace('/', "\\").as_str()).map_err(bad_path)?;
+        Ok(Self { nodes: vec![Node::HardDrive(partition), Node::FilePath(path)] })
+    }
+
+    /// The steps, without the end.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Reads the path at the front of `bytes`, and gives what follows its end node.
+    pub fn split_from(bytes: &[u8]) -> Result<(Self, &[u8]), DevicePathError> {
+        let mut nodes = Vec::new();
+        let mut rest = bytes;
+        loop {
+            let truncated = DevicePathError::Truncated(bytes.len());
+            let offset = bytes.len() - rest.len();
+            let Ok((header, _)) = NodeHeader::ref_from_prefix(rest) else { return Err(truncated) };
+            let length = header.length.get();
+            let Some(data_length) = usize::from(length).checked_sub(size_of::<NodeHeader>()) else {
+                return Err(DevicePathError::NodeLength { offset, length });
+            };
+            let (_, body) = rest.split_at(size_of::<NodeHeader>());
+            let Some((data, after)) = body.split_at_checked(data_length) else { return Err(truncated) };
+            rest = after;
+            match (header.r#type, header.sub_type) {
+                node_type::END_ENTIRE => return Ok((Self { nodes }, rest)),
+                (r#type, sub_type) => nodes.push(Node::read(r#type, sub_type, data)),
+            }
+        }
+    }
+
+    /// The path's bytes with its end node.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, DevicePathError> {
+        let mut bytes = Vec::new();
+        for node in &self.nodes {
+            node.write(&mut bytes)?;
+        }
+        let (r#type, sub_type) = node_type::END_ENTIRE;
+        Node::Other { r#type, sub_type, data: Vec::new() }.write(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Node {
+    /// Whatever would not come out the same again is kept as [`Node::Other`].
+    fn read(r#type: u8, sub_type: u8, data: &[u8]) -> Self {
+        let other = || Self::Other { r#type, sub_type, data: data.to_vec() };
+        match (r#type, sub_type) {
+            node_type::HARD_DRIVE => {
+                HardDrive::read_from_bytes(data).map_or_else(|_| other(), Self::HardDrive)
+            }
+            node_type::FILE_PATH => EfiText::from_terminated(data).map_or_else(|_| other(), Self::FilePath),
+            _ => other(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), DevicePathError> {
+        let text;
+        let ((r#type, sub_type), data) = match self {
+            Self::HardDrive(drive) => (node_type::HARD_DRIVE, drive.as_bytes()),
+            Self::FilePath(path) => {
+                text = path.terminated();
+                (node_type::FILE_PATH, text.as_slice())
+            }
+            Self::Other { r#type, sub_type, data } => ((*r#type, *sub_type), data.as_slice()),
+        };
+        let length = size_of::<NodeHeader>() + data.len();
+        let field = u16::try_from(length).map_err(|_| DevicePathError::TooLong(length))?;
+        out.extend_from_slice(NodeHeader { r#type, sub_type, length: U16::new(field) }.as_bytes());
+        out.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl fmt::Display for DevicePath {
+    /// Writes the text form of UEFI 2.10, section 10.6.1.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for node in &self.nodes {
+            if matches!(node, Node::Other { r#type, sub_type, .. } if (*r#type, *sub_type) == node_type::END_INSTANCE)
+            {
+                separator = ",";
+                continue;
+            }
+            write!(f, "{separator}{node}")?;
+            separator = "/";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HardDrive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, size) = (self.partition_start.get(), self.partition_size.get());
+        let number = self.partition_number;
+        if let Some(guid) = self.guid() {
+            write!(f, "HD({number},GPT,{guid},{start:#x},{size:#x})")
+        } else {
+            let (disk, _) = U32::read_from_prefix(&self.signature).unwrap_or_default();
+            write!(f, "HD({number},MBR,{disk:#010x},{start:#x},{size:#x})")
+        }
+    }
+}
+
+/// The hardware id of a PCI root bridge, PNP0A03, as ACPI compresses it.
+const PNP0A03: u32 = 0x0a03_41d0;
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (r#type, sub_type, data) = match self {
+            Self::HardDrive(drive) => return drive.fmt(f),
+            Self::FilePath(path) => return path.fmt(f),
+            Self::Other { r#type, sub_type, data } => (*r#type, *sub_type, data.as_slice()),
+        };
+        match ((r#type, sub_type), data) {
+            (node_type::PCI, [function, device]) => write!(f, "Pci({device:#x},{function:#x})"),
+            (node_type::ACPI, data) if data.len() == 8 => {
+                let [hid, uid] = <[U32; 2]>::read_from_bytes(data).unwrap_or_default().map(U32::get);
+                match hid {
+                    PNP0A03 => write!(f, "PciRoot({uid:#x})"),
+                    _ => write!(f, "Acpi({hid:#010x},{uid:#x})"),
+                }
+            }
+            (node_type::SATA, data) if data.len() == 6 => {
+                let [port, multiplier, lun] =
+                    <[U16; 3]>::read_from_bytes(data).unwrap_or_default().map(U16::get);
+                write!(f, "Sata({port:#x},{multiplier:#x},{lun:#x})")
+            }
+            (node_type::FIRMWARE_FILE | node_type::FIRMWARE_VOLUME | node_type::VENDOR_HARDWARE, data)
+                if data.len() == 16 =>
+            {
+                let name = match (r#type, sub_type) {
+                    node_type::FIRMWARE_FILE => "FvFile",
+                    node_type::FIRMWARE_VOLUME => "Fv",
+                    _ => "VenHw",
+                };
+                let guid = Guid::from_mixed_endian(<[u8; 16]>::read_from_bytes(data).unwrap_or_default());
+                write!(f, "{name}({guid})")
+            }
+            _ => {
+                write!(f, "Path({type},{sub_type}")?;
+                if !data.is_empty() {
+                    write!(f, ",")?;
+                }
+                data.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                write!(f, ")")
+            }
+        }
+    }
+}
