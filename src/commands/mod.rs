@@ -2,11 +2,12 @@
 
 mod boot_disk;
 mod disk;
+mod efi_vars;
 mod store_image;
 
 use anyhow::bail;
 
-use crate::cli::{Cli, Command, DiskCommand};
+use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::progress::Reporter;
 
 /// Carries out what the command line asks for.
@@ -16,6 +17,14 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
+        Command::EfiVars(command) => match command {
+            EfiVarsCommand::Create(args) => efi_vars::create(args),
+            EfiVarsCommand::List(args) => efi_vars::list(args, &reporter),
+            EfiVarsCommand::Set(args) => efi_vars::set(args),
+            EfiVarsCommand::Delete(args) => efi_vars::delete(args),
+            EfiVarsCommand::Import(args) => efi_vars::import(args),
+            EfiVarsCommand::Export(args) => efi_vars::export(args),
+        },
         Command::Run(_) => bail!("not built yet"),
     }
 }

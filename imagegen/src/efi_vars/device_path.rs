@@ -14,6 +14,7 @@ mod node_type {
     pub const PCI: (u8, u8) = (0x01, 0x01);
     pub const VENDOR_HARDWARE: (u8, u8) = (0x01, 0x04);
     pub const ACPI: (u8, u8) = (0x02, 0x01);
+    pub const VENDOR_MESSAGING: (u8, u8) = (0x03, 0x0a);
     pub const SATA: (u8, u8) = (0x03, 0x12);
     pub const HARD_DRIVE: (u8, u8) = (0x04, 0x01);
     pub const FILE_PATH: (u8, u8) = (0x04, 0x04);
@@ -252,14 +253,8 @@ impl fmt::Display for Node {
                     <[U16; 3]>::read_from_bytes(data).unwrap_or_default().map(U16::get);
                 write!(f, "Sata({port:#x},{multiplier:#x},{lun:#x})")
             }
-            (node_type::FIRMWARE_FILE | node_type::FIRMWARE_VOLUME | node_type::VENDOR_HARDWARE, data)
-                if data.len() == 16 =>
-            {
-                let name = match (r#type, sub_type) {
-                    node_type::FIRMWARE_FILE => "FvFile",
-                    node_type::FIRMWARE_VOLUME => "Fv",
-                    _ => "VenHw",
-                };
+            (node, data) if data.len() == 16 && guid_node(node).is_some() => {
+                let name = guid_node(node).unwrap_or_default();
                 let guid = Guid::from_mixed_endian(<[u8; 16]>::read_from_bytes(data).unwrap_or_default());
                 write!(f, "{name}({guid})")
             }
@@ -272,5 +267,16 @@ impl fmt::Display for Node {
                 write!(f, ")")
             }
         }
+    }
+}
+
+/// The text form's name for a node that holds just a GUID.
+fn guid_node(node: (u8, u8)) -> Option<&'static str> {
+    match node {
+        node_type::VENDOR_HARDWARE => Some("VenHw"),
+        node_type::VENDOR_MESSAGING => Some("VenMsg"),
+        node_type::FIRMWARE_FILE => Some("FvFile"),
+        node_type::FIRMWARE_VOLUME => Some("Fv"),
+        _ => None,
     }
 }

@@ -5,15 +5,14 @@
 //! the variable store is ever rewritten here; every other byte of an image stays as it is.
 //!
 //! ```no_run
-//! use imagegen::efi_vars::{DevicePath, HardDrive, LoadOption, VariableStore, install_boot_entry};
+//! use imagegen::efi_vars::{DevicePath, HardDrive, LoadOption, from_template};
 //! use imagegen::{fixed, units::Lba};
 //!
 //! let template = std::fs::read("OVMF_VARS.fd")?;
-//! let mut store = VariableStore::parse(&template)?;
 //! let esp = HardDrive::gpt(2, Lba(2048), 120_799, fixed::ESP_GUID);
-//! let path = DevicePath::file_on(esp, "\\EFI\\systemd\\systemd-bootx64.efi")?;
-//! install_boot_entry(&mut store, &LoadOption::active("Linux Boot Manager", path)?)?;
-//! std::fs::write("VARS.fd", store.to_bytes())?;
+//! let path = DevicePath::file_on(esp, "/EFI/systemd/systemd-bootx64.efi")?;
+//! let entry = LoadOption::active("Linux Boot Manager", path)?;
+//! std::fs::write("VARS.fd", from_template(&template, Some(&entry))?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -44,6 +43,24 @@ use crate::guid::Guid;
 
 /// The largest image this library is meant for. AAVMF's flash bank is 64 MiB, OVMF's images are far smaller.
 pub const IMAGE_MAX: u64 = 128 << 20;
+
+/// Makes a machine's image of the template that comes with its firmware, with a boot entry that comes first.
+///
+/// A blank template of AAVMF's size is given an empty store.
+pub fn from_template(template: &[u8], boot_entry: Option<&LoadOption>) -> Result<Vec<u8>, EfiVarsError> {
+    let formatted;
+    let mut store = match VariableStore::parse(template) {
+        Err(EfiVarsError::Blank) => {
+            formatted = format_blank(template)?;
+            VariableStore::parse(&formatted)?
+        }
+        store => store?,
+    };
+    if let Some(entry) = boot_entry {
+        install_boot_entry(&mut store, entry)?;
+    }
+    Ok(store.to_bytes())
+}
 
 /// A variable store that could not be read, or a change it could not take.
 #[derive(Debug, thiserror::Error)]

@@ -233,7 +233,7 @@ pub fn format_blank(image: &[u8]) -> Result<Vec<u8>, EfiVarsError> {
     formatted.resize(block, ERASED);
     formatted.extend_from_slice(VIRT_WORKING_BLOCK.as_bytes());
     formatted.resize(3 * block, ERASED);
-    formatted.extend(image.iter().skip(formatted.len()));
+    formatted.extend_from_slice(image.get(3 * block..).unwrap_or_default());
     Ok(formatted)
 }
 

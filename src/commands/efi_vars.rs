@@ -1,0 +1,249 @@
+//! `efi-vars`: the variables in flash images.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use imagegen::efi_vars::{
+    self, Attributes, Authentication, DevicePath, Format, HardDrive, IMAGE_MAX, LoadOption, Variable,
+    VariableStore, describe, export_json, import_json, vendor_name,
+};
+use imagegen::fixed;
+use imagegen::output::OutputFile;
+use imagegen::units::{ByteCount, Lba, SECTOR};
+use serde::Serialize;
+
+use crate::cli::{
+    ArchitectureArg, EfiVarsCreateArgs, EfiVarsDeleteArgs, EfiVarsExportArgs, EfiVarsImportArgs,
+    EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
+};
+use crate::progress::Reporter;
+
+/// Makes an image from a template.
+pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
+    let entry = if args.boot_disk_entry {
+        Some(boot_disk_entry(args.boot_disk_size, args.architecture)?)
+    } else {
+        None
+    };
+    let template = read(&args.template)?;
+    let image = efi_vars::from_template(&template, entry.as_ref())
+        .with_context(|| format!("cannot use the template `{}`", args.template.display()))?;
+    write(&args.output, &image)
+}
+
+/// Prints the variables as a table or as JSON.
+pub fn list(args: &EfiVarsListArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let image = read(&args.image)?;
+    let store = parse(&args.image, &image)?;
+    let text = if args.json { list_as_json(&store)? } else { list_as_table(&store) };
+    print(&text)?;
+    reporter.note(&format!(
+        "{}: {} variables, {} of {} bytes used",
+        args.image.display(),
+        store.variables().len(),
+        store.used(),
+        store.capacity()
+    ));
+    Ok(())
+}
+
+/// Sets one variable.
+pub fn set(args: &EfiVarsSetArgs) -> anyhow::Result<()> {
+    let data = variable_data(&args.data)?;
+    ensure!(!data.is_empty(), "a variable without data does not exist for UEFI; use `efi-vars delete`");
+    change(&args.image, args.changed.output.as_deref(), |store| {
+        let old = store.get(&args.variable.name, args.variable.guid);
+        let attributes = args.attributes.or(old.map(|old| old.attributes)).unwrap_or(Attributes::NV_BS_RT);
+        let authentication = old.map_or_else(Authentication::default, |old| old.authentication);
+        let (name, vendor) = (args.variable.name.clone(), args.variable.guid);
+        Ok(store.set(Variable { name, vendor, attributes, data, authentication })?)
+    })
+}
+
+/// Removes one variable.
+pub fn delete(args: &EfiVarsDeleteArgs) -> anyhow::Result<()> {
+    change(&args.image, args.changed.output.as_deref(), |store| {
+        store.delete(&args.variable.name, args.variable.guid)?;
+        Ok(())
+    })
+}
+
+/// Sets the variables of a JSON document.
+pub fn import(args: &EfiVarsImportArgs) -> anyhow::Result<()> {
+    let shown = args.document.display();
+    let text = String::from_utf8(read(&args.document)?)
+        .with_context(|| format!("`{shown}` is not UTF-8 text, as JSON is"))?;
+    let variables = import_json(&text).with_context(|| format!("cannot import `{shown}`"))?;
+    change(&args.image, args.changed.output.as_deref(), |store| {
+        variables.into_iter().try_for_each(|variable| store.set(variable))?;
+        Ok(())
+    })
+}
+
+/// Writes all variables as a JSON document.
+pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
+    let image = read(&args.image)?;
+    let mut json = export_json(parse(&args.image, &image)?.variables())?;
+    json.push('\n');
+    match &args.output {
+        Some(output) => write(output, json.as_bytes()),
+        None => print(&json),
+    }
+}
+
+/// The entry that `bootctl install` would make on the booted machine: systemd-boot, on the ESP of the boot disk.
+fn boot_disk_entry(size: ByteCount, architecture: ArchitectureArg) -> anyhow::Result<LoadOption> {
+    /// The ESP of the boot disk: its number, first sector, and what the backup partition table takes after it.
+    const NUMBER: u32 = 2;
+    const START: Lba = Lba(2048);
+    const SECTORS_AFTER: u64 = 33;
+
+    let sectors = (size.0 / SECTOR).saturating_sub(START.0 + SECTORS_AFTER);
+    ensure!(sectors > 0, "a boot disk of {size} has no room for its EFI system partition");
+    let loader = match architecture {
+        ArchitectureArg::X86_64 => "\\EFI\\systemd\\systemd-bootx64.efi",
+        ArchitectureArg::Aarch64 => "\\EFI\\systemd\\systemd-bootaa64.efi",
+    };
+    let esp = HardDrive::gpt(NUMBER, START, sectors, fixed::ESP_GUID);
+    Ok(LoadOption::active("Linux Boot Manager", DevicePath::file_on(esp, loader)?)?)
+}
+
+fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {
+    match (&data.data_hex, &data.data_file) {
+        (Some(data), _) => Ok(data.to_vec()),
+        (None, Some(file)) => read(file),
+        // clap has made sure of one of them.
+        (None, None) => bail!("give the data with --data-hex or --data-file"),
+    }
+}
+
+/// Reads an image, changes its variables, and writes it back, or to `output`.
+fn change(
+    path: &Path,
+    output: Option<&Path>,
+    change: impl FnOnce(&mut VariableStore<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let image = read(path)?;
+    let mut store = parse(path, &image)?;
+    change(&mut store).with_context(|| format!("cannot change `{}`", path.display()))?;
+    write(output.unwrap_or(path), &store.to_bytes())
+}
+
+fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableStore<'image>> {
+    VariableStore::parse(image).with_context(|| format!("cannot read the variables of `{}`", path.display()))
+}
+
+/// Reads a whole file that is not larger than any flash image.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(IMAGE_MAX + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{shown}`"))?;
+    let limit = ByteCount(IMAGE_MAX);
+    ensure!(
+        u64::try_from(bytes.len())? <= IMAGE_MAX,
+        "`{shown}` is larger than {limit}, as no flash image is"
+    );
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all, with holes for the zeros that most of AAVMF's image consists of. A file
+/// that was there keeps its permissions.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    const PAGE: usize = 4096;
+    let output = OutputFile::create(path)?;
+    let written = || -> std::io::Result<()> {
+        let file = output.file();
+        if let Ok(old) = path.metadata() {
+            file.set_permissions(old.permissions())?;
+        }
+        let mut offset = 0;
+        for page in bytes.chunks(PAGE) {
+            if page != &[0; PAGE][..page.len()] {
+                file.write_all_at(page, offset)?;
+            }
+            offset += u64::try_from(page.len()).map_err(std::io::Error::other)?;
+        }
+        file.set_len(offset)
+    };
+    written().with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(output.finish()?)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn list_as_table(store: &VariableStore<'_>) -> String {
+    let mut rows = vec![["NAME", "VENDOR", "ATTRIBUTES", "SIZE", "VALUE"].map(str::to_owned)];
+    rows.extend(store.variables().iter().map(|variable| {
+        [
+            variable.name.to_string(),
+            vendor_name(variable.vendor).map_or_else(|| variable.vendor.to_string(), str::to_owned),
+            variable.attributes.to_string(),
+            variable.data.len().to_string(),
+            describe(variable).unwrap_or_default(),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, vendor, attributes, size) = (width(0), width(1), width(2), width(3));
+    let mut table = String::new();
+    for [a, b, c, d, value] in &rows {
+        let row = format!("{a:name$}  {b:vendor$}  {c:attributes$}  {d:>size$}  {value}");
+        table.push_str(row.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+/// What `list --json` prints.
+#[derive(Serialize)]
+struct Listing {
+    /// `authenticated` or `plain`.
+    format: &'static str,
+    /// How many bytes of records the store holds, and has room for.
+    used_bytes: u64,
+    capacity_bytes: u64,
+    variables: Vec<ListedVariable>,
+}
+
+#[derive(Serialize)]
+struct ListedVariable {
+    name: String,
+    guid: String,
+    vendor: Option<&'static str>,
+    /// The abbreviations of the table.
+    attributes: String,
+    attr: u32,
+    size: usize,
+    value: Option<String>,
+}
+
+fn list_as_json(store: &VariableStore<'_>) -> anyhow::Result<String> {
+    let listing = Listing {
+        format: match store.format() {
+            Format::Plain => "plain",
+            Format::Authenticated => "authenticated",
+        },
+        used_bytes: store.used(),
+        capacity_bytes: store.capacity(),
+        variables: store
+            .variables()
+            .iter()
+            .map(|variable| ListedVariable {
+                name: variable.name.to_string(),
+                guid: variable.vendor.to_string(),
+                vendor: vendor_name(variable.vendor),
+                attributes: variable.attributes.to_string(),
+                attr: variable.attributes.0,
+                size: variable.data.len(),
+                value: describe(variable),
+            })
+            .collect(),
+    };
+    Ok(serde_json::to_string_pretty(&listing)? + "\n")
+}
