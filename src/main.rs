@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod launcher;
 mod progress;
 mod report;
 

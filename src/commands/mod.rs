@@ -3,9 +3,8 @@
 mod boot_disk;
 mod disk;
 mod efi_vars;
+mod run;
 mod store_image;
-
-use anyhow::bail;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::progress::Reporter;
@@ -25,6 +24,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Import(args) => efi_vars::import(args),
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
-        Command::Run(_) => bail!("not built yet"),
+        Command::Run(args) => run::run(args),
     }
 }
