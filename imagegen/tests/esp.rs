@@ -281,7 +281,7 @@ fn the_last_cluster_can_be_used() {
                 assert!(check.contains("30123/30123 clusters"), "{check}");
             }
             (Err(EspError::Full { missing: ByteCount(found) }), Some(expected)) => {
-                assert_eq!(found, expected)
+                assert_eq!(found, expected);
             }
             (other, _) => panic!("{size}: {other:?}"),
         }

@@ -198,8 +198,7 @@ mod tests {
 
     #[test]
     fn the_checksum_of_the_specification() {
-        // Computed by the C routine in the specification's section on long names.
-        assert_eq!(checksum(b"LOADER~1CON"), c_checksum(b"LOADER~1CON"));
+        // The C routine of the specification's section on long names, in Rust.
         fn c_checksum(short: &ShortName) -> u8 {
             let mut sum: u32 = 0;
             for &c in short {
@@ -207,5 +206,6 @@ mod tests {
             }
             u8::try_from(sum).unwrap()
         }
+        assert_eq!(checksum(b"LOADER~1CON"), c_checksum(b"LOADER~1CON"));
     }
 }
