@@ -1,0 +1,115 @@
+//! Options of `boot-disk`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use imagegen::boot::systemd_boot::{ConsoleMode, Timeout};
+use imagegen::units::ByteCount;
+
+use super::{FormatArg, StoreRootArg};
+
+/// Arguments of `boot-disk`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-imagegen boot-disk --toplevel $(readlink -f ./result) --loader systemd-boot -o boot.qcow2 \\
+    --efi-vars-template OVMF_VARS.fd --efi-vars efi-vars.fd")]
+pub struct BootDiskArgs {
+    /// The system's toplevel: a store path, or a link to one; it boots by default
+    #[arg(long, value_name = "STORE_PATH")]
+    pub toplevel: PathBuf,
+    /// The disk to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// What the disk boots by; several with commas between them
+    #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true)]
+    pub loader: Vec<LoaderArg>,
+    /// The systemd whose systemd-boot to install; the one that the toplevel links to if not given
+    #[arg(long, value_name = "STORE_PATH")]
+    pub systemd: Option<PathBuf>,
+    /// Where the store is
+    #[command(flatten)]
+    pub store: StoreRootArg,
+    /// The container of the disk
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+    pub format: FormatArg,
+    /// The size of the disk
+    #[arg(long, value_name = "SIZE", default_value = "60M")]
+    pub size: ByteCount,
+    /// How long the menu waits: seconds, menu-force, menu-hidden or menu-disabled
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub timeout: Timeout,
+    /// Add a parameter to the kernel's command line in every entry
+    #[arg(long, value_name = "PARAM", allow_hyphen_values = true)]
+    pub kernel_param: Vec<String>,
+    /// Offer this system too, as generation N; the toplevel gets the next number if it is not among them
+    #[arg(long, value_name = "N=STORE_PATH")]
+    pub generation: Vec<GenerationArg>,
+    /// Boot this specialisation of the toplevel by default
+    #[arg(long, value_name = "NAME")]
+    pub default_specialisation: Option<String>,
+    /// Do not let the kernel's command line be edited in the menu
+    #[arg(long)]
+    pub no_editor: bool,
+    /// The resolution of the menu: keep, auto, max or a mode's number
+    #[arg(long, value_name = "MODE", default_value = "keep")]
+    pub console_mode: ConsoleMode,
+    /// The machine's ID, to be named in every entry
+    #[arg(long, value_name = "ID")]
+    pub machine_id: Option<MachineIdArg>,
+    /// Install initrds without the secrets that a script of the system would add to them
+    #[arg(long)]
+    pub ignore_initrd_secrets: bool,
+    /// The firmware's empty store of EFI variables, such as `OVMF_VARS.fd`
+    #[arg(long, value_name = "FILE", requires = "efi_vars")]
+    pub efi_vars_template: Option<PathBuf>,
+    /// The copy of it for the machine to write to
+    #[arg(long, value_name = "FILE", requires = "efi_vars_template")]
+    pub efi_vars: Option<PathBuf>,
+}
+
+/// A boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LoaderArg {
+    /// For UEFI
+    SystemdBoot,
+    /// For BIOSes
+    Grub,
+}
+
+/// A generation on the command line.
+#[derive(Debug, Clone)]
+pub struct GenerationArg {
+    /// Its number.
+    pub number: u32,
+    /// The toplevel, as `--toplevel` takes it.
+    pub toplevel: PathBuf,
+}
+
+impl std::str::FromStr for GenerationArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, toplevel) =
+            text.split_once('=').ok_or("write N=STORE_PATH, as in `3=/nix/store/…-nixos-system`")?;
+        let number =
+            number.parse().ok().filter(|number| *number > 0).ok_or("the number must be one from 1 on")?;
+        Ok(Self { number, toplevel: toplevel.into() })
+    }
+}
+
+/// A machine ID as in `/etc/machine-id`.
+#[derive(Debug, Clone)]
+pub struct MachineIdArg(pub String);
+
+impl std::str::FromStr for MachineIdArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 32 && text.bytes().all(is_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a machine ID has 32 hexadecimal digits in lower case (machine-id(5))")
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Every option of the program, and nothing else: one file for each subcommand.
+
+mod boot_disk;
+mod disk;
+mod efi_vars;
+mod run;
+mod store_image;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagegen::container::Format;
+
+pub use boot_disk::*;
+pub use disk::*;
+pub use efi_vars::*;
+pub use run::*;
+pub use store_image::*;
+
+/// Reproducible boot disks and Nix store images, without a helper VM.
+#[derive(Debug, Parser)]
+#[command(name = "nix-imagegen", version, propagate_version = true)]
+pub struct Cli {
+    /// What to tell about the work on stderr
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto")]
+    pub progress: ProgressKind,
+
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A bar on a terminal, nothing elsewhere
+    Auto,
+    /// A bar, wherever stderr goes
+    Bar,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the store image of a closure: an ext4 file system that holds its store paths
+    StoreImage(StoreImageArgs),
+    /// Write the boot disk of a NixOS system: partition table, EFI system partition and boot loader
+    BootDisk(BootDiskArgs),
+    /// Make empty disks and overlays
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Make, read and change the EFI variables in OVMF's and AAVMF's flash images
+    #[command(subcommand)]
+    EfiVars(EfiVarsCommand),
+    /// Start a virtual machine in QEMU from a config file
+    Run(RunArgs),
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Args)]
+pub struct StoreRootArg {
+    /// Read `/nix/store/…` from DIR/nix/store
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub store_root: PathBuf,
+}
+
+/// The container of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// QEMU's copy-on-write format, version 3
+    Qcow2,
+    /// The bytes as the guest sees them; zeros are holes in the file
+    Raw,
+}
+
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Qcow2 => Self::Qcow2,
+            FormatArg::Raw => Self::Raw,
+        }
+    }
+}

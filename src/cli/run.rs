@@ -1,0 +1,50 @@
+//! Options of `run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::StoreRootArg;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-imagegen run --config vm.toml -- -serial file:console.log
+
+The config has the option names of NixOS's virtualisation module, in TOML or, if its name ends in .json, JSON:
+  useNixStoreImage = true
+  storeImage = \"store.qcow2\"
+  useBootLoader = true
+  useEFIBoot = true
+  bootDisk = \"disk.qcow2\"
+  efi.variables = \"/usr/share/OVMF/OVMF_VARS.fd\"
+  graphics = false")]
+pub struct RunArgs {
+    /// The virtual machine's options, in TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Prepare all files, then print QEMU's command line instead of starting it
+    #[arg(long)]
+    pub print: bool,
+    /// What runs the guest's code
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub accel: AcceleratorArg,
+    /// Where the toplevel's store is
+    #[command(flatten)]
+    pub store: StoreRootArg,
+    /// More arguments for QEMU, behind all others
+    #[arg(last = true, value_name = "QEMU_ARGUMENTS")]
+    pub qemu_arguments: Vec<OsString>,
+}
+
+/// What runs the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AcceleratorArg {
+    /// KVM if a guest truly runs in it, TCG otherwise
+    Auto,
+    /// The processor, by the kernel's help
+    Kvm,
+    /// QEMU's translator, which works everywhere
+    Tcg,
+}

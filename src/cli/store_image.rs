@@ -1,0 +1,67 @@
+//! Options of `store-image`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use imagegen::guid::Guid;
+use imagegen::units::ByteCount;
+
+use super::{FormatArg, StoreRootArg};
+
+/// Arguments of `store-image`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-store --dump-db $(nix-store -qR ./result) > registration
+  nix-imagegen store-image --registration registration -o store.qcow2")]
+pub struct StoreImageArgs {
+    /// The closure's registration, as `nix-store --dump-db` prints it and `nix-store --load-db` reads it
+    #[arg(long, value_name = "FILE")]
+    pub registration: PathBuf,
+    /// The image to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where the store is
+    #[command(flatten)]
+    pub store: StoreRootArg,
+    /// The container of the image
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+    pub format: FormatArg,
+    /// The file system's label
+    #[arg(long, value_name = "TEXT", default_value = imagegen::fixed::STORE_IMAGE_LABEL)]
+    pub label: String,
+    /// The file system's UUID
+    #[arg(long, value_name = "UUID", default_value_t = imagegen::fixed::STORE_IMAGE_UUID)]
+    pub uuid: Guid,
+    /// The file system's size, or `auto` for just enough
+    #[arg(long, value_name = "SIZE", default_value = "auto")]
+    pub size: SizeArg,
+    /// Free space to add when the size is computed
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pub additional_space: ByteCount,
+    /// Do not compare the files with the hashes and sizes of the registration
+    #[arg(long)]
+    pub no_verify: bool,
+    /// How many threads to use; one for each processor if not given
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// A size, or the wish to have it computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeArg {
+    /// Just enough.
+    Auto,
+    /// This many bytes.
+    Fixed(ByteCount),
+}
+
+impl std::str::FromStr for SizeArg {
+    type Err = imagegen::units::SizeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Fixed) }
+    }
+}
