@@ -12,7 +12,8 @@ pub struct NodeId(pub u32);
 /// directory are sorted by the bytes of their names. That is also the order of a NAR and of the file data
 /// in an image. Names and link targets are bytes, as Linux has them.
 ///
-/// Node 0 is the root. Its name is not used by a file system (which knows the root without one).
+/// Node 0 is the root. Its name is not used by a file system (which knows the root without one). Owner and group of
+/// everything are root's; permissions are those of a Nix store unless [`Tree::set_permissions`] says otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
@@ -20,26 +21,55 @@ pub struct Tree {
     text: Vec<u8>,
 }
 
-/// A file, directory or symbolic link.
+/// A file, directory or symbolic link. A closure may have millions of them, so that each byte here counts.
 #[derive(Debug, Clone)]
 struct Node {
-    name: Text,
-    kind: RawKind,
+    /// Where the name begins in the text; a link's target follows it.
+    text: u64,
+    /// The length of a file in bytes, or of a link's target.
+    size: u64,
     /// One past the last descendant: the next sibling, if there is one.
     end: u32,
+    name_length: u16,
+    /// File type and permissions, as in `inode(7)`.
+    mode: u16,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Text {
-    start: u64,
-    length: u32,
-}
+const _: () = assert!(size_of::<Node>() == 24);
 
-#[derive(Debug, Clone, Copy)]
-enum RawKind {
-    Directory,
-    File { size: u64, executable: bool },
-    Symlink { target: Text },
+/// The bits of a mode that tell the file type, and its values.
+const TYPE: u16 = 0o170_000;
+const TYPE_DIRECTORY: u16 = 0o040_000;
+const TYPE_FILE: u16 = 0o100_000;
+const TYPE_SYMLINK: u16 = 0o120_000;
+
+/// The permission bits of a file: `rwx` for owner, group and others, set-user-ID, set-group-ID and the sticky bit
+/// (chmod(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permissions(u16);
+
+impl Permissions {
+    /// A file in a Nix store.
+    pub const STORE_FILE: Self = Self(0o444);
+    /// A directory, or an executable file, in a Nix store.
+    pub const STORE_EXECUTABLE: Self = Self(0o555);
+    /// What every symbolic link has.
+    pub const SYMLINK: Self = Self(0o777);
+
+    /// The low 12 bits of a mode, such as `0o1777`; other bits are not permissions and are dropped.
+    pub const fn new(mode: u16) -> Self {
+        Self(mode & 0o7777)
+    }
+
+    /// The bits.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Whether the owner may execute the file.
+    pub const fn is_executable(self) -> bool {
+        self.0 & 0o100 != 0
+    }
 }
 
 /// What a node is.
@@ -67,6 +97,9 @@ pub enum TreeError {
     /// Node numbers are 32 bits wide, as ext4's inode numbers are.
     #[error("more than {} files: split the closure", u32::MAX)]
     TooManyNodes,
+    /// No file system has such names.
+    #[error("a name has {0} bytes; 255 is the most that any Linux file system holds")]
+    Name(usize),
 }
 
 impl Tree {
@@ -87,16 +120,28 @@ impl Tree {
 
     /// The name within its directory.
     pub fn name(&self, node: NodeId) -> &[u8] {
-        self.text(self.node(node).name)
+        let node = self.node(node);
+        self.text(node.text, node.name_length.into())
     }
 
     /// What the node is.
     pub fn kind(&self, node: NodeId) -> Kind<'_> {
-        match self.node(node).kind {
-            RawKind::Directory => Kind::Directory,
-            RawKind::File { size, executable } => Kind::File { size, executable },
-            RawKind::Symlink { target } => Kind::Symlink { target: self.text(target) },
+        let node = self.node(node);
+        match node.mode & TYPE {
+            TYPE_DIRECTORY => Kind::Directory,
+            TYPE_SYMLINK => Kind::Symlink { target: self.target(node) },
+            _ => Kind::File { size: node.size, executable: Permissions::new(node.mode).is_executable() },
         }
+    }
+
+    /// The permissions of a node.
+    pub fn permissions(&self, node: NodeId) -> Permissions {
+        Permissions::new(self.node(node).mode)
+    }
+
+    /// File type and permissions, as `inode(7)` and ext4 have them.
+    pub fn mode(&self, node: NodeId) -> u16 {
+        self.node(node).mode
     }
 
     /// The node and its descendants, which follow it in one run.
@@ -118,65 +163,92 @@ impl Tree {
     /// Opens a directory: the nodes added until [`Tree::close_directory`] are inside. Entries must be added in
     /// the order of their names.
     pub fn open_directory(&mut self, name: &[u8]) -> Result<NodeId, TreeError> {
-        self.add(name, RawKind::Directory)
+        self.add(TYPE_DIRECTORY, Permissions::STORE_EXECUTABLE, name, 0, &[])
     }
 
     /// Closes a directory that [`Tree::open_directory`] opened, after all that is inside.
     pub fn close_directory(&mut self, directory: NodeId) {
         let end = self.count();
-        if let Some(node) = self.nodes.get_mut(index(directory.0.into())) {
+        if let Some(node) = self.node_mut(directory) {
             node.end = end;
         }
     }
 
     /// Adds a regular file of `size` bytes.
     pub fn add_file(&mut self, name: &[u8], size: u64, executable: bool) -> Result<NodeId, TreeError> {
-        self.add(name, RawKind::File { size, executable })
+        let permissions = if executable { Permissions::STORE_EXECUTABLE } else { Permissions::STORE_FILE };
+        self.add(TYPE_FILE, permissions, name, size, &[])
     }
 
     /// Adds a symbolic link.
     pub fn add_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<NodeId, TreeError> {
-        let target = self.keep(target);
-        self.add(name, RawKind::Symlink { target })
+        self.add(TYPE_SYMLINK, Permissions::SYMLINK, name, length(target.len()), target)
     }
 
-    /// Appends a whole tree, its root under the name that it has there.
-    pub fn append(&mut self, other: &Self) -> Result<NodeId, TreeError> {
+    /// Gives a file or directory other permissions than a store would; a symbolic link keeps its own.
+    pub fn set_permissions(&mut self, node: NodeId, permissions: Permissions) {
+        if let Some(node) = self.node_mut(node).filter(|node| node.mode & TYPE != TYPE_SYMLINK) {
+            node.mode = node.mode & TYPE | permissions.bits();
+        }
+    }
+
+    /// Appends a whole tree, its root under the name given. Node `n` of `other` becomes `first.0 + n.0` here, where
+    /// `first` is the node that is returned.
+    pub fn append(&mut self, name: &[u8], other: &Self) -> Result<NodeId, TreeError> {
         let first = self.count();
-        let text = length(self.text.len());
         // Checks the sum before any node is added.
         first.checked_add(other.count()).ok_or(TreeError::TooManyNodes)?;
-        let moved = |t: Text| Text { start: t.start + text, length: t.length };
-        self.nodes.extend(other.nodes.iter().map(|node| Node {
-            name: moved(node.name),
-            end: node.end + first,
-            kind: match node.kind {
-                RawKind::Symlink { target } => RawKind::Symlink { target: moved(target) },
-                kind => kind,
-            },
-        }));
+        let (root_text, name_length) = (length(self.text.len()), self.keep(name)?);
+        if let Some(root) = other.nodes.first() {
+            self.text.extend_from_slice(other.target(root));
+        }
+        let text = length(self.text.len());
         self.text.extend_from_slice(&other.text);
+        self.nodes.extend(other.nodes.iter().map(|node| Node {
+            text: node.text + text,
+            end: node.end + first,
+            ..node.clone()
+        }));
+        if let Some(root) = self.node_mut(NodeId(first)) {
+            (root.text, root.name_length) = (root_text, name_length);
+        }
         Ok(NodeId(first))
     }
 
-    fn add(&mut self, name: &[u8], kind: RawKind) -> Result<NodeId, TreeError> {
+    fn add(
+        &mut self,
+        file_type: u16,
+        permissions: Permissions,
+        name: &[u8],
+        size: u64,
+        target: &[u8],
+    ) -> Result<NodeId, TreeError> {
         let id = self.count();
         let end = id.checked_add(1).ok_or(TreeError::TooManyNodes)?;
-        let name = self.keep(name);
-        self.nodes.push(Node { name, kind, end });
+        let (text, name_length) = (length(self.text.len()), self.keep(name)?);
+        self.text.extend_from_slice(target);
+        self.nodes.push(Node { text, size, end, name_length, mode: file_type | permissions.bits() });
         Ok(NodeId(id))
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Text {
-        let start = length(self.text.len());
-        self.text.extend_from_slice(bytes);
-        // Linux has no name or target of more than 4,096 bytes; a longer one is cut and then fails the name checks.
-        Text { start, length: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+    fn keep(&mut self, name: &[u8]) -> Result<u16, TreeError> {
+        let name_length = u16::try_from(name.len()).map_err(|_| TreeError::Name(name.len()))?;
+        self.text.extend_from_slice(name);
+        Ok(name_length)
     }
 
-    fn text(&self, text: Text) -> &[u8] {
-        let start = index(text.start);
-        &self.text[start..start + index(text.length.into())]
+    /// The target of a link; nothing for any other node.
+    fn target(&self, node: &Node) -> &[u8] {
+        let length = if node.mode & TYPE == TYPE_SYMLINK { node.size } else { 0 };
+        self.text(node.text + u64::from(node.name_length), length)
+    }
+
+    fn text(&self, start: u64, length: u64) -> &[u8] {
+        &self.text[index(start)..index(start + length)]
+    }
+
+    fn node_mut(&mut self, node: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(index(node.0.into()))
     }
 
     fn node(&self, node: NodeId) -> &Node {
@@ -218,12 +290,31 @@ mod tests {
     fn an_appended_tree_keeps_its_shape() {
         let mut all = Tree::default();
         let root = all.open_directory(b"").unwrap();
-        all.append(&small()).unwrap();
-        let second = all.append(&small()).unwrap();
+        all.append(b"first", &small()).unwrap();
+        let second = all.append(b"second", &small()).unwrap();
+        let mut link = Tree::default();
+        link.add_symlink(b"short", b"target").unwrap();
+        let third = all.append(b"third-and-longer", &link).unwrap();
         all.close_directory(root);
-        assert_eq!(all.children(root).count(), 2);
+        assert_eq!(all.children(root).count(), 3);
         let names: Vec<_> = all.children(second).map(|id| all.name(id)).collect();
         assert_eq!(names, [b"a", b"b", b"c"]);
-        assert_eq!(all.subtree(root), 0..11);
+        assert_eq!(all.name(second), b"second");
+        assert_eq!(all.kind(third), Kind::Symlink { target: b"target" });
+        assert_eq!(all.name(third), b"third-and-longer");
+        assert_eq!(all.subtree(root), 0..12);
+    }
+
+    #[test]
+    fn permissions_are_a_stores_unless_told_otherwise() {
+        let mut tree = small();
+        let bits = |tree: &Tree| tree.nodes().map(|node| tree.permissions(node).bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&tree), [0o555, 0o555, 0o555, 0o777, 0o444]);
+        for node in tree.nodes() {
+            tree.set_permissions(node, Permissions::new(0o1640));
+        }
+        assert_eq!(bits(&tree), [0o1640, 0o1640, 0o1640, 0o777, 0o1640]);
+        assert_eq!(tree.kind(NodeId(1)), Kind::File { size: 5, executable: false });
+        assert_eq!(tree.mode(NodeId(0)), 0o041_640);
     }
 }

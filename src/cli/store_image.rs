@@ -38,6 +38,9 @@ pub struct StoreImageArgs {
     /// Free space to add when the size is computed
     #[arg(long, value_name = "SIZE", default_value = "0")]
     pub additional_space: ByteCount,
+    /// Give the file system a journal, for a store that the guest writes to
+    #[arg(long)]
+    pub journal: bool,
     /// Do not compare the files with the hashes and sizes of the registration
     #[arg(long)]
     pub no_verify: bool,

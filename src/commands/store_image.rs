@@ -67,6 +67,7 @@ fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
         uuid: args.uuid,
         hash_seed: fixed::EXT4_HASH_SEED,
         time: fixed::STORE_TIME,
+        journal: args.journal,
         size,
     }
 }

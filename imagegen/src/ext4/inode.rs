@@ -24,7 +24,6 @@ const LINKS_MAX: u32 = 65_000;
 /// File types in the upper bits of a mode.
 pub const MODE_DIRECTORY: u16 = 0o040_000;
 pub const MODE_FILE: u16 = 0o100_000;
-pub const MODE_SYMLINK: u16 = 0o120_000;
 
 /// The directory has an index of hashes.
 const FLAG_INDEX: u32 = 0x1000;

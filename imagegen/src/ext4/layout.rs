@@ -8,6 +8,7 @@ use super::directory::{Directory, Entry, TYPE_DIRECTORY, TYPE_FILE, TYPE_SYMLINK
 use super::geometry::{Allocator, Geometry, after, groups_for, runs};
 use super::group::used_inodes;
 use super::inode::{BLOCK_AREA, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE};
+use super::journal::{self, Journal};
 use super::{BLOCK, Ext4Error, Options, Size, extent};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::index;
@@ -31,6 +32,7 @@ pub struct Layout {
     pub directories: Vec<PlannedDirectory>,
     /// lost+found's block.
     pub lost_found: u64,
+    pub journal: Option<Journal>,
     /// The first block of each node's contents; 0 where there are none.
     places: Vec<u64>,
     /// The first block that nothing was put into. Usable blocks before it are in use.
@@ -52,7 +54,7 @@ impl Layout {
     pub fn new(tree: &Tree, options: &Options) -> Result<Self, Ext4Error> {
         check_tree(tree)?;
         let directories = plan_directories(tree, options)?;
-        let planner = Planner { tree, directories };
+        let planner = Planner { tree, directories, journal: options.journal };
         match options.size {
             Size::Auto { additional } => planner.with_room_for(additional.0 / BLOCK),
             Size::Fixed(size) => planner.of_size(size.0),
@@ -82,13 +84,18 @@ impl Layout {
 
     /// The runs of `count` blocks that a node's contents have.
     pub fn runs(&self, node: NodeId, count: u64) -> impl Iterator<Item = Range<u64>> + '_ {
-        runs(&self.geometry.usable, self.place(node), count)
+        self.runs_at(self.place(node), count)
     }
 
-    /// The blocks of the extent tree behind `count` blocks of contents.
-    pub fn tree_places(&self, node: NodeId, count: u64, tree_blocks: u64) -> impl Iterator<Item = u64> + '_ {
+    /// The runs of `count` blocks of contents that begin with this one.
+    pub fn runs_at(&self, first: u64, count: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        runs(&self.geometry.usable, first, count)
+    }
+
+    /// The blocks of the extent tree behind `count` blocks of contents that begin with this one.
+    pub fn tree_places(&self, first: u64, count: u64, tree_blocks: u64) -> impl Iterator<Item = u64> + '_ {
         let usable = &self.geometry.usable;
-        runs(usable, after(usable, self.place(node), count), tree_blocks).flatten()
+        runs(usable, after(usable, first, count), tree_blocks).flatten()
     }
 
     /// The first block of a node's contents.
@@ -112,6 +119,11 @@ impl Layout {
     pub fn allocated_blocks(&self) -> Vec<Range<u64>> {
         let geometry = &self.geometry;
         let mut all = clipped(&geometry.usable, &(0..self.end));
+        if let Some(Journal { start, blocks }) = self.journal {
+            // Nothing but the first block of a new journal is ever written.
+            let log = after(&geometry.usable, start, 1)..after(&geometry.usable, start, blocks);
+            all = [clipped(&all, &(0..log.start)), clipped(&all, &(log.end..u64::MAX))].concat();
+        }
         for group in geometry.superblock_groups() {
             let start = geometry.group_start(group);
             all.push(start..start + 1 + geometry.descriptor_blocks());
@@ -132,6 +144,8 @@ impl Layout {
 struct Planner<'t> {
     tree: &'t Tree,
     directories: Vec<PlannedDirectory>,
+    /// Whether there is to be a journal.
+    journal: bool,
 }
 
 impl Planner<'_> {
@@ -141,27 +155,30 @@ impl Planner<'_> {
         // A first guess: every block of contents and tables, each rounded up.
         let contents: u64 = self.tree.nodes().map(|node| self.blocks_of(node)).sum();
         let guess = contents.saturating_add(extra).saturating_add(u64::from(inodes / INODES_PER_BLOCK));
+        let mut journal = self.journal_for(guess);
+        let guess = guess.saturating_add(journal);
         let blocks_per_group = Geometry::blocks_per_group_for(guess, inodes);
         let mut groups = groups_for(guess, blocks_per_group)?;
-        // More groups need more tables, which may need one more group.
+        // More groups need more tables, which may need one more group; both may need a larger journal.
         loop {
-            let (geometry, places, end) = self.place_all(blocks_per_group, groups, inodes)?;
+            let (geometry, places, end) = self.place_all(blocks_per_group, groups, inodes, journal)?;
             // Backup superblocks do not count as free space.
             let room_end = runs(&geometry.usable, end, extra).last().map_or(end, |run| run.end);
             let blocks = geometry.tables_end().max(room_end);
             let needed = groups_for(blocks, blocks_per_group)?;
-            if needed <= groups {
+            let larger_journal = self.journal_for(blocks);
+            if needed <= groups && larger_journal <= journal {
                 return Ok(self.into_layout(geometry, places, end, blocks));
             }
-            groups = needed;
+            (groups, journal) = (groups.max(needed), journal.max(larger_journal));
         }
     }
 
     /// A file system of so many bytes.
     fn of_size(self, asked: u64) -> Result<Layout, Ext4Error> {
         let blocks = asked / BLOCK;
-        let Self { tree, directories } = self;
-        let smallest = Planner { tree, directories: directories.clone() }.with_room_for(0)?;
+        let Self { tree, directories, journal } = self;
+        let smallest = Planner { tree, directories: directories.clone(), journal }.with_room_for(0)?;
         let needed = smallest.geometry.blocks;
         let too_small = || Ext4Error::TooSmall {
             asked,
@@ -169,13 +186,17 @@ impl Planner<'_> {
             missing: (needed * BLOCK).saturating_sub(asked),
         };
         let extra = blocks.checked_sub(needed).ok_or_else(too_small)?;
-        let planner = Planner { tree, directories };
-        // Tables for the free space come out of it; where that is too little for them, they are left out.
-        for spare in [extra * BLOCK / BYTES_PER_INODE, 0] {
+        let planner = Planner { tree, directories, journal };
+        // Tables and a larger journal for the free space come out of it; where that is too little for them, they
+        // are left out.
+        let (journal, smallest_journal) = (planner.journal_for(blocks), planner.journal_for(needed));
+        for (spare, journal) in
+            [(extra * BLOCK / BYTES_PER_INODE, journal), (0, journal), (0, smallest_journal)]
+        {
             let inodes = planner.inodes(spare)?;
             let blocks_per_group = Geometry::blocks_per_group_for(blocks, inodes);
             let groups = groups_for(blocks, blocks_per_group)?;
-            let (geometry, places, end) = planner.place_all(blocks_per_group, groups, inodes)?;
+            let (geometry, places, end) = planner.place_all(blocks_per_group, groups, inodes, journal)?;
             if geometry.tables_end().max(end) <= blocks {
                 return Ok(planner.into_layout(geometry, places, end, blocks));
             }
@@ -190,9 +211,15 @@ impl Planner<'_> {
             geometry,
             directories: self.directories,
             lost_found: places.lost_found,
+            journal: places.journal,
             places: places.nodes,
             end,
         }
+    }
+
+    /// The blocks of the journal for a file system of so many.
+    fn journal_for(&self, blocks: u64) -> u64 {
+        if self.journal { journal::blocks_for(blocks) } else { 0 }
     }
 
     fn inodes(&self, spare: u64) -> Result<u32, Ext4Error> {
@@ -206,17 +233,26 @@ impl Planner<'_> {
         blocks_per_group: u32,
         groups: u32,
         inodes: u32,
+        journal: u64,
     ) -> Result<(Geometry, Places, u64), Ext4Error> {
         let reach = u64::from(groups) * u64::from(blocks_per_group);
         let geometry = Geometry::new(blocks_per_group, groups, inodes, reach > u64::from(u32::MAX))?;
         let mut allocator = Allocator::new(&geometry);
-        let mut places = Places { lost_found: allocator.take(1), nodes: vec![0; self.tree.len()] };
+        let lost_found = allocator.take(1);
+        let mut nodes = vec![0; self.tree.len()];
+        let mut take = |blocks: u64| -> Result<u64, Ext4Error> {
+            let first = allocator.take(blocks);
+            let extents = extent::pieces(runs(&geometry.usable, first, blocks)).count();
+            allocator.take(extent::tree_blocks(extents)?);
+            Ok(first)
+        };
+        let journal = match journal {
+            0 => None,
+            blocks => Some(Journal { start: take(blocks)?, blocks }),
+        };
         let mut place = |node: NodeId, blocks: u64| -> Result<(), Ext4Error> {
             if blocks > 0 {
-                let first = allocator.take(blocks);
-                places.nodes[index(node.0.into())] = first;
-                let extents = extent::pieces(runs(&geometry.usable, first, blocks)).count();
-                allocator.take(extent::tree_blocks(extents)?);
+                nodes[index(node.0.into())] = take(blocks)?;
             }
             Ok(())
         };
@@ -233,7 +269,7 @@ impl Planner<'_> {
             }
         }
         let end = allocator.end();
-        Ok((geometry, places, end))
+        Ok((geometry, Places { lost_found, journal, nodes }, end))
     }
 
     /// The blocks of a node's contents; directories are counted by their plan.
@@ -248,6 +284,7 @@ impl Planner<'_> {
 
 struct Places {
     lost_found: u64,
+    journal: Option<Journal>,
     nodes: Vec<u64>,
 }
 

@@ -3,16 +3,26 @@
 //!
 //! What lies where, in ascending order: superblock and group descriptors; the bitmaps and inode tables of all groups;
 //! directories; long link targets; file contents in the order of the tree, each file in one run but for the backup
-//! superblocks at the beginnings of a few groups. There is no journal: a store image is read, and a file system that
-//! was never written needs none.
+//! superblocks at the beginnings of a few groups. A store image has no journal: it is read only. A file system that
+//! is to be written can have one ([`Options::journal`]).
+//!
+//! # From a tree to a file system
+//! 1. Build a [`Tree`]: node 0 is the root directory, entries in the order of their names' bytes, modes as in a Nix
+//!    store unless [`Tree::set_permissions`] gives others. [`Tree::append`] hangs in another tree, such as a closure's.
+//! 2. [`plan`] it. The plan tells the size and the ranges for [`crate::container::ImageFile::create`].
+//! 3. [`Plan::write_metadata`], and [`Plan::write_content`] for each file, in any order and on any thread. Contents
+//!    that are never written are zeros. A closure's files go in with [`crate::store_image::plan_within`], which checks
+//!    their hashes.
 
 mod checksum;
+mod contents;
 mod directory;
 mod extent;
 mod geometry;
 mod group;
 mod htree;
 mod inode;
+mod journal;
 mod layout;
 mod superblock;
 mod write;
@@ -25,6 +35,8 @@ use crate::tree::{NodeId, Tree};
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 use layout::Layout;
+
+pub use contents::ContentError;
 
 /// The base-2 logarithm of the block size.
 const BLOCK_BITS: u32 = 12;
@@ -44,6 +56,8 @@ pub struct Options {
     pub hash_seed: Guid,
     /// Every time in the file system, in seconds since 1970.
     pub time: u32,
+    /// Whether it gets a journal, for a file system that is to be written to; its size is the one that mke2fs takes.
+    pub journal: bool,
     /// How large it is to be.
     pub size: Size,
 }
@@ -129,8 +143,7 @@ pub struct Plan<'t> {
     layout: Layout,
 }
 
-/// Lays out a file system for a tree whose node 0 is the root directory. Owner and group are root's; files have mode
-/// 0444 or 0555, directories 0555, as in a Nix store.
+/// Lays out a file system for a tree whose node 0 is the root directory. Owner and group are root's.
 pub fn plan<'t>(tree: &'t Tree, options: &Options) -> Result<Plan<'t>, Ext4Error> {
     if options.label.len() > LABEL_MAX {
         return Err(Ext4Error::Label(options.label.clone()));

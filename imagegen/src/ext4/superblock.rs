@@ -5,8 +5,8 @@ use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::Checksum;
 use super::geometry::Geometry;
-use super::inode::{EXTRA_ISIZE, FIRST_INODE, INODE_SIZE};
-use super::{BLOCK_BITS, Options};
+use super::inode::{BLOCK_AREA, EXTRA_ISIZE, FIRST_INODE, INODE_SIZE};
+use super::{BLOCK_BITS, Options, journal};
 use crate::units::index;
 
 /// Where the superblock begins in block 0, behind room for a boot sector; backups have it at their block's start.
@@ -14,6 +14,7 @@ pub const OFFSET: usize = 1024;
 /// A hint of half-MD4 directories whose hash takes names as unsigned bytes.
 pub const HASH_HALF_MD4: u8 = 1;
 
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const COMPAT_EXT_ATTR: u32 = 0x8;
 const COMPAT_DIR_INDEX: u32 = 0x20;
 const INCOMPAT_FILETYPE: u32 = 0x2;
@@ -34,6 +35,8 @@ const DYNAMIC_REVISION: u32 = 1;
 /// Extended attributes and access control lists are on unless a mount option says otherwise, as mke2fs has it.
 const MOUNT_XATTR_ACL: u32 = 0x4 | 0x8;
 const FLAG_UNSIGNED_HASH: u32 = 0x2;
+/// The superblock keeps the block area and size of the journal's inode.
+const JOURNAL_BACKUP_INODE: u8 = 1;
 const CHECKSUM_CRC32C: u8 = 1;
 /// A count of mounts that never asks for a check.
 const NO_MOUNT_LIMIT: u16 = 0xFFFF;
@@ -90,7 +93,10 @@ struct Superblock {
     s_default_mount_opts: U32,
     s_first_meta_bg: U32,
     s_mkfs_time: U32,
-    s_jnl_blocks: [U32; 17],
+    /// The block area of the journal's inode, then its size, high half first.
+    s_jnl_blocks: [u8; BLOCK_AREA],
+    s_jnl_size_high: U32,
+    s_jnl_size_lo: U32,
     s_blocks_count_hi: U32,
     s_r_blocks_count_hi: U32,
     s_free_blocks_count_hi: U32,
@@ -122,7 +128,13 @@ pub struct Free {
 }
 
 /// The superblock or, for any group but 0, its backup there.
-pub fn superblock(geometry: &Geometry, options: &Options, free: Free, group: u32) -> Vec<u8> {
+pub fn superblock(
+    geometry: &Geometry,
+    options: &Options,
+    free: Free,
+    journal: Option<&journal::Backup>,
+    group: u32,
+) -> Vec<u8> {
     let (blocks_lo, blocks_hi) = halves(geometry.blocks);
     let (free_lo, free_hi) = halves(free.blocks);
     let mut block = Superblock::new_zeroed();
@@ -164,6 +176,14 @@ pub fn superblock(geometry: &Geometry, options: &Options, free: Free, group: u32
     // The plan has checked the length.
     for (to, from) in block.s_volume_name.iter_mut().zip(options.label.bytes()) {
         *to = from;
+    }
+    if let Some(journal) = journal {
+        block.s_feature_compat |= COMPAT_HAS_JOURNAL;
+        block.s_journal_inum = journal::INODE.into();
+        block.s_jnl_backup_type = JOURNAL_BACKUP_INODE;
+        block.s_jnl_blocks = journal.area;
+        let (low, high) = halves(journal.size);
+        (block.s_jnl_size_lo, block.s_jnl_size_high) = (low.into(), high.into());
     }
     block.s_hash_seed = options.hash_seed.bytes();
     block.s_def_hash_version = HASH_HALF_MD4;

@@ -5,9 +5,8 @@ use std::io;
 use super::checksum::Checksum;
 use super::extent::{self, Piece};
 use super::group::{Usage, group, total, used_inodes};
-use super::inode::{
-    Area, BLOCK_AREA, INODES_PER_BLOCK, Inode, MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, ROOT_INODE,
-};
+use super::inode::{Area, BLOCK_AREA, INODES_PER_BLOCK, Inode, MODE_DIRECTORY, MODE_FILE, ROOT_INODE};
+use super::journal::{self, Journal};
 use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
 use super::superblock::{Free, superblock};
 use super::{BLOCK, Ext4Error, Options, directory};
@@ -18,10 +17,7 @@ use crate::units::{GuestOffset, index, length};
 /// How many bytes are gathered before they are written.
 const RUN: usize = 1 << 20;
 
-const MODE_STORE_DIRECTORY: u16 = MODE_DIRECTORY | 0o555;
-const MODE_STORE_FILE: u16 = MODE_FILE | 0o444;
-const MODE_STORE_EXECUTABLE: u16 = MODE_FILE | 0o555;
-const MODE_LINK: u16 = MODE_SYMLINK | 0o777;
+const MODE_JOURNAL: u16 = MODE_FILE | 0o600;
 const MODE_LOST_FOUND: u16 = MODE_DIRECTORY | 0o700;
 
 pub fn write_metadata(
@@ -64,10 +60,11 @@ impl Writer<'_> {
         }
         descriptors.resize(index(geometry.descriptor_blocks() * BLOCK), 0);
 
+        let journal = self.journal_backup()?;
         let counts = Free { blocks: total(&free), inodes: geometry.inodes() - last_inode };
         for number in geometry.superblock_groups() {
             let start = geometry.group_start(number);
-            out.block(start, &superblock(geometry, self.options, counts, number))?;
+            out.block(start, &superblock(geometry, self.options, counts, journal.as_ref(), number))?;
             out.block(start + 1, &descriptors)?;
         }
         for (tables, (block_bitmap, _)) in geometry.tables.iter().zip(&bitmaps) {
@@ -77,6 +74,12 @@ impl Writer<'_> {
             out.block(tables.inode_bitmap, inode_bitmap)?;
         }
         Ok(())
+    }
+
+    fn journal_backup(&self) -> io::Result<Option<journal::Backup>> {
+        let Some(journal) = self.layout.journal else { return Ok(None) };
+        let (tree, _) = self.extent_tree(journal::INODE, journal.start, journal.blocks)?;
+        Ok(Some(journal::Backup { area: tree.root, size: journal.blocks * BLOCK }))
     }
 
     /// How many directories have their inodes in each group.
@@ -110,9 +113,10 @@ impl Writer<'_> {
     }
 
     fn inode(&self, number: u32) -> io::Result<[u8; 256]> {
-        let inode = match number {
-            ROOT_INODE => self.node_inode(NodeId(0))?,
-            LOST_FOUND_INODE => self.lost_found_inode(),
+        let inode = match (number, self.layout.journal) {
+            (ROOT_INODE, _) => self.node_inode(NodeId(0))?,
+            (LOST_FOUND_INODE, _) => self.lost_found_inode(),
+            (journal::INODE, Some(journal)) => self.journal_inode(journal)?,
             // Reserved for features that are not used.
             _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
             _ => self.node_inode(NodeId(number - LOST_FOUND_INODE))?,
@@ -126,6 +130,13 @@ impl Writer<'_> {
         Inode { mode: MODE_LOST_FOUND, size: BLOCK, links: 2, blocks: 1, area: Area::Extents(root) }
     }
 
+    fn journal_inode(&self, journal: Journal) -> io::Result<Inode> {
+        let Journal { start, blocks } = journal;
+        let (tree, tree_blocks) = self.extent_tree(journal::INODE, start, blocks)?;
+        let area = Area::Extents(tree.root);
+        Ok(Inode { mode: MODE_JOURNAL, size: blocks * BLOCK, links: 1, blocks: blocks + tree_blocks, area })
+    }
+
     fn node_inode(&self, node: NodeId) -> io::Result<Inode> {
         let kind = self.tree.kind(node);
         if let Kind::Symlink { target } = kind
@@ -134,7 +145,7 @@ impl Writer<'_> {
             let mut area = [0; BLOCK_AREA];
             area[..target.len()].copy_from_slice(target);
             return Ok(Inode {
-                mode: MODE_LINK,
+                mode: self.tree.mode(node),
                 size: length(target.len()),
                 links: 1,
                 blocks: 0,
@@ -142,14 +153,15 @@ impl Writer<'_> {
             });
         }
         let contents = self.contents(node);
-        let (tree, tree_blocks) = self.extent_tree(node, contents.blocks)?;
+        let (tree, tree_blocks) =
+            self.extent_tree(Layout::inode(node), self.layout.place(node), contents.blocks)?;
         let area = match kind {
             // More than one block always has an index.
             Kind::Directory if contents.blocks > 1 => Area::IndexedExtents(tree.root),
             _ => Area::Extents(tree.root),
         };
         Ok(Inode {
-            mode: contents.mode,
+            mode: self.tree.mode(node),
             size: contents.size,
             links: contents.links,
             blocks: contents.blocks + tree_blocks,
@@ -163,29 +175,20 @@ impl Writer<'_> {
                 let (blocks, subdirectories) =
                     self.layout.directory(node).map_or((0, 0), |found| (found.blocks, found.subdirectories));
                 let blocks = u64::from(blocks);
-                Contents {
-                    mode: MODE_STORE_DIRECTORY,
-                    size: blocks * BLOCK,
-                    blocks,
-                    links: 2 + subdirectories,
-                }
+                Contents { size: blocks * BLOCK, blocks, links: 2 + subdirectories }
             }
-            Kind::File { size, executable } => {
-                let mode = if executable { MODE_STORE_EXECUTABLE } else { MODE_STORE_FILE };
-                Contents { mode, size, blocks: size.div_ceil(BLOCK), links: 1 }
-            }
-            Kind::Symlink { target } => {
-                Contents { mode: MODE_LINK, size: length(target.len()), blocks: 1, links: 1 }
-            }
+            Kind::File { size, .. } => Contents { size, blocks: size.div_ceil(BLOCK), links: 1 },
+            Kind::Symlink { target } => Contents { size: length(target.len()), blocks: 1, links: 1 },
         }
     }
 
-    /// The extent tree of a node with so many blocks of contents, and the number of its own blocks.
-    fn extent_tree(&self, node: NodeId, blocks: u64) -> io::Result<(extent::Tree, u64)> {
-        let pieces: Vec<Piece> = extent::pieces(self.layout.runs(node, blocks)).collect();
+    /// The extent tree of an inode with so many blocks of contents from the first one on, and the number of the
+    /// tree's own blocks.
+    fn extent_tree(&self, inode: u32, first: u64, blocks: u64) -> io::Result<(extent::Tree, u64)> {
+        let pieces: Vec<Piece> = extent::pieces(self.layout.runs_at(first, blocks)).collect();
         let tree_blocks = extent::tree_blocks(pieces.len()).map_err(unplanned)?;
-        let places = self.layout.tree_places(node, blocks, tree_blocks);
-        let seed = self.seed.of_inode(Layout::inode(node));
+        let places = self.layout.tree_places(first, blocks, tree_blocks);
+        let seed = self.seed.of_inode(inode);
         Ok((extent::tree(&pieces, places, seed), tree_blocks))
     }
 
@@ -194,6 +197,7 @@ impl Writer<'_> {
             directory::Directory { inode: LOST_FOUND_INODE, parent: ROOT_INODE, entries: Vec::new() };
         let bytes = lost_found.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
         out.block(self.layout.lost_found, &bytes)?;
+        self.journal(out)?;
         for planned in &self.layout.directories {
             let directory = directory_of(self.tree, planned);
             let bytes = directory.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
@@ -203,6 +207,17 @@ impl Writer<'_> {
                 out.block(run.start, now)?;
                 rest = later;
             }
+        }
+        Ok(())
+    }
+
+    /// The journal's superblock, and the blocks of its extent tree.
+    fn journal(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
+        let Some(journal) = self.layout.journal else { return Ok(()) };
+        out.block(journal.start, &journal::superblock(journal, self.options.uuid))?;
+        let (tree, _) = self.extent_tree(journal::INODE, journal.start, journal.blocks)?;
+        for (place, block) in tree.blocks {
+            out.block(place, &block)?;
         }
         Ok(())
     }
@@ -221,7 +236,9 @@ impl Writer<'_> {
             }
             // Most contents lie in one piece and need no look at the runs.
             if contents.blocks > 1 {
-                for (place, block) in self.extent_tree(node, contents.blocks)?.0.blocks {
+                let (tree, _) =
+                    self.extent_tree(Layout::inode(node), self.layout.place(node), contents.blocks)?;
+                for (place, block) in tree.blocks {
                     out.block(place, &block)?;
                 }
             }
@@ -232,7 +249,6 @@ impl Writer<'_> {
 
 /// What an inode says of its contents.
 struct Contents {
-    mode: u16,
     size: u64,
     blocks: u64,
     links: u32,

@@ -63,6 +63,8 @@ pub enum CopyError {
 pub struct Copying<'a, S> {
     closure: &'a Closure,
     file_system: &'a ext4::Plan<'a>,
+    /// The node of the file system's tree that is node 0 of the closure's.
+    store: NodeId,
     sink: &'a S,
     progress: &'a dyn Progress,
     stopped: AtomicBool,
@@ -72,10 +74,11 @@ impl<'a, S: Sink> Copying<'a, S> {
     pub fn new(
         closure: &'a Closure,
         file_system: &'a ext4::Plan<'a>,
+        store: NodeId,
         sink: &'a S,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self { closure, file_system, sink, progress, stopped: AtomicBool::new(false) }
+        Self { closure, file_system, store, sink, progress, stopped: AtomicBool::new(false) }
     }
 
     /// Makes every thread end soon with [`CopyError::Stopped`].
@@ -178,7 +181,7 @@ impl<'a, S: Sink> Copying<'a, S> {
         let no_follow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let flags = i32::try_from(no_follow.bits()).unwrap_or_default();
         let mut source = File::options().read(true).custom_flags(flags).open(path).map_err(read_error)?;
-        let mut pieces = self.file_system.file_data(file);
+        let mut pieces = self.file_system.file_data(NodeId(self.store.0 + file.0));
         let mut piece = None;
         let mut remaining = size;
         loop {

@@ -10,7 +10,7 @@ use crate::closure::{Closure, Registered, nar};
 use crate::container::Sink;
 use crate::ext4::{self, Ext4Error};
 use crate::progress::Progress;
-use crate::tree::{Kind, NodeId};
+use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{ByteCount, GuestRange};
 
 use copy::{CopyError, Copying};
@@ -19,6 +19,8 @@ use copy::{CopyError, Copying};
 pub struct Plan<'c> {
     closure: &'c Closure,
     file_system: ext4::Plan<'c>,
+    /// The node of the store directory in the file system's tree.
+    store: NodeId,
     /// The bytes of all files below each store path.
     sizes: Vec<u64>,
 }
@@ -94,15 +96,29 @@ pub fn plan<'c>(
     verify: bool,
     progress: &dyn Progress,
 ) -> Result<Plan<'c>, StoreImageError> {
+    plan_within(closure, &closure.tree, NodeId(0), options, verify, progress)
+}
+
+/// Lays out a file system that holds more than a store. `tree` is all of it, and the closure's tree was appended to
+/// it as the node `store`. [`Plan::write`] then leaves out the contents of the other files; write them with
+/// [`ext4::Plan::write_content`].
+pub fn plan_within<'c>(
+    closure: &'c Closure,
+    tree: &'c Tree,
+    store: NodeId,
+    options: &ext4::Options,
+    verify: bool,
+    progress: &dyn Progress,
+) -> Result<Plan<'c>, StoreImageError> {
     progress.begin("plan", 0);
     if verify {
         let mut paths = closure.registration.paths().iter().zip(&closure.roots);
         paths.try_for_each(|(registered, &root)| check_size(closure, registered, root))?;
     }
-    let file_system = ext4::plan(&closure.tree, options)?;
+    let file_system = ext4::plan(tree, options)?;
     let sizes = closure.roots.iter().map(|&root| contents_size(closure, root)).collect();
     progress.end();
-    Ok(Plan { closure, file_system, sizes })
+    Ok(Plan { closure, file_system, store, sizes })
 }
 
 impl Plan<'_> {
@@ -116,7 +132,12 @@ impl Plan<'_> {
         self.file_system.allocated()
     }
 
-    /// What is in it.
+    /// The file system.
+    pub fn file_system(&self) -> &ext4::Plan<'_> {
+        &self.file_system
+    }
+
+    /// How much of a closure is in it.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for &root in &self.closure.roots {
@@ -149,7 +170,7 @@ impl Plan<'_> {
         // The largest first, so that all threads have work to the end.
         work.sort_by_key(|&i| std::cmp::Reverse(self.sizes[i]));
 
-        let copying = Copying::new(self.closure, &self.file_system, sink, progress);
+        let copying = Copying::new(self.closure, &self.file_system, self.store, sink, progress);
         let next = AtomicUsize::new(0);
         let outcome = Mutex::new(Outcome::default());
         // A queue, since rayon's own splitting would give one thread all the large paths.

@@ -1,0 +1,200 @@
+//! File systems that are more than a store: permissions, contents made here and a journal, judged by e2fsprogs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use imagegen::closure::{Closure, Registration, scan};
+use imagegen::container::{Format, ImageFile};
+use imagegen::content::Content;
+use imagegen::ext4::{self, ContentError, Options, Size};
+use imagegen::fixed;
+use imagegen::progress::Silent;
+use imagegen::store_image;
+use imagegen::store_path::StoreRoot;
+use imagegen::tree::{NodeId, Permissions, Tree};
+use imagegen::units::ByteCount;
+
+const HASH: &str = "s66mzxpvicwk07gjbjfw9izjfa797vsw";
+
+fn options(size: Size) -> Options {
+    Options {
+        label: "nixos".into(),
+        uuid: fixed::STORE_IMAGE_UUID,
+        hash_seed: fixed::EXT4_HASH_SEED,
+        time: fixed::STORE_TIME,
+        journal: true,
+        size,
+    }
+}
+
+fn tool(command: &[&str]) -> String {
+    let output = Command::new(command[0]).args(&command[1..]).output().expect(command[0]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+fn debugfs(image: &Path, request: &str) -> String {
+    tool(&["debugfs", "-R", request, image.to_str().unwrap()])
+}
+
+/// A field of `dumpe2fs -h`.
+fn field(image: &Path, name: &str) -> String {
+    let shown = tool(&["dumpe2fs", "-h", image.to_str().unwrap()]);
+    let line = shown.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+    line[name.len()..].trim_start_matches(':').trim().to_owned()
+}
+
+fn create(path: &Path) -> File {
+    File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap()
+}
+
+/// An image of a tree whose files are all empty.
+fn write_empty(tree: &Tree, options: &Options, image: &Path) {
+    let file = create(image);
+    let plan = ext4::plan(tree, options).unwrap();
+    let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
+    plan.write_metadata(&container).unwrap();
+    container.finish().unwrap();
+}
+
+/// A closure of one path with one file.
+fn closure(root: &Path) -> Closure {
+    let object = root.join("nix/store").join(format!("{HASH}-payload"));
+    std::fs::create_dir_all(&object).unwrap();
+    std::fs::write(object.join("file"), "from the store").unwrap();
+    let text = format!("/nix/store/{HASH}-payload\n\n0\n\n0\n");
+    let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
+    scan(registration, StoreRoot::new(root), &Silent).unwrap()
+}
+
+/// `/etc/issue`, `/etc/shadow`, `/nix/store` with the closure, `/tmp`.
+struct Disk {
+    tree: Tree,
+    contents: Vec<(NodeId, Content)>,
+    store: NodeId,
+}
+
+fn disk(closure: &Closure, host_file: PathBuf) -> Disk {
+    let mut tree = Tree::default();
+    let mut contents = Vec::new();
+    let root = tree.open_directory(b"").unwrap();
+    let etc = tree.open_directory(b"etc").unwrap();
+    let big = Content::bytes(vec![b'x'; 3 << 20]);
+    let from_host = Content::File { physical: host_file, size: 5000 };
+    let files: [(&[u8], u16, Content); 3] =
+        [(b"big", 0o755, big), (b"issue", 0o644, Content::bytes(*b"hello\n")), (b"shadow", 0o600, from_host)];
+    for (name, mode, content) in files {
+        let node = tree.add_file(name, content.size(), false).unwrap();
+        tree.set_permissions(node, Permissions::new(mode));
+        contents.push((node, content));
+    }
+    tree.close_directory(etc);
+    let nix = tree.open_directory(b"nix").unwrap();
+    let store = tree.append(b"store", &closure.tree).unwrap();
+    tree.close_directory(nix);
+    let tmp = tree.open_directory(b"tmp").unwrap();
+    tree.close_directory(tmp);
+    tree.close_directory(root);
+    for (node, mode) in [(root, 0o755), (etc, 0o755), (nix, 0o755), (store, 0o1775), (tmp, 0o1777)] {
+        tree.set_permissions(node, Permissions::new(mode));
+    }
+    Disk { tree, contents, store }
+}
+
+#[test]
+fn a_root_disk_has_its_own_files_around_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let host_file = directory.path().join("host-file");
+    std::fs::write(&host_file, [b'h'; 5000]).unwrap();
+    let closure = closure(directory.path());
+    let Disk { tree, contents, store } = disk(&closure, host_file.clone());
+    let options = options(Size::Auto { additional: ByteCount(64 << 20) });
+
+    let file = create(&image);
+    let plan = store_image::plan_within(&closure, &tree, store, &options, true, &Silent).unwrap();
+    let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
+    plan.write(&container, true, &Silent).unwrap();
+    for (node, content) in &contents {
+        plan.file_system().write_content(*node, content, &container, &Silent).unwrap();
+    }
+    container.finish().unwrap();
+
+    tool(&["e2fsck", "-fn", image.to_str().unwrap()]);
+    for (path, mode) in [
+        ("/", "0755"),
+        ("/etc", "0755"),
+        ("/etc/big", "0755"),
+        ("/etc/issue", "0644"),
+        ("/etc/shadow", "0600"),
+        ("/lost+found", "0700"),
+        ("/nix/store", "01775"),
+        (&format!("/nix/store/{HASH}-payload"), "0555"),
+        (&format!("/nix/store/{HASH}-payload/file"), "0444"),
+        ("/tmp", "01777"),
+    ] {
+        let shown = debugfs(&image, &format!("stat {path}"));
+        let found = shown.split("Mode:").nth(1).unwrap().split_whitespace().next().unwrap();
+        assert_eq!(found, mode, "{path}");
+        assert!(shown.contains("User:     0   Group:     0"), "{shown}");
+    }
+    assert_eq!(debugfs(&image, "cat /etc/issue"), "hello\n");
+    assert_eq!(debugfs(&image, "cat /etc/shadow"), "h".repeat(5000));
+    assert_eq!(debugfs(&image, "cat /etc/big"), "x".repeat(3 << 20));
+    assert_eq!(debugfs(&image, &format!("cat /nix/store/{HASH}-payload/file")), "from the store");
+
+    // A file that is not as long as it was.
+    for (length, found) in [(4999, "4999"), (5001, "5001")] {
+        std::fs::write(&host_file, vec![b'h'; length]).unwrap();
+        let (node, content) = &contents[2];
+        let file = create(&image);
+        let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
+        let error = plan.file_system().write_content(*node, content, &container, &Silent).unwrap_err();
+        assert!(matches!(error, ContentError::Size { .. }));
+        assert!(error.to_string().contains("host-file") && error.to_string().contains(found), "{error}");
+    }
+}
+
+#[test]
+fn a_journal_is_as_large_as_that_of_mke2fs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    let mut tree = Tree::default();
+    let root = tree.open_directory(b"").unwrap();
+    tree.close_directory(root);
+    // Around each step, and large enough for an extent tree block.
+    for blocks in [2048, 32_767, 32_768, 262_143, 262_144, 1 << 19, 1 << 22, 1 << 23, (1 << 25) + 12_345] {
+        let size = ByteCount(blocks * 4096);
+        write_empty(&tree, &options(Size::Fixed(size)), &ours);
+        tool(&["e2fsck", "-fn", ours.to_str().unwrap()]);
+        let wanted = blocks.to_string();
+        let arguments = ["-q", "-F", "-t", "ext4", "-b", "4096", "-N", "64", "-E", "discard"];
+        std::fs::remove_file(&theirs).ok();
+        tool(&[&["mke2fs"], &arguments[..], &[theirs.to_str().unwrap(), &wanted]].concat());
+        for name in
+            ["Total journal blocks", "Journal inode", "Journal sequence", "Journal start", "Journal backup"]
+        {
+            assert_eq!(field(&ours, name), field(&theirs, name), "{name} with {blocks} blocks");
+        }
+    }
+}
+
+#[test]
+fn a_journal_counts_in_the_computed_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let mut tree = Tree::default();
+    let root = tree.open_directory(b"").unwrap();
+    tree.close_directory(root);
+    // The second is just below a step without the journal and above it with it.
+    for additional in [0, 32_600 * 4096, 200 << 20, 1 << 30] {
+        let size = Size::Auto { additional: ByteCount(additional) };
+        write_empty(&tree, &options(size), &image);
+        tool(&["e2fsck", "-fn", image.to_str().unwrap()]);
+        assert_eq!(field(&image, "Free blocks").parse::<u64>().unwrap() * 4096, additional);
+    }
+}
