@@ -6,12 +6,15 @@ mod launcher;
 mod progress;
 mod report;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    fail_at_file_size_limits();
     clean_up_on_signals();
     match commands::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,7 +26,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// On SIGINT, SIGTERM and SIGHUP: removes what is half written, then ends as the signal would have.
+/// Lets a write beyond `ulimit -f` fail as on a full disk, instead of ending the program without a word.
+fn fail_at_file_size_limits() {
+    use signal_hook::consts::SIGXFSZ;
+    // Without the handler the program ends; nothing half written stays either way.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
+/// On SIGINT, SIGTERM and SIGHUP: removes what is half written, says so, and ends as the signal would have.
 fn clean_up_on_signals() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     // Without a handler the program works as well; only a file system without O_TMPFILE would keep a hidden file.
@@ -31,6 +41,9 @@ fn clean_up_on_signals() {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             imagegen::output::remove_unfinished();
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            // The terminal may be gone.
+            let _ = writeln!(std::io::stderr(), "error: stopped by {name}");
             // Fails only for signals that do not exist.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

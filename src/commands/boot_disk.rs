@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::boot::Generations;
@@ -11,7 +11,7 @@ use imagegen::boot::systemd_boot::{self, Program, Settings};
 use imagegen::boot::toplevel::{self, InitrdSecrets};
 use imagegen::boot_disk::{self, Loaders, Plan};
 use imagegen::container::{Format, ImageFile};
-use imagegen::output::OutputFile;
+use imagegen::output::{self, OutputFile};
 use imagegen::store_path::{STORE_DIR, StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 
@@ -27,6 +27,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let generations = generations(args, &store)?;
     let plan = boot_disk::plan(args.size, loaders(args, &store, &generations)?)?;
 
+    check_outputs(args, &store, &generations)?;
     let disk = OutputFile::create(&args.output)?;
     let efi_vars = efi_vars(args)?;
     write_disk(&plan, disk.file(), args.format.into(), reporter)
@@ -38,6 +39,16 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     disk.finish()?;
 
     reporter.note(&summary(args, &plan, &generations, size.unwrap_or_default()));
+    Ok(())
+}
+
+/// Refuses outputs that would destroy what they are made from.
+fn check_outputs(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) -> anyhow::Result<()> {
+    let toplevels = generations.list().iter().map(|generation| store.physical(&generation.system.toplevel));
+    let inputs: Vec<PathBuf> = toplevels.chain(args.efi_vars_template.clone()).collect();
+    for target in std::iter::once(&args.output).chain(&args.efi_vars) {
+        output::check_apart(target, inputs.iter().map(PathBuf::as_path))?;
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::container::{self, Format};
-use imagegen::output::OutputFile;
+use imagegen::output::{self, OutputFile};
 use imagegen::units::ByteCount;
 
 use crate::cli::DiskCreateArgs;
@@ -27,6 +27,9 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
         None => args.size.context("give the size of the disk with --size")?,
     };
 
+    if let Some((backing, _)) = backing {
+        output::check_apart(&args.output, [as_qemu_finds_it(&args.output, backing).as_path()])?;
+    }
     let output = OutputFile::create(&args.output)?;
     match backing {
         Some((backing, backing_format)) => {

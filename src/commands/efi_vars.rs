@@ -11,7 +11,7 @@ use imagegen::efi_vars::{
     VariableStore, describe, export_json, import_json, vendor_name,
 };
 use imagegen::fixed;
-use imagegen::output::OutputFile;
+use imagegen::output::{self, OutputFile};
 use imagegen::units::{ByteCount, Lba, SECTOR};
 use serde::Serialize;
 
@@ -31,6 +31,7 @@ pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
     let template = read(&args.template)?;
     let image = efi_vars::from_template(&template, entry.as_ref())
         .with_context(|| format!("cannot use the template `{}`", args.template.display()))?;
+    output::check_apart(&args.output, [args.template.as_path()])?;
     write(&args.output, &image)
 }
 
@@ -76,6 +77,9 @@ pub fn import(args: &EfiVarsImportArgs) -> anyhow::Result<()> {
     let shown = args.document.display();
     let text = String::from_utf8(read(&args.document)?)
         .with_context(|| format!("`{shown}` is not UTF-8 text, as JSON is"))?;
+    if let Some(output) = &args.changed.output {
+        output::check_apart(output, [args.document.as_path()])?;
+    }
     let variables = import_json(&text).with_context(|| format!("cannot import `{shown}`"))?;
     change(&args.image, args.changed.output.as_deref(), |store| {
         variables.into_iter().try_for_each(|variable| store.set(variable))?;
@@ -89,7 +93,10 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
     let mut json = export_json(parse(&args.image, &image)?.variables())?;
     json.push('\n');
     match &args.output {
-        Some(output) => write(output, json.as_bytes()),
+        Some(output) => {
+            output::check_apart(output, [args.image.as_path()])?;
+            write(output, json.as_bytes())
+        }
         None => print(&json),
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use anyhow::Context;
-use imagegen::closure::{self, Closure, Registration};
+use anyhow::{Context, ensure};
+use imagegen::closure::{self, Registration};
 use imagegen::container::{Format, ImageFile};
 use imagegen::ext4;
 use imagegen::fixed;
-use imagegen::output::OutputFile;
+use imagegen::output::{self, OutputFile};
 use imagegen::store_image::{self, Counts, Plan, Verified};
-use imagegen::store_path::StoreRoot;
+use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
@@ -20,11 +21,14 @@ use crate::report::{Report, ReportFile, digest};
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let registration = read_registration(args)?;
+    let store = StoreRoot::new(&args.store.store_root);
+    check_outputs(args, &registration, &store)?;
     let output = OutputFile::create(&args.output)?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let threads = thread_pool(args.jobs)?;
 
-    let closure = threads.install(|| read_closure(args, reporter))?;
+    let closure = threads.install(|| closure::scan(registration, store, reporter))?;
     let options = file_system_options(args);
     let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
@@ -49,12 +53,44 @@ fn thread_pool(jobs: Option<NonZeroUsize>) -> anyhow::Result<rayon::ThreadPool> 
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")
 }
 
-fn read_closure(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
+fn read_registration(args: &StoreImageArgs) -> anyhow::Result<Registration> {
     let file = &args.registration;
     let bytes =
         std::fs::read(file).with_context(|| format!("cannot read the registration `{}`", file.display()))?;
-    let registration = Registration::parse(file, &bytes)?;
-    Ok(closure::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?)
+    Ok(Registration::parse(file, &bytes)?)
+}
+
+/// Refuses outputs that would destroy what they are made from, or one another.
+fn check_outputs(
+    args: &StoreImageArgs,
+    registration: &Registration,
+    store: &StoreRoot,
+) -> anyhow::Result<()> {
+    for output in std::iter::once(&args.output).chain(&args.report) {
+        output::check_apart(output, [args.registration.as_path()])?;
+        if let Some(path) = registered_path_around(output, registration, store) {
+            output::check_apart(output, [store.physical(path).as_path()])?;
+        }
+    }
+    if let Some(report) = &args.report {
+        let is_same = output::place_of(report) == output::place_of(&args.output);
+        ensure!(!is_same, "the image and its report cannot both be `{}`", report.display());
+    }
+    Ok(())
+}
+
+/// The registered path that a file is or lies in; others in the store are not read.
+fn registered_path_around<'r>(
+    file: &Path,
+    registration: &'r Registration,
+    store: &StoreRoot,
+) -> Option<&'r StorePath> {
+    let place = output::place_of(file)?;
+    let in_store = place.strip_prefix(store.directory().canonicalize().ok()?).ok()?;
+    let name = in_store.components().next()?;
+    let paths = registration.paths();
+    let found = paths.iter().find(|registered| name.as_os_str() == registered.path.base_name())?;
+    Some(&found.path)
 }
 
 fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
