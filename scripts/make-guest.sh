@@ -13,8 +13,10 @@ mkdir -p "$1"
 directory=$(cd "$1" && pwd)
 debian=$here/target/debian
 export LC_ALL=C TZ=UTC
-# Nothing of the machine's own Nix is read or asked.
+# Nothing of the machine's own Nix is read or asked. Containers and chroots often cannot give Nix the namespaces of
+# its sandbox, and the one builder here needs none.
 export NIX_REMOTE= NIX_PATH= NIX_CONFIG="build-users-group =
+sandbox = false
 substitute = false
 experimental-features ="
 umask 022

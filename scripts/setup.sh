@@ -26,6 +26,7 @@ needed="
 "
 # File and the Debian package that has it.
 needed_files="
+    /usr/include/stdio.h libc6-dev
     /usr/lib/grub/i386-pc/kernel.img grub-pc-bin
     /usr/share/OVMF/OVMF_CODE.fd ovmf
     /usr/share/OVMF/OVMF_VARS_4M.fd ovmf
