@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod invocation;
 mod launcher;
 mod progress;
 mod report;

@@ -13,14 +13,17 @@ use imagegen::progress::Progress;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::invocation;
 use crate::progress::Phase;
 
 /// How much of a finished image is read at once for its digest.
 const DIGEST_BLOCK: usize = 1 << 20;
 
-/// The report of an image.
+/// The report of an image, from which it can be made again.
 #[derive(Debug, Serialize)]
 pub struct Report<C> {
+    /// What made it.
+    pub program: Program,
     /// The image file, as it was named.
     pub image: String,
     /// `qcow2` or `raw`.
@@ -38,6 +41,30 @@ pub struct Report<C> {
     pub phases: Vec<Phase>,
     /// Every identifier, seed and time that is fixed.
     pub fixed: BTreeMap<&'static str, String>,
+}
+
+/// The program's version, and what it was asked for.
+#[derive(Debug, Serialize)]
+pub struct Program {
+    name: &'static str,
+    version: &'static str,
+    /// Where relative paths among the arguments begin.
+    directory: String,
+    /// All that decides the image's bytes, defaults too; with `--output` they make it again.
+    arguments: Vec<String>,
+}
+
+impl Program {
+    /// This process.
+    pub fn current() -> anyhow::Result<Self> {
+        let directory = std::env::current_dir().context("cannot find the current directory")?;
+        Ok(Self {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            directory: directory.display().to_string(),
+            arguments: invocation::arguments(),
+        })
+    }
 }
 
 /// A report file that appears when the image does.

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::cli::{SizeArg, StoreImageArgs};
 use crate::progress::Reporter;
-use crate::report::{Report, ReportFile, digest};
+use crate::report::{Program, Report, ReportFile, digest};
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     };
     output.finish()?;
     if let (Some(report), Some(sha256)) = (report, sha256) {
-        report.finish(&summary.report(args, &options, reporter, sha256))?;
+        report.finish(&summary.report(args, &options, reporter, sha256)?)?;
     }
     tell(args, &summary, reporter);
     Ok(())
@@ -147,8 +147,9 @@ impl Summary {
         options: &ext4::Options,
         reporter: &Reporter,
         sha256: String,
-    ) -> Report<Contents> {
-        Report {
+    ) -> anyhow::Result<Report<Contents>> {
+        Ok(Report {
+            program: Program::current()?,
             image: args.output.display().to_string(),
             format: Format::from(args.format).name(),
             image_bytes: self.image_bytes,
@@ -170,7 +171,7 @@ impl Summary {
                 ("directory_hash_seed", options.hash_seed.to_string()),
                 ("time", options.time.to_string()),
             ]),
-        }
+        })
     }
 }
 
