@@ -13,10 +13,9 @@ mkdir -p "$1"
 directory=$(cd "$1" && pwd)
 debian=$here/target/debian
 export LC_ALL=C TZ=UTC
-# Nothing of the machine's own Nix is read or asked. Containers and chroots often cannot give Nix the namespaces of
-# its sandbox, and the one builder here needs none.
+# Nothing of the machine's own Nix is read or asked. (Nix builds for a store in another place only in a namespace of
+# its own, so the machine has to allow that; chroots and most containers do not.)
 export NIX_REMOTE= NIX_PATH= NIX_CONFIG="build-users-group =
-sandbox = false
 substitute = false
 experimental-features ="
 umask 022
