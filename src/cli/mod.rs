@@ -1,8 +1,10 @@
 //! Every option of the program, and nothing else: one file for each subcommand.
 
 mod boot_disk;
+mod closure;
 mod disk;
 mod efi_vars;
+mod registration;
 mod run;
 mod store_image;
 
@@ -12,8 +14,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use imagegen::container::Format;
 
 pub use boot_disk::*;
+pub use closure::*;
 pub use disk::*;
 pub use efi_vars::*;
+pub use registration::*;
 pub use run::*;
 pub use store_image::*;
 
@@ -54,6 +58,8 @@ pub enum Command {
     StoreImage(StoreImageArgs),
     /// Write the boot disk of a NixOS system: partition table, EFI system partition and boot loader
     BootDisk(BootDiskArgs),
+    /// Print the registration of a closure, as `nix-store --load-db` reads it
+    Registration(RegistrationArgs),
     /// Make empty disks and overlays
     #[command(subcommand)]
     Disk(DiskCommand),

@@ -6,17 +6,19 @@ use clap::Args;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
-use super::{FormatArg, StoreRootArg};
+use super::{ClosureArgs, FormatArg, StoreRootArg};
 
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   nix-store --dump-db $(nix-store -qR ./result) > registration
-  nix-imagegen store-image --registration registration -o store.qcow2")]
+  nix-imagegen store-image --registration registration -o store.qcow2
+The same without a file, from the store's database:
+  nix-imagegen store-image --closure ./result -o store.qcow2")]
 pub struct StoreImageArgs {
-    /// The closure's registration, as `nix-store --dump-db` prints it and `nix-store --load-db` reads it
-    #[arg(long, value_name = "FILE")]
-    pub registration: PathBuf,
+    /// Which closure
+    #[command(flatten)]
+    pub closure: ClosureArgs,
     /// The image to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,

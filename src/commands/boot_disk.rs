@@ -141,7 +141,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Takes `/nix/store/…-nixos-system`, with or without slashes at its end, or a link to such a path.
-fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<StorePath> {
+pub(super) fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<StorePath> {
     let shown = path.display();
     if let Ok(rest) = path.strip_prefix(STORE_DIR) {
         let text = format!("{STORE_DIR}/{}", rest.display());

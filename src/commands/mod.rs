@@ -1,8 +1,10 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
 mod boot_disk;
+mod closure;
 mod disk;
 mod efi_vars;
+mod registration;
 mod run;
 mod store_image;
 
@@ -15,6 +17,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
+        Command::Registration(args) => registration::run(args),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
         Command::EfiVars(command) => match command {
             EfiVarsCommand::Create(args) => efi_vars::create(args),

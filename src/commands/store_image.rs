@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use imagegen::closure::{self, Registration};
+use imagegen::closure::{Registration, scan};
 use imagegen::container::{Format, ImageFile};
 use imagegen::ext4;
 use imagegen::fixed;
@@ -15,20 +15,21 @@ use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
+use super::closure;
 use crate::cli::{SizeArg, StoreImageArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile, digest};
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let registration = read_registration(args)?;
+    let registration = closure::read(&args.closure, &args.store.store_root)?;
     let store = StoreRoot::new(&args.store.store_root);
     check_outputs(args, &registration, &store)?;
     let output = OutputFile::create(&args.output)?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let threads = thread_pool(args.jobs)?;
 
-    let closure = threads.install(|| closure::scan(registration, store, reporter))?;
+    let closure = threads.install(|| scan(registration, store, reporter))?;
     let options = file_system_options(args);
     let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
@@ -53,13 +54,6 @@ fn thread_pool(jobs: Option<NonZeroUsize>) -> anyhow::Result<rayon::ThreadPool> 
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")
 }
 
-fn read_registration(args: &StoreImageArgs) -> anyhow::Result<Registration> {
-    let file = &args.registration;
-    let bytes =
-        std::fs::read(file).with_context(|| format!("cannot read the registration `{}`", file.display()))?;
-    Ok(Registration::parse(file, &bytes)?)
-}
-
 /// Refuses outputs that would destroy what they are made from, or one another.
 fn check_outputs(
     args: &StoreImageArgs,
@@ -67,7 +61,8 @@ fn check_outputs(
     store: &StoreRoot,
 ) -> anyhow::Result<()> {
     for output in std::iter::once(&args.output).chain(&args.report) {
-        output::check_apart(output, [args.registration.as_path()])?;
+        let inputs = closure::input_files(&args.closure, &args.store.store_root);
+        output::check_apart(output, inputs.iter().map(PathBuf::as_path))?;
         if let Some(path) = registered_path_around(output, registration, store) {
             output::check_apart(output, [store.physical(path).as_path()])?;
         }

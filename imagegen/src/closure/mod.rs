@@ -1,6 +1,8 @@
 //! A closure: the store paths of a registration, what is on disk below each, and their NAR hashes.
 
+pub mod database;
 pub mod nar;
+pub mod references_graph;
 pub mod registration;
 pub mod scan;
 

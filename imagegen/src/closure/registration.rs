@@ -33,8 +33,6 @@ pub struct Registered {
     pub deriver: Option<String>,
     /// The paths it refers to, possibly itself; all are in the same registration.
     pub references: Vec<StorePath>,
-    /// The line of the path in the file, counted from 1.
-    pub line: usize,
 }
 
 /// The hash and size of a NAR.
@@ -74,6 +72,9 @@ pub enum Problem {
     /// A reference line.
     #[error("the reference is not a store path: {0}")]
     Reference(StorePathError),
+    /// The deriver's line of a references graph, which stands where a registration has its hash.
+    #[error("`{0}` is not a derivation; a references graph has no hashes (is this a registration?)")]
+    Deriver(String),
     /// The hash line.
     #[error(
         "`{0}` is not a SHA-256 hash: write 64 hexadecimal or 52 base-32 digits, with or without `sha256:`, or \
@@ -89,7 +90,7 @@ pub enum Problem {
         text: String,
     },
     /// The file ends inside a record.
-    #[error("the file ends where {missing} of {path} should be; the registration is cut off")]
+    #[error("the file ends where {missing} of {path} should be; it is cut off")]
     Truncated {
         /// The line that is missing.
         missing: &'static str,
@@ -114,19 +115,63 @@ pub enum Problem {
     },
 }
 
+/// Paths that are no closure.
+#[derive(Debug, thiserror::Error)]
+pub enum ClosureError {
+    /// A path is there twice.
+    #[error("{0} is registered twice")]
+    Duplicate(String),
+    /// A reference leads out of the set.
+    #[error("{path} refers to {reference}, which is not among the paths; the closure is not complete")]
+    MissingReference {
+        /// The path.
+        path: String,
+        /// The path that is missing.
+        reference: String,
+    },
+}
+
 impl Registration {
+    /// Takes paths from anywhere; they must be a closure.
+    pub fn new(mut paths: Vec<Registered>) -> Result<Self, ClosureError> {
+        if let Some(fault) = find_fault(&paths) {
+            let path = |at: usize| paths[at].path.to_string();
+            return Err(match fault {
+                Fault::Duplicate { at, .. } => ClosureError::Duplicate(path(at)),
+                Fault::MissingReference { at, reference } => ClosureError::MissingReference {
+                    path: path(at),
+                    reference: paths[at].references[reference].to_string(),
+                },
+            });
+        }
+        paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { paths })
+    }
+
     /// Reads a registration; `file` is its name for messages. An empty one is a closure of no paths.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
+        Self::parse_as(Form::Registration, file, bytes)
+    }
+
+    /// Reads a references graph, which is a registration without the lines for hash and size (the Nix manual,
+    /// "Advanced Attributes", `exportReferencesGraph`).
+    pub fn parse_references_graph(file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
+        Self::parse_as(Form::ReferencesGraph, file, bytes)
+    }
+
+    fn parse_as(form: Form, file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
         let mut lines = Lines { rest: bytes, number: 0 };
         let mut paths = Vec::new();
-        let mut reference_lines = Vec::new();
+        let mut places = Vec::new();
         let error = |(line, problem)| RegistrationError { file: file.display().to_string(), line, problem };
         while let Some(line) = lines.next() {
-            let (registered, first_reference) = record(line, &mut lines).map_err(error)?;
+            let (registered, place) = record(form, line, &mut lines).map_err(error)?;
             paths.push(registered);
-            reference_lines.push(first_reference);
+            places.push(place);
         }
-        check_consistency(&paths, &reference_lines).map_err(error)?;
+        if let Some(fault) = find_fault(&paths) {
+            return Err(error(fault.located(&paths, &places)));
+        }
         paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(Self { paths })
     }
@@ -135,53 +180,124 @@ impl Registration {
     pub fn paths(&self) -> &[Registered] {
         &self.paths
     }
+
+    /// Gives the paths away, sorted by name.
+    pub fn into_paths(self) -> Vec<Registered> {
+        self.paths
+    }
+}
+
+impl fmt::Display for Registration {
+    /// As `nix-store --dump-db` prints it, the paths and the references of each in the order of their names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Registered { path, nar, deriver, references } in &self.paths {
+            writeln!(f, "{path}")?;
+            match nar {
+                Some(nar) => writeln!(f, "{}\n{}", HEXLOWER_PERMISSIVE.encode(&nar.hash.0), nar.size)?,
+                None => writeln!(f, "\n0")?,
+            }
+            writeln!(f, "{}\n{}", deriver.as_deref().unwrap_or_default(), references.len())?;
+            let mut references: Vec<_> = references.iter().collect();
+            references.sort_unstable();
+            references.iter().try_for_each(|reference| writeln!(f, "{reference}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which lines a record has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// All of them.
+    Registration,
+    /// All but hash and size.
+    ReferencesGraph,
 }
 
 type Located = (usize, Problem);
 
-/// Reads the record that begins with `line`; gives it and the line of its first reference.
-fn record(line: Result<&str, Problem>, lines: &mut Lines<'_>) -> Result<(Registered, usize), Located> {
+/// The lines of a record.
+struct Place {
+    path: usize,
+    first_reference: usize,
+}
+
+/// Reads the record that begins with `line`.
+fn record(
+    form: Form,
+    line: Result<&str, Problem>,
+    lines: &mut Lines<'_>,
+) -> Result<(Registered, Place), Located> {
     let start = lines.number;
     let path = line.and_then(|text| StorePath::parse(text).map_err(Problem::Path)).map_err(|p| (start, p))?;
 
-    let hash = lines.expect("the NAR hash", &path)?;
-    let hash = lines.located(NarHash::parse_optional(hash))?;
-    let size = lines.expect("the NAR size", &path)?;
-    // Some tools leave the size empty where they have no hash.
-    let size: u64 = if size.is_empty() { 0 } else { lines.located(number(size, "a NAR size in bytes"))? };
+    let nar = match form {
+        Form::Registration => nar_info(&path, lines)?,
+        Form::ReferencesGraph => None,
+    };
     let deriver = lines.expect("the deriver", &path)?;
+    if form == Form::ReferencesGraph && !(deriver.is_empty() || StorePath::parse(deriver).is_ok()) {
+        return lines.located(Err(Problem::Deriver(deriver.to_owned())));
+    }
     let deriver = (!deriver.is_empty()).then(|| deriver.to_owned());
     let count = lines.expect("the number of references", &path)?;
     let count = lines.located(number(count, "a number of references"))?;
 
-    let first_reference = lines.number + 1;
+    let place = Place { path: start, first_reference: lines.number + 1 };
     let mut references = Vec::new();
     for _ in 0..count {
         let reference = lines.expect("a reference", &path)?;
         references.push(lines.located(StorePath::parse(reference).map_err(Problem::Reference))?);
     }
-    let nar = hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size });
-    Ok((Registered { path, nar, deriver, references, line: start }, first_reference))
+    Ok((Registered { path, nar, deriver, references }, place))
 }
 
-fn check_consistency(paths: &[Registered], reference_lines: &[usize]) -> Result<(), Located> {
-    let mut lines_by_path = HashMap::with_capacity(paths.len());
-    for registered in paths {
-        if let Some(first) = lines_by_path.insert(&registered.path, registered.line) {
-            let path = registered.path.to_string();
-            return Err((registered.line, Problem::Duplicate { path, first }));
+/// Reads the lines of hash and size.
+fn nar_info(path: &StorePath, lines: &mut Lines<'_>) -> Result<Option<NarInfo>, Located> {
+    let hash = lines.expect("the NAR hash", path)?;
+    let hash = lines.located(NarHash::parse_optional(hash))?;
+    let size = lines.expect("the NAR size", path)?;
+    // Some tools leave the size empty where they have no hash.
+    let size: u64 = if size.is_empty() { 0 } else { lines.located(number(size, "a NAR size in bytes"))? };
+    Ok(hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size }))
+}
+
+/// Why paths are no closure, by their numbers.
+enum Fault {
+    /// The paths `first` and `at` are the same.
+    Duplicate { at: usize, first: usize },
+    /// The reference of that number of the path `at` is not among the paths.
+    MissingReference { at: usize, reference: usize },
+}
+
+fn find_fault(paths: &[Registered]) -> Option<Fault> {
+    let mut numbers = HashMap::with_capacity(paths.len());
+    for (at, registered) in paths.iter().enumerate() {
+        if let Some(first) = numbers.insert(&registered.path, at) {
+            return Some(Fault::Duplicate { at, first });
         }
     }
-    for (registered, first_reference) in paths.iter().zip(reference_lines) {
-        for (i, reference) in registered.references.iter().enumerate() {
-            if !lines_by_path.contains_key(reference) {
-                let path = registered.path.to_string();
-                let reference = reference.to_string();
-                return Err((first_reference + i, Problem::MissingReference { path, reference }));
+    paths.iter().enumerate().find_map(|(at, registered)| {
+        let reference = registered.references.iter().position(|path| !numbers.contains_key(path))?;
+        Some(Fault::MissingReference { at, reference })
+    })
+}
+
+impl Fault {
+    fn located(&self, paths: &[Registered], places: &[Place]) -> Located {
+        match *self {
+            Self::Duplicate { at, first } => {
+                let path = paths[at].path.to_string();
+                (places[at].path, Problem::Duplicate { path, first: places[first].path })
+            }
+            Self::MissingReference { at, reference } => {
+                let path = paths[at].path.to_string();
+                let line = places[at].first_reference + reference;
+                let reference = paths[at].references[reference].to_string();
+                (line, Problem::MissingReference { path, reference })
             }
         }
     }
-    Ok(())
 }
 
 fn number(text: &str, what: &'static str) -> Result<u64, Problem> {
@@ -231,7 +347,7 @@ impl<'b> Lines<'b> {
 
 impl NarHash {
     /// Reads any of the forms that Nix and its tools write; nothing for an empty line.
-    fn parse_optional(text: &str) -> Result<Option<Self>, Problem> {
+    pub(super) fn parse_optional(text: &str) -> Result<Option<Self>, Problem> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -308,8 +424,8 @@ mod tests {
             format!("{B}\n\n0\n/nix/store/{}-b.drv\n2\n{A}\n{B}\n{A}\n{HEX}\n120\n\n0\n", "0".repeat(32));
         let registration = parse(&text).unwrap();
         let [a, b] = registration.paths() else { panic!("two paths") };
-        assert_eq!((a.path.to_string(), a.line, a.deriver.as_deref()), (A.to_owned(), 8, None));
-        assert_eq!((b.path.to_string(), b.line, b.nar), (B.to_owned(), 1, None));
+        assert_eq!((a.path.to_string(), a.deriver.as_deref()), (A.to_owned(), None));
+        assert_eq!((b.path.to_string(), b.nar), (B.to_owned(), None));
         assert_eq!(b.references.len(), 2);
         assert!(parse("").unwrap().paths().is_empty());
     }
@@ -351,5 +467,31 @@ mod tests {
         }
         let error = Registration::parse(Path::new("reg"), b"\xff\n").unwrap_err();
         assert!(error.to_string().starts_with("reg, line 1: the line is not text"), "{error}");
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        let text = format!("{A}\n{HEX}\n120\n\n0\n{B}\n\n0\n{A}.drv\n2\n{A}\n{B}\n");
+        assert_eq!(parse(&text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_references_graph_has_no_hashes() {
+        let graph = |text: &str| Registration::parse_references_graph(Path::new("graph"), text.as_bytes());
+        let found = graph(&format!("{B}\n\n2\n{A}\n{B}\n{A}\n{A}.drv\n0\n")).unwrap();
+        let [a, b] = found.paths() else { panic!("two paths") };
+        assert_eq!((a.nar, a.deriver.clone()), (None, Some(format!("{A}.drv"))));
+        assert_eq!(b.references.len(), 2);
+        let cases = [
+            (format!("{A}\n\n1\n{B}\n"), 4, "which is not registered"),
+            (format!("{A}\n{HEX}\n120\n\n0\n"), 2, "is this a registration?"),
+            (format!("{A}\n\n0\n{A}\n\n0\n"), 4, "registered twice, first in line 1"),
+            (format!("{A}\n\n2\n{A}\n"), 5, "where a reference"),
+        ];
+        for (text, line, what) in cases {
+            let error = graph(&text).unwrap_err();
+            assert_eq!(error.line, line, "{text}: {error}");
+            assert!(error.to_string().contains(what), "{text}: {error}");
+        }
     }
 }

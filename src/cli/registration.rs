@@ -1,0 +1,23 @@
+//! Options of `registration`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ClosureArgs, StoreRootArg};
+
+/// Arguments of `registration`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-imagegen registration --closure ./result | nix-store --store /mnt --load-db")]
+pub struct RegistrationArgs {
+    /// Which closure
+    #[command(flatten)]
+    pub closure: ClosureArgs,
+    /// Where the store is
+    #[command(flatten)]
+    pub store: StoreRootArg,
+    /// The file to write; printed if not given
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}

@@ -1,0 +1,148 @@
+//! The three ways of naming a closure, judged by nix-store: they must tell the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::assert::OutputAssertExt;
+use rusqlite::Connection;
+
+use support::guest::Guest;
+use support::{error_of, imagegen, names_in, text, tool};
+
+/// The database of a copy of the guest's store; the store itself is not copied.
+fn database_copy(guest: &Guest) -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("nix/var/nix/db");
+    fs::create_dir_all(&directory).unwrap();
+    for name in ["db.sqlite", "schema"] {
+        fs::copy(guest.root.join("nix/var/nix/db").join(name), directory.join(name)).unwrap();
+    }
+    (root, directory)
+}
+
+fn registration(root: &Path, path: &str) -> std::process::Command {
+    let mut command = imagegen();
+    command.args(["registration", "--store-root", text(root), "--closure", path]);
+    command
+}
+
+#[test]
+fn the_database_tells_what_nix_store_tells() {
+    let guest = Guest::get();
+    let printed = registration(&guest.root, &guest.toplevel).assert().success();
+    // The guest's registration is `nix-store --dump-db` of the sorted `nix-store --query --requisites`.
+    let expected = fs::read_to_string(&guest.registration).unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.get_output().stdout), expected);
+
+    // A path without references is a closure by itself, and two roots may overlap.
+    let leaf = expected.lines().next().unwrap();
+    let printed = registration(&guest.root, leaf).assert().success();
+    assert_eq!(String::from_utf8_lossy(&printed.get_output().stdout).lines().count(), 5);
+    let both = registration(&guest.root, leaf).arg(&guest.toplevel).assert().success();
+    assert_eq!(String::from_utf8_lossy(&both.get_output().stdout), expected);
+}
+
+#[test]
+fn registration_graph_and_database_give_the_same_image() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    // What Nix would write for exportReferencesGraph: the registration without its second and third lines.
+    let mut graph = String::new();
+    let registration = fs::read_to_string(&guest.registration).unwrap();
+    let mut lines = registration.lines();
+    while let Some(path) = lines.next() {
+        let (deriver, count) = (lines.nth(2).unwrap(), lines.next().unwrap());
+        graph.extend([path, deriver, count].map(|line| format!("{line}\n")));
+        let references = lines.by_ref().take(count.parse().unwrap());
+        graph.extend(references.map(|line| format!("{line}\n")));
+    }
+    fs::write(at("graph"), graph).unwrap();
+
+    let image = |name: &str, arguments: &[&str]| {
+        let output = at(name);
+        let mut command = imagegen();
+        command.args(["store-image", "--store-root", text(&guest.root), "-o", text(&output)]).args(arguments);
+        let assert = command.assert().success();
+        (tool(&["sha256sum", text(&output)])[..64].to_owned(), assert.get_output().stderr.clone())
+    };
+    let (reference, _) = image("registration", &["--registration", text(&guest.registration)]);
+    let (by_database, _) = image("database", &["--closure", &guest.toplevel]);
+    let (by_graph, said) = image("graph-image", &["--references-graph", text(&at("graph"))]);
+    assert_eq!(by_database, reference);
+    assert_eq!(by_graph, reference);
+    // A graph has no hashes, so that nothing could be checked.
+    assert!(String::from_utf8_lossy(&said).contains("paths were not checked"));
+}
+
+#[test]
+fn reading_the_database_leaves_no_trace_and_sees_the_log() {
+    let guest = Guest::get();
+    let (root, directory) = database_copy(&guest);
+    let before = names_in(&directory);
+    registration(root.path(), &guest.toplevel).assert().success();
+    assert_eq!(names_in(&directory), before);
+
+    // A Nix that runs has its last changes in the log beside the database.
+    let writer = Connection::open(directory.join("db.sqlite")).unwrap();
+    let new = "/nix/store/00000000000000000000000000000000-new";
+    writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    writer
+        .execute(
+            "insert into ValidPaths (path, hash, registrationTime, narSize) values (?, ?, 1, 120)",
+            [new, &format!("sha256:{}", "0".repeat(64))],
+        )
+        .unwrap();
+    assert!(directory.join("db.sqlite-wal").metadata().unwrap().len() > 0);
+    registration(root.path(), new).assert().success();
+}
+
+#[test]
+fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
+    let guest = Guest::get();
+    let (root, directory) = database_copy(&guest);
+    let output = root.path().join("image");
+    let refuse = |path: &str, what: &str| {
+        let mut command = imagegen();
+        command.args(["store-image", "--store-root", text(root.path()), "--closure", path]);
+        let error = error_of(command.args(["-o", text(&output)]));
+        assert!(error.contains(what), "{what}: {error}");
+        assert!(!output.exists());
+    };
+    refuse("/nix/store/00000000000000000000000000000000-x", "is not valid in this store");
+    refuse(&guest.toplevel, "is registered but missing");
+
+    let database = directory.join("db.sqlite");
+    let writer = Connection::open(&database).unwrap();
+    writer.pragma_update(None, "journal_mode", "delete").unwrap();
+    writer.execute_batch("begin exclusive").unwrap();
+    refuse(&guest.toplevel, "is locked");
+    writer.execute_batch("rollback").unwrap();
+    writer.execute_batch("update ValidPaths set hash = 'md5:0'").unwrap();
+    refuse(&guest.toplevel, "is damaged");
+    writer.execute_batch("drop table Refs").unwrap();
+    refuse(&guest.toplevel, "no such table");
+
+    fs::write(directory.join("schema"), "11").unwrap();
+    refuse(&guest.toplevel, "look for a newer nix-imagegen");
+    fs::write(directory.join("schema"), "9").unwrap();
+    refuse(&guest.toplevel, "let a newer Nix open the store once");
+    fs::write(directory.join("schema"), "ten").unwrap();
+    refuse(&guest.toplevel, "does not hold the number");
+    fs::write(directory.join("schema"), "10").unwrap();
+    fs::write(&database, "no database at all, but longer than the header of one has to be").unwrap();
+    refuse(&guest.toplevel, "not a database");
+    fs::remove_file(&database).unwrap();
+    refuse(&guest.toplevel, "is --store-root right?");
+}
+
+#[test]
+fn exactly_one_source_is_asked_for() {
+    imagegen().args(["store-image", "-o", "x"]).assert().failure().code(2);
+    let both = ["registration", "--registration", "x", "--closure", "/nix/store/y"];
+    imagegen().args(both).assert().failure().code(2);
+}

@@ -1,0 +1,32 @@
+//! The guest that `scripts/make-guest.sh` makes out of Debian's packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The guest's closure in a store of its own.
+pub struct Guest {
+    pub root: PathBuf,
+    pub registration: PathBuf,
+    pub toplevel: String,
+}
+
+impl Guest {
+    /// `make test` makes it before the tests.
+    pub fn get() -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guest");
+        let toplevel =
+            fs::read_to_string(directory.join("toplevel")).expect("run scripts/make-guest.sh target/guest");
+        Self {
+            root: directory.join("root"),
+            registration: directory.join("registration"),
+            toplevel: toplevel.trim().to_owned(),
+        }
+    }
+
+    /// The store path of the closure whose name ends so.
+    pub fn path(&self, name: &str) -> String {
+        let registration = fs::read_to_string(&self.registration).unwrap();
+        let is_it = |line: &&str| line.starts_with("/nix/store/") && line.ends_with(name);
+        registration.lines().find(is_it).unwrap_or_else(|| panic!("no {name} in the guest")).to_owned()
+    }
+}
