@@ -1,7 +1,7 @@
 # Everything that people and CI call. Both targets set the machine up first; see scripts/setup.sh.
 
 export PATH := $(CURDIR)/target/python/bin:$(PATH):/usr/sbin:/sbin
-.PHONY: demo test setup
+.PHONY: demo pin-digests setup test
 
 setup:
 	scripts/setup.sh
@@ -14,3 +14,8 @@ test: setup
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	scripts/make-guest.sh target/guest
 	cargo test --workspace
+
+# Records the digests that tests/reproducible.rs compares with; see docs/reproducibility.md for when that is allowed.
+pin-digests:
+	PIN_DIGESTS=1 cargo test --quiet --test reproducible pinned
+	git diff --stat tests/digests.txt

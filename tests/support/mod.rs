@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod guest;
+pub mod random;
 pub mod store;
+pub mod system;
 
 use std::path::Path;
 use std::process::{Command, Output};
