@@ -106,3 +106,8 @@ pub fn digest(file: &File, progress: &dyn Progress) -> io::Result<String> {
     progress.end();
     Ok(HEXLOWER.encode(&hasher.finalize()))
 }
+
+/// The SHA-256 of a text.
+pub fn text_digest(text: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
+}

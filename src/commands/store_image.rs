@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use imagegen::closure::{Registration, scan};
+use imagegen::closure::{Closure, Registration, scan};
 use imagegen::container::{Format, ImageFile};
 use imagegen::ext4;
 use imagegen::fixed;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::closure;
 use crate::cli::{SizeArg, StoreImageArgs};
 use crate::progress::Reporter;
-use crate::report::{Program, Report, ReportFile, digest};
+use crate::report::{Program, Report, ReportFile, digest, text_digest};
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -42,7 +42,8 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     };
     output.finish()?;
     if let (Some(report), Some(sha256)) = (report, sha256) {
-        report.finish(&summary.report(args, &options, reporter, sha256)?)?;
+        let contents = summary.report(args, &closure, &options, reporter, sha256)?;
+        report.finish(&contents)?;
     }
     tell(args, &summary, reporter);
     Ok(())
@@ -126,6 +127,8 @@ struct Summary {
 /// The part of the report that only store images have.
 #[derive(Serialize)]
 struct Contents {
+    /// Of the registration as `nix-store --dump-db` prints it, sorted; it has the hashes of all contents.
+    registration_sha256: String,
     files: u64,
     directories: u64,
     symlinks: u64,
@@ -139,6 +142,7 @@ impl Summary {
     fn report(
         &self,
         args: &StoreImageArgs,
+        closure: &Closure,
         options: &ext4::Options,
         reporter: &Reporter,
         sha256: String,
@@ -150,6 +154,7 @@ impl Summary {
             image_bytes: self.image_bytes,
             virtual_bytes: self.virtual_size.0,
             contents: Contents {
+                registration_sha256: text_digest(&closure.registration.to_string()),
                 files: self.counts.files,
                 directories: self.counts.directories,
                 symlinks: self.counts.symlinks,
