@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod derivation;
 mod invocation;
 mod launcher;
 mod progress;

@@ -60,6 +60,8 @@ pub enum Command {
     BootDisk(BootDiskArgs),
     /// Print the registration of a closure, as `nix-store --load-db` reads it
     Registration(RegistrationArgs),
+    /// Build a derivation of nix/default.nix: the builder that Nix starts, with the derivation's attributes
+    Builder,
     /// Make empty disks and overlays
     #[command(subcommand)]
     Disk(DiskCommand),

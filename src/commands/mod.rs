@@ -1,6 +1,7 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
 mod boot_disk;
+mod builder;
 mod closure;
 mod disk;
 mod efi_vars;
@@ -18,6 +19,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
         Command::Registration(args) => registration::run(args),
+        Command::Builder => builder::run(),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
         Command::EfiVars(command) => match command {
             EfiVarsCommand::Create(args) => efi_vars::create(args),

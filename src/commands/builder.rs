@@ -1,0 +1,122 @@
+//! `builder`: this program as the builder of a derivation.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use clap::Parser;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::Cli;
+use crate::derivation::{self, Derivation, Product};
+use crate::launcher::Config;
+
+/// Builds the derivation whose attributes are in the environment or in `.attrs.json`.
+pub fn run() -> anyhow::Result<()> {
+    let directory = std::env::current_dir().context("cannot tell the directory of the build")?;
+    let derivation = Derivation::read(&directory)?;
+    let output = &derivation.output;
+    fs::create_dir(output).with_context(|| format!("cannot create the output `{}`", output.display()))?;
+    match derivation.product {
+        Product::StoreImage => image(&derivation, "store-image", image_name(&derivation), true),
+        Product::BootDisk => image(&derivation, "boot-disk", "disk.img", false),
+        Product::Vm => vm(&derivation),
+    }
+}
+
+/// The names that nixpkgs' make-disk-image gives.
+fn image_name(derivation: &Derivation) -> &'static str {
+    if image_format(derivation) == "raw" { "nixos.img" } else { "nixos.qcow2" }
+}
+
+fn image_format(derivation: &Derivation) -> &str {
+    derivation.options.get("format").and_then(Value::as_str).unwrap_or("qcow2")
+}
+
+/// Builds what a subcommand makes, by that subcommand: the bytes are the command line's.
+fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool) -> anyhow::Result<()> {
+    let image = derivation.output.join(name);
+    let mut arguments = vec!["nix-imagegen".to_owned(), subcommand.to_owned()];
+    arguments.push(format!("--output={}", text(&image)?));
+    if of_closure {
+        anyhow::ensure!(
+            !derivation.graphs.is_empty(),
+            "the derivation has no attribute `exportReferencesGraph`, which names the closure"
+        );
+        for graph in &derivation.graphs {
+            arguments.push(format!("--references-graph={}", text(graph)?));
+        }
+    }
+    if derivation.options.contains_key("efiVarsTemplate") {
+        arguments.push(format!("--efi-vars={}", text(&derivation.output.join("efi-vars.fd"))?));
+    }
+    arguments.extend(derivation::arguments(&derivation.options)?);
+
+    let cli = Cli::try_parse_from(&arguments).map_err(|error| {
+        let message = error.to_string();
+        let line = message.lines().next().unwrap_or_default();
+        anyhow!("the derivation's options: {}", line.trim_start_matches("error: "))
+    })?;
+    super::run(&cli)?;
+    let format = image_format(derivation);
+    hydra_product(&derivation.output, &format!("file {format}-image {}", image.display()))
+}
+
+/// Tells Hydra, and whoever else reads this file, what there is to download.
+fn hydra_product(output: &Path, line: &str) -> anyhow::Result<()> {
+    let directory = output.join("nix-support");
+    create_directory(&directory)?;
+    write(&directory.join("hydra-build-products"), &format!("{line}\n"))
+}
+
+/// The options of a virtual machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VmOptions {
+    /// The machine's name.
+    name: String,
+    /// What interprets the start script.
+    shell: String,
+    /// The system, for a link beside the start script as the module has it.
+    toplevel: Option<String>,
+    /// The config for `run`.
+    config: Value,
+}
+
+/// Writes the config and a script that starts the machine.
+fn vm(derivation: &Derivation) -> anyhow::Result<()> {
+    let output = &derivation.output;
+    let options: VmOptions = serde_json::from_value(Value::Object(derivation.options.clone()))
+        .context("the derivation's options are not those of a virtual machine")?;
+    let config = output.join("vm.json");
+    write(&config, &format!("{:#}\n", options.config))?;
+    // A config that contradicts itself fails here and not when the machine is to start.
+    Config::read(&config)?;
+
+    if let Some(toplevel) = &options.toplevel {
+        let link = output.join("system");
+        symlink(toplevel, &link).with_context(|| format!("cannot create `{}`", link.display()))?;
+    }
+    create_directory(&output.join("bin"))?;
+    let script = output.join("bin").join(format!("run-{}-vm", options.name));
+    let program = shell_words::quote(&derivation.program);
+    let text = format!("#! {}\nexec {program} run --config {} -- \"$@\"\n", options.shell, config.display());
+    write(&script, &text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make `{}` executable", script.display()))
+}
+
+fn create_directory(directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir(directory).with_context(|| format!("cannot create `{}`", directory.display()))
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// Store paths and directories of builds are ASCII.
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))
+}

@@ -1,0 +1,125 @@
+//! The functions of nix/: Nix builds the demo guest's images, in its sandbox, and they are the command line's.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::assert::OutputAssertExt;
+
+use support::guest::Guest;
+use support::nix::NixStore;
+use support::{imagegen, names_in, text};
+
+/// Builds an attribute and gives its output.
+fn build(store: &NixStore, guest: &Guest, files: &str, attribute: &str) -> PathBuf {
+    let output = store.build(guest, files, attribute, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{attribute}: {said}");
+    store.physical(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+/// Builds it once more; Nix compares the outputs.
+fn check(store: &NixStore, guest: &Guest, files: &str, attribute: &str) {
+    let output = store.build(guest, files, attribute, &["--check"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("checking outputs of"), "{attribute}: {said}");
+}
+
+fn by_command_line(store: &NixStore, subcommand: &str, arguments: &[&str], output: &Path) {
+    let mut command = imagegen();
+    command.args([subcommand, "--store-root", text(&store.root), "-o", text(output)]).args(arguments);
+    command.assert().success();
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    assert!(fs::read(a).unwrap() == fs::read(b).unwrap(), "{} and {} differ", a.display(), b.display());
+}
+
+#[test]
+fn derivations_give_the_bytes_of_the_command_line_twice() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+
+    let image = build(&store, &guest, &files, "storeImage");
+    by_command_line(&store, "store-image", &["--closure", &guest.toplevel], &at("store.qcow2"));
+    assert_same(&image.join("nixos.qcow2"), &at("store.qcow2"));
+    check(&store, &guest, &files, "storeImage");
+    assert_eq!(names_in(&image), ["nix-support", "nixos.qcow2"]);
+    let products = fs::read_to_string(image.join("nix-support/hydra-build-products")).unwrap();
+    let logical = image.strip_prefix(&store.root).unwrap().display();
+    assert_eq!(products, format!("file qcow2-image /{logical}/nixos.qcow2\n"));
+
+    let image = build(&store, &guest, &files, "storeImageByEnvironment");
+    let arguments = ["--closure", &guest.toplevel, "--format", "raw", "--additional-space", "1M"];
+    by_command_line(&store, "store-image", &arguments, &at("store.img"));
+    assert_same(&image.join("nixos.img"), &at("store.img"));
+
+    let disk = build(&store, &guest, &files, "bootDisk");
+    let vars = at("vars.fd");
+    let arguments = [
+        ["--toplevel", &guest.toplevel],
+        ["--loader", "systemd-boot"],
+        ["--timeout", "0"],
+        ["--kernel-param", "quiet"],
+        ["--kernel-param", "a=b"],
+        ["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS.fd"],
+        ["--efi-vars", text(&vars)],
+    ];
+    by_command_line(&store, "boot-disk", arguments.as_flattened(), &at("disk.img"));
+    assert_same(&disk.join("disk.img"), &at("disk.img"));
+    assert_same(&disk.join("efi-vars.fd"), &vars);
+    check(&store, &guest, &files, "bootDisk");
+}
+
+#[test]
+fn a_virtual_machine_has_its_images_and_a_start_script() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    let vm = build(&store, &guest, &files, "vm");
+    let script = fs::read_to_string(vm.join("bin/run-demo-vm")).unwrap();
+    let logical = format!("/{}", vm.strip_prefix(&store.root).unwrap().display());
+    assert!(script.starts_with("#! /bin/sh\nexec /nix/store/"), "{script}");
+    assert!(script.ends_with(&format!(" run --config {logical}/vm.json -- \"$@\"\n")), "{script}");
+    assert_eq!(fs::read_link(vm.join("system")).unwrap(), Path::new(&guest.toplevel));
+
+    // No feature of the builder is asked for, above all not kvm.
+    let derivation = store.nix(&["nix-store", "--query", "--deriver", &logical]);
+    let all = store.nix(&["nix-store", "--query", "--requisites", &derivation]);
+    for derivation in all.lines().filter(|path| Path::new(path).extension().is_some_and(|end| end == "drv")) {
+        let text = fs::read_to_string(store.physical(derivation)).unwrap();
+        assert!(!text.contains("requiredSystemFeatures"), "{derivation}");
+    }
+
+    // `run` takes the config, with the images where Nix put them. QEMU itself need not start.
+    let config: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(vm.join("vm.json")).unwrap()).unwrap();
+    let image = |key: &str| store.physical(config[key].as_str().unwrap());
+    assert!(image("storeImage").join("nixos.qcow2").is_file());
+    assert!(image("bootDisk").join("efi-vars.fd").is_file());
+}
+
+#[test]
+fn wrong_attributes_fail_with_their_reason() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    for (attribute, what) in [
+        ("unknownOption", "error: the derivation's options: unexpected argument '--no-such-option' found"),
+        ("reservedOption", "error: the option `output` is not for derivations"),
+        ("noClosure", "error: the derivation has no attribute `exportReferencesGraph`"),
+    ] {
+        let output = store.build(&guest, &files, attribute, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(what), "{attribute}: {said}");
+    }
+    // Started by hand, outside of any derivation.
+    let error = support::error_of(imagegen().arg("builder").env_remove("NIX_ATTRS_JSON_FILE"));
+    assert!(error.contains("no text in the attribute `imagegen`"), "{error}");
+}
