@@ -29,4 +29,9 @@ impl Guest {
         let is_it = |line: &&str| line.starts_with("/nix/store/") && line.ends_with(name);
         registration.lines().find(is_it).unwrap_or_else(|| panic!("no {name} in the guest")).to_owned()
     }
+
+    /// Where a store path of the guest really is.
+    pub fn physical(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
 }

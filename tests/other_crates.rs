@@ -1,0 +1,118 @@
+//! What other people's crates read in the images: none of them shares a line with the writers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use assert_cmd::assert::OutputAssertExt;
+use imagegen::fixed;
+use qcow2_rs::dev::Qcow2DevParams;
+use qcow2_rs::helpers::Qcow2IoBuf;
+use qcow2_rs::utils::qcow2_setup_dev_sync;
+
+use support::guest::Guest;
+use support::{imagegen, text};
+
+/// The guest's store image and boot disk.
+fn build(guest: &Guest, directory: &Path, format: &str) {
+    let at = |name: &str| directory.join(format!("{name}.{format}")).display().to_string();
+    let root = text(&guest.root);
+    let (store, boot) = (at("store"), at("boot"));
+    let registration = text(&guest.registration);
+    let store_image =
+        ["store-image", "--store-root", root, "--registration", registration, "--format", format];
+    imagegen().args(store_image).args(["-o", &store]).assert().success();
+    let boot_disk = ["boot-disk", "--store-root", root, "--toplevel", &guest.toplevel, "--format", format];
+    imagegen().args(boot_disk).args(["--loader", "systemd-boot", "-o", &boot]).assert().success();
+}
+
+/// Reads a whole qcow2 image through `qcow2-rs`.
+fn read_qcow2(image: &Path) -> Vec<u8> {
+    let parameters = Qcow2DevParams::new(9, None, None, true, false);
+    let device = qcow2_setup_dev_sync(image, &parameters).unwrap();
+    pollster::block_on(device.qcow2_prep_io()).unwrap();
+    let size = usize::try_from(device.info.virtual_size()).unwrap();
+    let mut disk = Vec::new();
+    let mut buffer = Qcow2IoBuf::<u8>::new(1 << 20);
+    while disk.len() < size {
+        let wanted = buffer.len().min(size - disk.len());
+        let offset = u64::try_from(disk.len()).unwrap();
+        let read = pollster::block_on(device.read_at(&mut buffer[..wanted], offset)).unwrap();
+        assert!(read > 0, "the crate stopped at byte {}", disk.len());
+        disk.extend_from_slice(&buffer[..read]);
+    }
+    disk
+}
+
+#[test]
+fn qcow2_rs_reads_the_same_disks_as_are_in_the_raw_images() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    build(&guest, directory.path(), "raw");
+    build(&guest, directory.path(), "qcow2");
+    for name in ["store", "boot"] {
+        let raw = fs::read(directory.path().join(format!("{name}.raw"))).unwrap();
+        let read = read_qcow2(&directory.path().join(format!("{name}.qcow2")));
+        assert!(raw == read, "{name} differs at {:?}", raw.iter().zip(&read).position(|(a, b)| a != b));
+    }
+}
+
+#[test]
+fn gpt_and_fatfs_read_the_boot_disk() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    build(&guest, directory.path(), "raw");
+    let disk = gpt::GptConfig::new().writable(false).open(directory.path().join("boot.raw")).unwrap();
+    let header = disk.primary_header().unwrap();
+    assert_eq!(header.disk_guid.to_string(), fixed::BOOT_DISK_GUID.to_string());
+    let backup = disk.backup_header().unwrap();
+    assert_eq!((backup.current_lba, backup.backup_lba), (122_879, 1));
+    let partitions: Vec<_> = disk.partitions().values().collect();
+    let found: Vec<_> =
+        partitions.iter().map(|p| (p.name.as_str(), p.first_lba, p.last_lba, p.flags)).collect();
+    assert_eq!(found, [("BIOSBootPartition", 34, 2047, 2), ("EFISystem", 2048, 122_846, 4)]);
+    assert_eq!(partitions[0].part_type_guid, gpt::partition_types::BIOS);
+    assert_eq!(partitions[1].part_type_guid, gpt::partition_types::EFI);
+    assert_eq!(partitions[0].part_guid.to_string(), fixed::BIOS_BOOT_PARTITION_GUID.to_string());
+    assert_eq!(partitions[1].part_guid.to_string(), fixed::ESP_GUID.to_string());
+
+    let mut file = File::open(directory.path().join("boot.raw")).unwrap();
+    let mut esp = Vec::new();
+    file.seek(SeekFrom::Start(2048 * 512)).unwrap();
+    file.take((122_846 - 2047) * 512).read_to_end(&mut esp).unwrap();
+    let file_system = fatfs::FileSystem::new(std::io::Cursor::new(esp), fatfs::FsOptions::new()).unwrap();
+    assert_eq!(file_system.fat_type(), fatfs::FatType::Fat16);
+    assert_eq!(file_system.volume_id(), fixed::ESP_VOLUME_ID);
+    assert_eq!(file_system.volume_label().trim(), "boot");
+    let read = |path: &str| {
+        let mut contents = Vec::new();
+        file_system.root_dir().open_file(path).unwrap().read_to_end(&mut contents).unwrap();
+        contents
+    };
+    let loader = guest.physical(&guest.path("-systemd")).join("lib/systemd/boot/efi/systemd-bootx64.efi");
+    assert!(read("EFI/systemd/systemd-bootx64.efi") == fs::read(&loader).unwrap());
+    assert!(read("EFI/BOOT/BOOTX64.EFI") == fs::read(&loader).unwrap());
+    let entry = String::from_utf8(read("loader/entries/nixos-generation-1.conf")).unwrap();
+    assert!(entry.contains(&format!("init={}/init", guest.toplevel)), "{entry}");
+}
+
+#[test]
+fn arcbox_ext4_reads_the_store_image() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    build(&guest, directory.path(), "raw");
+    let mut image = arcbox_ext4::Reader::new(&directory.path().join("store.raw")).unwrap();
+    let payload = guest.path("-payload");
+    let source = guest.physical(&payload);
+    let base = payload.trim_start_matches("/nix/store");
+    for name in ["noise", "zeros", "empty", "executable", "grüße-🦀", "many/file-2999"] {
+        let contents = image.read_file(&format!("{base}/{name}"), 0, None).unwrap();
+        assert!(contents == fs::read(source.join(name)).unwrap(), "{name}");
+    }
+    let many = image.list_dir(&format!("{base}/many")).unwrap();
+    assert_eq!(many.len(), 3000);
+}
