@@ -12,9 +12,11 @@ needed="
     debugfs e2fsprogs
     e2fsck e2fsprogs
     fsck.fat dosfstools
+    fish fish
     gcc gcc
     grub-mkimage grub-common
     gzip gzip
+    mandoc mandoc
     mcopy mtools
     nix-build nix-bin
     nix-store nix-bin
@@ -23,6 +25,7 @@ needed="
     resize2fs e2fsprogs
     sgdisk gdisk
     xz xz-utils
+    zsh zsh
 "
 # File and the Debian package that has it.
 needed_files="

@@ -6,6 +6,7 @@ mod disk;
 mod efi_vars;
 mod registration;
 mod run;
+mod shell;
 mod store_image;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use disk::*;
 pub use efi_vars::*;
 pub use registration::*;
 pub use run::*;
+pub use shell::*;
 pub use store_image::*;
 
 /// Reproducible boot disks and Nix store images, without a helper VM.
@@ -70,6 +72,10 @@ pub enum Command {
     EfiVars(EfiVarsCommand),
     /// Start a virtual machine in QEMU from a config file
     Run(RunArgs),
+    /// Print what a shell needs to complete the options
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for every subcommand
+    Man(ManArgs),
 }
 
 /// Where the store is.

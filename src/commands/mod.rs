@@ -3,8 +3,10 @@
 mod boot_disk;
 mod builder;
 mod closure;
+mod completions;
 mod disk;
 mod efi_vars;
+mod man;
 mod registration;
 mod run;
 mod store_image;
@@ -30,5 +32,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
         Command::Run(args) => run::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
