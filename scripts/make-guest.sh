@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes a guest's closure in the shape of NixOS out of Debian's packages, in a store of its own below DIR/root:
-#   DIR/toplevel      the toplevel's store path
-#   DIR/registration  the registration of its closure
+#   DIR/toplevel             the toplevel's store path
+#   DIR/registration         the registration of its closure
+#   DIR/second-toplevel      a later generation, without the payload and with a specialisation `special`
+#   DIR/second-registration  the registration of the closure of both
 # The same packages give the same closure. Does nothing where it is there already. Run scripts/setup.sh before.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,7 +26,10 @@ umask 022
 exec 9> "$directory/lock"
 flock 9
 
-stamp=$(cat "$0" "$here"/guest/* "$debian"/*.done | sha256sum)
+grub_directory=/usr/lib/grub/i386-pc
+grub_font=/usr/share/grub/unicode.pf2
+
+stamp=$(cat "$0" "$here"/guest/* "$debian"/*.done "$grub_directory"/*.{img,mod,lst} | sha256sum)
 if [ "$(cat "$directory/stamp" 2> /dev/null)" = "$stamp" ]; then
     exit 0
 fi
@@ -55,6 +60,13 @@ make_busybox() {
 make_systemd() {
     mkdir -p "$parts/systemd/lib/systemd/boot/efi"
     cp "$debian"/systemd-boot-efi/usr/lib/systemd/boot/efi/systemd-boot*.efi "$parts/systemd/lib/systemd/boot/efi/"
+}
+
+# As nixpkgs installs it, with the font that its module takes for menus in graphics.
+make_grub() {
+    mkdir -p "$parts/grub-2.06"/{lib/grub/i386-pc,share/grub}
+    cp "$grub_directory"/*.{img,mod,lst} "$parts/grub-2.06/lib/grub/i386-pc/"
+    cp "$grub_font" "$parts/grub-2.06/share/grub/"
 }
 
 # Each module after those that it needs.
@@ -112,21 +124,35 @@ make_payload() {
 make_kernel
 make_busybox
 make_systemd
+make_grub
 make_initrd
 make_payload
 
-toplevel=$(
-    nix-build --store "$directory/root" --no-out-link --quiet "$here/guest/toplevel.nix" \
-        --argstr kernel "$(add "linux-$kernel_version")" \
-        --argstr initrd "$(add "initrd-linux-$kernel_version")" \
-        --argstr busybox "$(add busybox)" \
-        --argstr systemd "$(add systemd)" \
-        --argstr payload "$(add payload)" \
-        --argstr init "$here/guest/init" \
-        --argstr kernelVersion "$kernel_version"
+arguments=(
+    --argstr kernel "$(add "linux-$kernel_version")"
+    --argstr initrd "$(add "initrd-linux-$kernel_version")"
+    --argstr busybox "$(add busybox)"
+    --argstr systemd "$(add systemd)"
+    --argstr grub "$(add grub-2.06)"
+    --argstr init "$here/guest/init"
+    --argstr kernelVersion "$kernel_version"
 )
-mapfile -t closure < <(nix_store --query --requisites "$toplevel" | sort)
-nix_store --dump-db "${closure[@]}" > "$directory/registration"
+payload=$(add payload)
+make_toplevel() {
+    nix-build --store "$directory/root" --no-out-link --quiet "$here/guest/toplevel.nix" "${arguments[@]}" "$@"
+}
+# Of the closures of all arguments.
+register() {
+    local closure
+    mapfile -t closure < <(nix_store --query --requisites "$@" | sort)
+    nix_store --dump-db "${closure[@]}"
+}
+
+toplevel=$(make_toplevel --argstr payload "$payload")
+second=$(make_toplevel --argstr name second --argstr parameters guest.generation=second --argstr specialisation special)
+register "$toplevel" > "$directory/registration"
+register "$toplevel" "$second" > "$directory/second-registration"
 echo "$toplevel" > "$directory/toplevel"
+echo "$second" > "$directory/second-toplevel"
 rm -rf "$parts"
 echo "$stamp" > "$directory/stamp"

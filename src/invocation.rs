@@ -5,8 +5,17 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 use crate::cli::Cli;
 
 /// Options that decide where something goes or how it is shown, and no byte of the image.
-const WITHOUT_EFFECT: [&str; 8] =
-    ["output", "report", "jobs", "progress", "quiet", "efi_vars", "efi_vars_template", "force"];
+const WITHOUT_EFFECT: [&str; 9] = [
+    "output",
+    "report",
+    "jobs",
+    "progress",
+    "quiet",
+    "efi_vars",
+    "efi_vars_template",
+    "boot_disk_entry",
+    "force",
+];
 
 /// The arguments that make the same image again, with the default of each option that was not given, so that another
 /// version's defaults change nothing. Add `--output`, in the same directory.

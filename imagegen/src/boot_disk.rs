@@ -2,10 +2,13 @@
 
 use std::io;
 
+use crate::boot::grub::{self, CoreImage, GrubDirectory, GrubError, Installation};
 use crate::container::Sink;
 use crate::content::NamedContent;
+use crate::efi_vars::{DevicePath, HardDrive, LoadOption, LoadOptionError};
 use crate::esp::{self, Contents, EspError};
-use crate::gpt::{self, BOOT_CODE, GptError, Table};
+use crate::fixed;
+use crate::gpt::{self, BOOT_CODE, GptError, Partition, Table};
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
 
@@ -16,29 +19,32 @@ const STEP: u64 = 1 << 20;
 /// No FAT16 file system is larger, so that no disk need be tried beyond.
 const LARGEST: u64 = 4 << 30;
 
+/// The number of the EFI system partition.
+const ESP_NUMBER: u32 = 2;
+
 /// What the boot loaders put on the disk.
 #[derive(Debug, Clone, Default)]
 pub struct Loaders {
     /// The files of the EFI system partition.
     pub files: Vec<NamedContent>,
     /// What a BIOS starts, if it is to start anything.
-    pub bios: Option<BiosBoot>,
+    pub grub: Option<GrubLoader>,
 }
 
-/// A boot loader outside of file systems.
+/// GRUB outside of file systems.
 #[derive(Debug, Clone)]
-pub struct BiosBoot {
-    /// The first bytes of LBA 0.
-    pub boot_code: [u8; BOOT_CODE],
-    /// The contents of the BIOS boot partition, from its beginning.
-    pub core_image: Vec<u8>,
+pub struct GrubLoader {
+    /// The package, which has the boot sector.
+    pub directory: GrubDirectory,
+    /// What the boot sector loads from the BIOS boot partition.
+    pub core: CoreImage,
 }
 
 /// A disk of which everything is known but the contents of the files.
 #[derive(Debug, Clone)]
 pub struct Plan {
     table: Table,
-    bios: Option<BiosBoot>,
+    grub: Option<Installation>,
     esp: esp::Plan,
 }
 
@@ -61,16 +67,9 @@ pub enum BootDiskError {
         /// What does not fit.
         source: Box<BootDiskError>,
     },
-    /// The BIOS boot partition is too small.
-    #[error(
-        "the GRUB core image has {length} and the BIOS boot partition holds {limit}; leave out some modules"
-    )]
-    CoreImage {
-        /// The core image's length.
-        length: ByteCount,
-        /// The partition's.
-        limit: ByteCount,
-    },
+    /// GRUB does not fit, or has not the files that it should have.
+    #[error(transparent)]
+    Grub(#[from] GrubError),
     /// The image cannot be written.
     #[error("cannot write the {part} of the boot disk")]
     Write {
@@ -83,7 +82,7 @@ pub enum BootDiskError {
 
 /// Plans a disk of `size`, rounded up to a whole sector. If that is too small, the error says what would do.
 pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
-    let Loaders { files, bios } = loaders;
+    let Loaders { files, grub } = loaders;
     let contents = Contents::new(files)?;
     let (table, esp) = partitions(size, &contents).map_err(|error| match smallest_size(size, &contents) {
         Some(enough) if error.is_lack_of_room() => {
@@ -91,8 +90,8 @@ pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
         }
         _ => error,
     })?;
-    check_core_image(table, bios.as_ref())?;
-    Ok(Plan { table, bios, esp })
+    let grub = grub.map(|grub| install(table, &grub)).transpose()?;
+    Ok(Plan { table, grub, esp })
 }
 
 fn partitions(size: ByteCount, contents: &Contents) -> Result<(Table, esp::Plan), BootDiskError> {
@@ -109,10 +108,17 @@ fn smallest_size(size: ByteCount, contents: &Contents) -> Option<ByteCount> {
         .find(|size| gpt::plan(size.0 / SECTOR).is_ok_and(|table| esp::fits(table.esp(), contents)))
 }
 
-fn check_core_image(table: Table, bios: Option<&BiosBoot>) -> Result<(), BootDiskError> {
-    let limit = ByteCount(table.bios_boot().sectors() * SECTOR);
-    let length = ByteCount(bios.map_or(0, |bios| length(bios.core_image.len())));
-    if length > limit { Err(BootDiskError::CoreImage { length, limit }) } else { Ok(()) }
+/// The sectors that start GRUB, for a disk with this table.
+fn install(table: Table, loader: &GrubLoader) -> Result<Installation, GrubError> {
+    let Partition { first, last } = table.bios_boot();
+    grub::install(&loader.directory, &loader.core, &(first..=last), &table.mbr(&[0; BOOT_CODE]))
+}
+
+/// The entry that `bootctl install` makes on a machine that was booted from such a disk: the program at `path` of
+/// the EFI system partition `esp`.
+pub fn boot_entry(esp: Partition, path: &str) -> Result<LoadOption, LoadOptionError> {
+    let drive = HardDrive::gpt(ESP_NUMBER, esp.first, esp.sectors(), fixed::ESP_GUID);
+    LoadOption::active("Linux Boot Manager", DevicePath::file_on(drive, &format!("/{path}"))?)
 }
 
 impl BootDiskError {
@@ -143,7 +149,7 @@ impl Plan {
 
     /// The ranges that [`Plan::write`] writes, sorted and disjoint.
     pub fn allocated(&self) -> Vec<GuestRange> {
-        let core_image = self.bios.as_ref().map_or(0, |bios| length(bios.core_image.len()));
+        let core_image = self.grub.as_ref().map_or(0, |grub| length(grub.core.len()));
         let mut ranges = vec![GuestOffset(0)..self.table.bios_boot().first.offset().advanced(core_image)];
         ranges.extend(self.esp.allocated());
         ranges.push(self.table.backup_start().offset()..GuestOffset(self.size().0));
@@ -156,10 +162,10 @@ impl Plan {
             sink.data(offset, bytes).map_err(|source| BootDiskError::Write { part, source })
         };
         progress.begin("write", self.contents().file_bytes());
-        let boot_code = self.bios.as_ref().map_or(&[0; BOOT_CODE], |bios| &bios.boot_code);
-        data("partition table", GuestOffset(0), &self.table.primary(boot_code))?;
-        if let Some(bios) = &self.bios {
-            data("BIOS boot partition", self.table.bios_boot().first.offset(), &bios.core_image)?;
+        let boot_code = self.grub.as_ref().and_then(|grub| grub.boot_sector.first_chunk());
+        data("partition table", GuestOffset(0), &self.table.primary(boot_code.unwrap_or(&[0; BOOT_CODE])))?;
+        if let Some(grub) = &self.grub {
+            data("BIOS boot partition", grub.core_start.offset(), &grub.core)?;
         }
         self.esp.write(sink, progress)?;
         data("backup of the partition table", self.table.backup_start().offset(), &self.table.backup())?;

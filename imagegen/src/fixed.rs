@@ -17,6 +17,9 @@ pub const ESP_VOLUME_ID: u32 = 0x4E49_584F;
 /// The ESP's volume label, as `mlabel ::boot` writes it.
 pub const ESP_LABEL: [u8; 11] = *b"boot       ";
 
+/// The day of every file of the ESP, at midnight: the first one that FAT knows. `esp` writes it as zeros and ones.
+pub const FAT_DATE: &str = "1980-01-01";
+
 /// The store image's file-system UUID when `--uuid` is not given: `nixsto…image` in ASCII, shaped as a version 4 UUID.
 pub const STORE_IMAGE_UUID: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0001);
 /// The seed of ext4's directory hash; mkfs draws it at random, and it decides where each name lies in a large
@@ -28,3 +31,7 @@ pub const STORE_IMAGE_LABEL: &str = "nix-store";
 /// The time of every file, directory and file system: what the Nix store itself sets, 1970-01-01 00:00:01 UTC,
 /// in seconds since the epoch. Not zero, since some programs take zero for "no time".
 pub const STORE_TIME: u32 = 1;
+
+/// The day on which boot menus say that a system was built. NixOS writes the day on which the generation was made,
+/// which differs from one build to the next; this is the one day that every file of the store claims.
+pub const BUILD_DATE: &str = "1970-01-01";

@@ -100,7 +100,7 @@ impl Table {
         let entries = self.entries();
         let header = self.header(Lba(1), self.backup_header(), Lba(ENTRIES_LBA), &entries);
         let mut bytes = Vec::with_capacity(index(PRIMARY_SECTORS * SECTOR));
-        bytes.extend_from_slice(self.mbr(boot_code).as_bytes());
+        bytes.extend_from_slice(&self.mbr(boot_code));
         bytes.extend_from_slice(header.as_bytes());
         bytes.resize(index(ENTRIES_LBA * SECTOR), 0);
         bytes.extend_from_slice(entries.as_bytes());
@@ -131,8 +131,8 @@ impl Table {
         Lba(self.sectors - 1)
     }
 
-    /// A hybrid MBR: the ESP as it is, and a protective record for what lies before it.
-    fn mbr(self, boot_code: &[u8; BOOT_CODE]) -> Mbr {
+    /// LBA 0, a hybrid MBR: the ESP as it is, and a protective record for what lies before it.
+    pub fn mbr(self, boot_code: &[u8; BOOT_CODE]) -> [u8; index(SECTOR)] {
         let before_esp = Partition { first: Lba(1), last: Lba(self.esp().first.0 - 1) };
         let records = [
             MbrPartitionRecord::new(OS_TYPE_PROTECTIVE, before_esp),
@@ -140,13 +140,13 @@ impl Table {
         ];
         let [first, second] = records;
         let none = MbrPartitionRecord::default();
-        Mbr {
+        zerocopy::transmute!(Mbr {
             boot_code: *boot_code,
             unique_mbr_disk_signature: U32::ZERO,
             unknown: U16::ZERO,
             partition_record: [first, second, none, none],
             signature: [0x55, 0xAA],
-        }
+        })
     }
 
     fn header(self, my: Lba, alternate: Lba, entries_at: Lba, entries: &[GptEntry]) -> GptHeader {
@@ -254,7 +254,6 @@ struct GptEntry {
     partition_name: [U16; 36],
 }
 
-const _: () = assert!(size_of::<Mbr>() == 512, "an MBR is a sector");
 const _: () = assert!(size_of::<GptHeader>() == 92, "HEADER_SIZE");
 const _: () = assert!(size_of::<GptEntry>() == 128, "ENTRY_SIZE");
 

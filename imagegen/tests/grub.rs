@@ -6,10 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use imagegen::boot::grub::config::{DefaultEntry, Graphics, Serial, Timeout};
 use imagegen::boot::grub::{
-    Boot, CORE_MODULES, Generation, GrubDirectory, Options, PREFIX, boot_sector, grub_cfg, install, plan_core,
+    CORE_MODULES, GrubDirectory, Options, PREFIX, Resolution, Serial, boot_sector, grub_cfg, install,
+    plan_core,
 };
+use imagegen::boot::toplevel::{Boot, BootFile, System};
+use imagegen::boot::{Generations, Timeout};
+use imagegen::content::Content;
+use imagegen::store_path::StorePath;
 use imagegen::units::Lba;
 
 const SECTOR: usize = 512;
@@ -268,27 +272,40 @@ fn a_menu_is_right_whatever_the_names() {
         "größer > 1 && x || y < z",
         "'",
     ];
-    let boot = Boot {
-        kernel: "/kernels/it's {a} $kernel".to_owned(),
-        initrd: Some("/kernels/initrd ; reboot".to_owned()),
+    let store_path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "a".repeat(32))).unwrap();
+    let file = |name: &str| BootFile {
+        store_path: store_path("files"),
+        file_name: name.to_owned(),
+        content: Content::bytes(*b""),
+    };
+    let boot = |label: &str| Boot {
+        label: label.to_owned(),
+        kernel: file("it's {a} $kernel"),
+        initrd: Some(file("initrd ; reboot")),
+        device_tree: None,
         init: "/nix/store/h-system/init".to_owned(),
-        params: vec!["a=${b}".to_owned(), "c={d};&|<>#".to_owned(), "e=\"f } g\"".to_owned()],
+        kernel_params: vec!["a=${b}".to_owned(), "c={d};&|<>#".to_owned(), "e=\"f } g\"".to_owned()],
+        sort_key: None,
     };
-    let generation = |number| Generation {
-        number,
-        label: nasty[usize::try_from(number).unwrap() % nasty.len()].to_owned(),
-        boot: boot.clone(),
-        specialisations: nasty.iter().map(|&name| (name.to_owned(), boot.clone())).collect(),
+    let system = |number: u32| {
+        let label = nasty[usize::try_from(number).unwrap() % nasty.len()];
+        System {
+            toplevel: store_path(&format!("system-{number}")),
+            system: "x86_64-linux".to_owned(),
+            boot: boot(label),
+            specialisations: nasty.iter().map(|&name| (name.to_owned(), boot(label))).collect(),
+        }
     };
-    let all: Vec<_> = (1..=20).map(generation).collect();
+    let others = (1..=20).map(|number| (number, system(number))).collect();
+    let generations = Generations::new(system(3), others, Some("'".to_owned())).unwrap();
     let options = Options {
         volume_id: 0x4E49_584F,
-        default: DefaultEntry { generation: Some(3), specialisation: Some("'".to_owned()) },
-        timeout: Timeout::Forever,
-        graphics: Some(Graphics { width: 1024, height: 768, font: "/it's a font.pf2".to_owned() }),
+        timeout: Timeout::MenuForce,
+        kernel_params: vec!["g={$h}".to_owned()],
+        resolution: Some(Resolution { width: 1024, height: 768 }),
         serial: Some(Serial { unit: 0, speed: 115_200 }),
     };
-    let text = grub_cfg(&options, &all[19], &all).unwrap();
+    let text = grub_cfg(&generations, &options).unwrap();
     assert_eq!(script_check(&text), "");
     // The judge is awake.
     assert_ne!(script_check(&text.replace(r"'\''", "'")), "");

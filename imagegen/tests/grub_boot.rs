@@ -8,14 +8,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::boot::grub::config::{DefaultEntry, Graphics, Serial, Timeout};
 use imagegen::boot::grub::{
-    Boot, CORE_MODULES, Generation, GrubDirectory, Options, PREFIX, grub_cfg, install, plan_core,
+    CORE_MODULES, GrubDirectory, Options, PREFIX, Resolution, Serial, grub_cfg, install, plan_core,
 };
+use imagegen::boot::toplevel::{Boot, BootFile, System};
+use imagegen::boot::{Generations, Timeout};
+use imagegen::content::Content;
 use imagegen::fixed::ESP_VOLUME_ID;
+use imagegen::store_path::StorePath;
 use imagegen::units::Lba;
 
 const ESP_OFFSET: u64 = 2048 * 512;
+const KERNEL: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-x-kernel";
+const INITRD: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-x-initrd";
 
 /// Code for the 32-bit boot protocol: writes the command line, a newline and the initrd to the first serial port,
 /// then ends QEMU. ESI holds the address of the boot parameters (Linux, Documentation/arch/x86/boot.rst).
@@ -160,34 +165,61 @@ impl Disk {
 
 const VIRTIO: &str = "file=DISK,format=raw,if=virtio";
 
+fn store_path(digit: &str, name: &str) -> StorePath {
+    StorePath::parse(&format!("/nix/store/{}-{name}", digit.repeat(32))).unwrap()
+}
+
 fn boot_entry(init: &str, params: &[&str]) -> Boot {
+    let file = |name: &str| BootFile {
+        store_path: store_path("a", "x"),
+        file_name: name.to_owned(),
+        content: Content::bytes(*b""),
+    };
     Boot {
-        kernel: "/kernels/hash-linux-6.12-bzImage".to_owned(),
-        initrd: Some("/kernels/hash-initrd-initrd".to_owned()),
+        label: "NixOS 25.05".to_owned(),
+        kernel: file("kernel"),
+        initrd: Some(file("initrd")),
+        device_tree: None,
         init: init.to_owned(),
-        params: params.iter().map(|&param| param.to_owned()).collect(),
+        kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
+        sort_key: None,
     }
 }
 
-fn generation(number: u64, label: &str, params: &[&str]) -> Generation {
-    let boot = boot_entry(&format!("/{number}"), params);
-    let special = boot_entry(&format!("/{number}/special"), params);
-    let other = boot_entry(&format!("/{number}/other"), params);
-    let specialisations = vec![("special".to_owned(), special), ("other".to_owned(), other)];
-    Generation { number, label: label.to_owned(), boot, specialisations }
+/// A system with two specialisations, `special` if not otherwise told, and `other`.
+fn system(number: u32, params: &[&str], special: &str) -> System {
+    let boot = |init: &str| boot_entry(&format!("/{number}{init}"), params);
+    System {
+        toplevel: store_path(&number.to_string(), "system"),
+        system: "x86_64-linux".to_owned(),
+        boot: boot(""),
+        specialisations: [(special, boot("/special")), ("other", boot("/other"))]
+            .map(|(name, boot)| (name.to_owned(), boot))
+            .into(),
+    }
 }
 
-fn options(default: DefaultEntry) -> Options {
-    let timeout = Timeout::Seconds(0);
-    Options { volume_id: ESP_VOLUME_ID, default, timeout, graphics: None, serial: None }
+fn options() -> Options {
+    Options {
+        volume_id: ESP_VOLUME_ID,
+        timeout: Timeout::Seconds(0),
+        kernel_params: Vec::new(),
+        resolution: None,
+        serial: None,
+    }
+}
+
+/// The menu of one system.
+fn menu(system: System, options: &Options) -> String {
+    grub_cfg(&Generations::new(system, Vec::new(), None).unwrap(), options).unwrap()
 }
 
 /// Installs GRUB with this menu, the kernel and an initrd.
 fn disk_with(menu: &str, embedded: Option<&[u8]>) -> Disk {
     let disk = Disk::new();
     disk.make_directory("kernels");
-    disk.write("kernels/hash-linux-6.12-bzImage", &kernel());
-    disk.write("kernels/hash-initrd-initrd", b"this is the initrd");
+    disk.write(&format!("kernels/{KERNEL}"), &kernel());
+    disk.write(&format!("kernels/{INITRD}"), b"this is the initrd");
     disk.install_grub(menu, embedded);
     disk
 }
@@ -196,7 +228,7 @@ fn disk_with(menu: &str, embedded: Option<&[u8]>) -> Disk {
 fn what_arrived(serial: &str) -> (String, String) {
     let start = serial.rfind("BOOT_IMAGE=").unwrap_or_else(|| panic!("no kernel: {serial}"));
     let (line, initrd) = serial[start..].split_once('\n').unwrap();
-    let line = line.strip_prefix("BOOT_IMAGE=(hd0,gpt2)/kernels/hash-linux-6.12-bzImage ");
+    let line = line.strip_prefix(&format!("BOOT_IMAGE=(hd0,gpt2)/kernels/{KERNEL} "));
     (line.unwrap_or_else(|| panic!("{serial}")).to_owned(), initrd.to_owned())
 }
 
@@ -216,8 +248,7 @@ fn parameters_and_initrd_arrive_unchanged() {
     ];
     // Arrives as `"x=y z"`, which is the same to the kernel.
     let params = [&exact[..], &["x=\"y  z $1 } ;\"", "y=\"z\""]].concat();
-    let system = generation(1, "25.05", &params);
-    let menu = grub_cfg(&options(DefaultEntry::default()), &system, &[]).unwrap();
+    let menu = menu(system(1, &params, "special"), &options());
     let serial = disk_with(&menu, None).boot(VIRTIO);
     let expected = format!("init=/1 {} \"x=y  z $1 }} ;\" y=z", exact.join(" "));
     assert_eq!(what_arrived(&serial), (expected, "this is the initrd".to_owned()));
@@ -225,16 +256,13 @@ fn parameters_and_initrd_arrive_unchanged() {
 
 #[test]
 fn the_default_entry_boots() {
-    let all = [generation(1, "a", &[]), generation(2, "b", &[])];
-    let named =
-        |generation, name: Option<&str>| DefaultEntry { generation, specialisation: name.map(str::to_owned) };
-    let cases = [
-        (named(None, Some("special")), "init=/2/special"),
-        (named(Some(1), None), "init=/1"),
-        (named(Some(2), Some("other")), "init=/2/other"),
-    ];
-    for (default, expected) in cases {
-        let menu = grub_cfg(&options(default), &all[1], &all).unwrap();
+    let cases = [(None, "init=/1 last"), (Some("special"), "init=/1/special last")];
+    for (specialisation, expected) in cases {
+        let others = vec![(1, system(1, &[], "special")), (2, system(2, &[], "special"))];
+        let default = system(1, &[], "special");
+        let generations = Generations::new(default, others, specialisation.map(str::to_owned)).unwrap();
+        let options = Options { kernel_params: vec!["last".to_owned()], ..options() };
+        let menu = grub_cfg(&generations, &options).unwrap();
         let serial = disk_with(&menu, None).boot(VIRTIO);
         assert_eq!(what_arrived(&serial).0, expected);
     }
@@ -242,15 +270,15 @@ fn the_default_entry_boots() {
 
 #[test]
 fn the_menu_shows_on_the_serial_port_and_names_are_only_shown() {
-    let mut system = generation(1, "25.05", &[]);
-    system.specialisations[0].0 = "it's ${prefix} {\"x\"}; reboot".to_owned();
+    let special = "it's ${prefix} {\"x\"}; reboot";
     let options = Options {
         timeout: Timeout::Seconds(1),
         serial: Some(Serial { unit: 0, speed: 115_200 }),
-        graphics: Some(Graphics { width: 1024, height: 768, font: "/no such font.pf2".to_owned() }),
-        ..options(DefaultEntry::default())
+        // There is no font, so the menu falls back to text.
+        resolution: Some(Resolution { width: 1024, height: 768 }),
+        ..options()
     };
-    let menu = grub_cfg(&options, &system, &[]).unwrap();
+    let menu = menu(system(1, &[], special), &options);
     let serial = disk_with(&menu, None).boot(VIRTIO);
     for title in ["*NixOS  ", "NixOS - it's ${prefix} {\"x\"}; reboot  "] {
         assert!(serial.contains(title), "{serial}");
@@ -260,7 +288,7 @@ fn the_menu_shows_on_the_serial_port_and_names_are_only_shown() {
 
 #[test]
 fn an_embedded_script_runs_before_the_menu() {
-    let menu = grub_cfg(&options(DefaultEntry::default()), &generation(1, "25.05", &["$a"]), &[]).unwrap();
+    let menu = menu(system(1, &["$a"], "special"), &options());
     let menu = menu.replace("'$a'", "$embedded");
     let disk = disk_with(&menu, Some(b"set embedded=from-the-script\nexport embedded\n"));
     // On the old disk controller, for a change.

@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use imagegen::boot::systemd_boot::{ConsoleMode, Timeout};
+use imagegen::boot::Timeout;
+use imagegen::boot::grub::{Resolution, Serial};
+use imagegen::boot::systemd_boot::ConsoleMode;
 use imagegen::units::ByteCount;
 
 use super::{FormatArg, StoreRootArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   nix-imagegen boot-disk --toplevel $(readlink -f ./result) --loader systemd-boot -o boot.qcow2 \\
-    --efi-vars-template OVMF_VARS.fd --efi-vars efi-vars.fd")]
+    --efi-vars-template OVMF_VARS.fd --efi-vars efi-vars.fd
+  nix-imagegen boot-disk --toplevel $(readlink -f ./result) --loader systemd-boot,grub --size 120M -o boot.qcow2")]
 pub struct BootDiskArgs {
     /// The system's toplevel: a store path, or a link to one; it boots by default
     #[arg(long, value_name = "STORE_PATH")]
@@ -26,6 +29,9 @@ pub struct BootDiskArgs {
     /// The systemd whose systemd-boot to install; the one that the toplevel links to if not given
     #[arg(long, value_name = "STORE_PATH")]
     pub systemd: Option<PathBuf>,
+    /// The GRUB to install; the one that the toplevel refers to, itself or through its installer, if not given
+    #[arg(long, value_name = "STORE_PATH")]
+    pub grub: Option<PathBuf>,
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,
@@ -47,15 +53,21 @@ pub struct BootDiskArgs {
     /// Boot this specialisation of the toplevel by default
     #[arg(long, value_name = "NAME")]
     pub default_specialisation: Option<String>,
-    /// Do not let the kernel's command line be edited in the menu
+    /// systemd-boot: do not let the kernel's command line be edited in the menu
     #[arg(long)]
     pub no_editor: bool,
-    /// The resolution of the menu: keep, auto, max or a mode's number
+    /// systemd-boot: the resolution of the menu: keep, auto, max or a mode's number
     #[arg(long, value_name = "MODE", default_value = "keep")]
     pub console_mode: ConsoleMode,
-    /// The machine's ID, to be named in every entry
+    /// systemd-boot: the machine's ID, to be named in every entry
     #[arg(long, value_name = "ID")]
     pub machine_id: Option<MachineIdArg>,
+    /// GRUB: show the menu in graphics of this size, with the package's font; in text if not given
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub resolution: Option<Resolution>,
+    /// GRUB: show the menu on a serial port too, named as Linux does, as in ttyS0,115200
+    #[arg(long, value_name = "PORT")]
+    pub serial_console: Option<Serial>,
     /// Install initrds without the secrets that a script of the system would add to them
     #[arg(long)]
     pub ignore_initrd_secrets: bool,
@@ -65,6 +77,32 @@ pub struct BootDiskArgs {
     /// The copy of it for the machine to write to
     #[arg(long, value_name = "FILE", requires = "efi_vars_template")]
     pub efi_vars: Option<PathBuf>,
+    /// Add the entry `Linux Boot Manager` for systemd-boot to the EFI variables, first in the boot order, as an
+    /// installer does that can touch them
+    #[arg(long, requires = "efi_vars")]
+    pub boot_disk_entry: bool,
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+impl BootDiskArgs {
+    /// An option of a boot loader that is not to be installed, with that loader.
+    pub fn option_without_loader(&self) -> Option<(&'static str, LoaderArg)> {
+        use LoaderArg::{Grub, SystemdBoot};
+        let options = [
+            (self.systemd.is_some(), "--systemd", SystemdBoot),
+            (self.no_editor, "--no-editor", SystemdBoot),
+            (self.console_mode != ConsoleMode::Keep, "--console-mode", SystemdBoot),
+            (self.machine_id.is_some(), "--machine-id", SystemdBoot),
+            (self.boot_disk_entry, "--boot-disk-entry", SystemdBoot),
+            (self.grub.is_some(), "--grub", Grub),
+            (self.resolution.is_some(), "--resolution", Grub),
+            (self.serial_console.is_some(), "--serial-console", Grub),
+        ];
+        let unused = options.into_iter().find(|(given, _, loader)| *given && !self.loader.contains(loader));
+        unused.map(|(_, option, loader)| (option, loader))
+    }
 }
 
 /// A boot loader.
@@ -74,6 +112,16 @@ pub enum LoaderArg {
     SystemdBoot,
     /// For BIOSes
     Grub,
+}
+
+impl LoaderArg {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SystemdBoot => "systemd-boot",
+            Self::Grub => "grub",
+        }
+    }
 }
 
 /// A generation on the command line.

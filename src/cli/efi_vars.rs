@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use imagegen::boot::systemd_boot::Architecture;
 use imagegen::efi_vars::{Attributes, AttributesError, EfiText};
 use imagegen::guid::{Guid, GuidError};
 use imagegen::units::ByteCount;
@@ -54,6 +55,15 @@ pub enum ArchitectureArg {
     X86_64,
     /// ARM machines of 64 bits; boot loaders are called *aa64.efi
     Aarch64,
+}
+
+impl From<ArchitectureArg> for Architecture {
+    fn from(arg: ArchitectureArg) -> Self {
+        match arg {
+            ArchitectureArg::X86_64 => Self::X64,
+            ArchitectureArg::Aarch64 => Self::Aa64,
+        }
+    }
 }
 
 /// Arguments of `efi-vars list`.

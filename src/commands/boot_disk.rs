@@ -1,53 +1,106 @@
 //! `boot-disk`: the disk that a virtual machine starts from, and its EFI variables.
 
+mod report_contents;
+
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use imagegen::boot::Generations;
-use imagegen::boot::systemd_boot::{self, Program, Settings};
-use imagegen::boot::toplevel::{self, InitrdSecrets};
-use imagegen::boot_disk::{self, Loaders, Plan};
+use imagegen::boot::grub;
+use imagegen::boot::systemd_boot::{self, Architecture, Program};
+use imagegen::boot::toplevel::{self, Boot, InitrdSecrets};
+use imagegen::boot_disk::{self, GrubLoader, Loaders, Plan};
 use imagegen::container::{Format, ImageFile};
+use imagegen::efi_vars::{self, EfiVarsError, IMAGE_MAX, VariableStore};
+use imagegen::fixed;
 use imagegen::output::{self, OutputFile};
 use imagegen::store_path::{STORE_DIR, StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 
-use crate::cli::{BootDiskArgs, LoaderArg};
+use crate::cli::{BootDiskArgs, Cli, LoaderArg};
 use crate::progress::Reporter;
+use crate::report::{self, Report, ReportFile, digest};
+use report_contents::{Contents, fixed_values};
 
-/// No firmware has more room for variables.
-const EFI_VARS_MAX: u64 = 64 << 20;
-
-/// Writes the disk and, if asked for, the EFI variables. Neither appears unless both could be written.
+/// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    check_options(args);
     let store = StoreRoot::new(&args.store.store_root);
     let generations = generations(args, &store)?;
-    let plan = boot_disk::plan(args.size, loaders(args, &store, &generations)?)?;
+    let installed = install(args, &store, &generations)?;
+    let plan = boot_disk::plan(args.size, installed.loaders)?;
 
-    check_outputs(args, &store, &generations)?;
+    check_outputs(args, &store, &generations, &installed.sources)?;
     let disk = OutputFile::create(&args.output)?;
-    let efi_vars = efi_vars(args)?;
+    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let efi_vars = efi_vars(args, &plan, installed.efi_program)?;
     write_disk(&plan, disk.file(), args.format.into(), reporter)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
-    let size = disk.file().metadata().map(|metadata| metadata.len());
+
+    let image_bytes = disk.file().metadata().context("cannot examine the finished disk")?.len();
+    let sha256 = match report {
+        Some(_) => Some(digest(disk.file(), reporter).context("cannot read the finished disk back")?),
+        None => None,
+    };
     if let Some(efi_vars) = efi_vars {
         efi_vars.finish()?;
     }
     disk.finish()?;
-
-    reporter.note(&summary(args, &plan, &generations, size.unwrap_or_default()));
+    if let (Some(report), Some(sha256)) = (report, sha256) {
+        report.finish(&Report {
+            program: report::Program::current()?,
+            image: args.output.display().to_string(),
+            format: Format::from(args.format).name(),
+            image_bytes,
+            virtual_bytes: plan.size().0,
+            contents: Contents::new(args, &plan, &generations, &installed.sources),
+            sha256,
+            phases: reporter.phases(),
+            fixed: fixed_values(),
+        })?;
+    }
+    reporter.note(&summary(args, &plan, &generations, image_bytes));
     Ok(())
 }
 
-/// Refuses outputs that would destroy what they are made from.
-fn check_outputs(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) -> anyhow::Result<()> {
-    let toplevels = generations.list().iter().map(|generation| store.physical(&generation.system.toplevel));
-    let inputs: Vec<PathBuf> = toplevels.chain(args.efi_vars_template.clone()).collect();
-    for target in std::iter::once(&args.output).chain(&args.efi_vars) {
-        output::check_apart(target, inputs.iter().map(PathBuf::as_path))?;
+/// Ends the program where an option would have no effect.
+fn check_options(args: &BootDiskArgs) {
+    if let Some((option, loader)) = args.option_without_loader() {
+        let loader = loader.name();
+        let message = format!("{option} is for {loader}, which --loader does not name");
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+}
+
+/// Refuses outputs that would destroy what they are made from, or one another.
+fn check_outputs(
+    args: &BootDiskArgs,
+    store: &StoreRoot,
+    generations: &Generations,
+    sources: &BTreeSet<StorePath>,
+) -> anyhow::Result<()> {
+    let toplevels = generations.list().iter().map(|generation| &generation.system.toplevel);
+    let store_paths = toplevels.chain(sources).map(|path| store.physical(path));
+    let inputs: Vec<PathBuf> = store_paths.chain(args.efi_vars_template.clone()).collect();
+    let outputs = [
+        Some(("the disk", &args.output)),
+        args.efi_vars.as_ref().map(|path| ("the EFI variables", path)),
+        args.report.as_ref().map(|path| ("the report", path)),
+    ];
+    let outputs: Vec<_> = outputs.into_iter().flatten().collect();
+    for (i, (what, output)) in outputs.iter().enumerate() {
+        output::check_apart(output, inputs.iter().map(PathBuf::as_path))?;
+        let place = output::place_of(output);
+        let same = outputs[..i].iter().find(|(_, other)| output::place_of(other) == place);
+        if let Some((other, _)) = same {
+            bail!("{other} and {what} cannot both be `{}`", output.display());
+        }
     }
     Ok(())
 }
@@ -68,31 +121,58 @@ fn generations(args: &BootDiskArgs, store: &StoreRoot) -> anyhow::Result<Generat
     Ok(Generations::new(toplevel, others?, args.default_specialisation.clone())?)
 }
 
-/// What each of the boot loaders puts on the disk.
-fn loaders(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) -> anyhow::Result<Loaders> {
-    let mut loaders = Loaders::default();
-    for loader in &args.loader {
-        match loader {
-            LoaderArg::SystemdBoot => {
-                let systemd = args.systemd.as_deref().map(|path| store_path(path, &args.store.store_root));
-                let system = &generations.default().system;
-                let program =
-                    Program::read(store, &system.system, systemd.transpose()?.as_ref(), &system.toplevel)?;
-                loaders.files.extend(systemd_boot::files(generations, &program, &settings(args))?);
-            }
-            LoaderArg::Grub => bail!("GRUB cannot be installed yet; use --loader systemd-boot"),
-        }
-    }
-    Ok(loaders)
+/// What is to be on the disk, and where it comes from.
+struct Installed {
+    loaders: Loaders,
+    /// What systemd-boot runs on, if it is installed.
+    efi_program: Option<Architecture>,
+    /// The store paths that files are taken from.
+    sources: BTreeSet<StorePath>,
 }
 
-fn settings(args: &BootDiskArgs) -> Settings {
-    Settings {
+/// Collects what each of the boot loaders puts on the disk.
+fn install(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) -> anyhow::Result<Installed> {
+    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
+    let sources = boots.flat_map(Boot::files).map(|file| file.store_path.clone()).collect();
+    let mut installed = Installed { loaders: Loaders::default(), efi_program: None, sources };
+    let system = &generations.default().system;
+    let named = |path: Option<&Path>| path.map(|path| store_path(path, &args.store.store_root)).transpose();
+    if args.loader.contains(&LoaderArg::SystemdBoot) {
+        let systemd = named(args.systemd.as_deref())?;
+        let program = Program::read(store, &system.system, systemd.as_ref(), &system.toplevel)?;
+        let settings = systemd_boot_settings(args);
+        installed.loaders.files.extend(systemd_boot::files(generations, &program, &settings)?);
+        installed.efi_program = Some(program.architecture());
+        installed.sources.insert(program.store_path().clone());
+    }
+    if args.loader.contains(&LoaderArg::Grub) {
+        let grub = named(args.grub.as_deref())?;
+        let package = grub::Package::find(store, grub.as_ref(), &system.toplevel)?;
+        installed.loaders.files.extend(grub::files(generations, &package, &grub_options(args))?);
+        let core = package.core_image()?;
+        installed.loaders.grub = Some(GrubLoader { directory: package.directory().clone(), core });
+        installed.sources.insert(package.store_path().clone());
+    }
+    Ok(installed)
+}
+
+fn systemd_boot_settings(args: &BootDiskArgs) -> systemd_boot::Settings {
+    systemd_boot::Settings {
         timeout: args.timeout,
         editor: !args.no_editor,
         console_mode: args.console_mode,
         kernel_params: args.kernel_param.clone(),
         machine_id: args.machine_id.as_ref().map(|id| id.0.clone()),
+    }
+}
+
+fn grub_options(args: &BootDiskArgs) -> grub::Options {
+    grub::Options {
+        volume_id: fixed::ESP_VOLUME_ID,
+        timeout: args.timeout,
+        kernel_params: args.kernel_param.clone(),
+        resolution: args.resolution,
+        serial: args.serial_console,
     }
 }
 
@@ -103,41 +183,55 @@ fn write_disk(plan: &Plan, file: &File, format: Format, reporter: &Reporter) -> 
     Ok(())
 }
 
-/// The copy of the template, written but not yet in place.
-fn efi_vars(args: &BootDiskArgs) -> anyhow::Result<Option<OutputFile>> {
+/// The machine's own EFI variables, written but not yet in place: the template as it is or, if asked for, with an
+/// entry for systemd-boot on the disk.
+fn efi_vars(
+    args: &BootDiskArgs,
+    plan: &Plan,
+    program: Option<Architecture>,
+) -> anyhow::Result<Option<OutputFile>> {
     let Some((template, target)) = args.efi_vars_template.as_deref().zip(args.efi_vars.as_deref()) else {
         return Ok(None);
     };
-    ensure!(
-        !is_same_file(target, &args.output),
-        "the disk and the EFI variables cannot both be `{}`",
-        target.display()
-    );
-    let context = || format!("cannot read the EFI variables of `{}`", template.display());
-    let metadata = template.metadata().with_context(context)?;
-    ensure!(
-        metadata.is_file() && metadata.len() <= EFI_VARS_MAX,
-        "`{}` is not a store of EFI variables; those of OVMF are files of at most some MiB",
-        template.display()
-    );
+    let entry = program
+        .filter(|_| args.boot_disk_entry)
+        .map(|program| boot_disk::boot_entry(plan.table().esp(), &program.program_path()))
+        .transpose()?;
+    let mut bytes = read_template(template)?;
+    let unusable = || format!("cannot use the EFI variables of `{}`", template.display());
+    if let Some(entry) = entry {
+        bytes = efi_vars::from_template(&bytes, Some(&entry)).with_context(unusable)?;
+    } else {
+        check_template(&bytes).with_context(unusable)?;
+    }
     let output = OutputFile::create(target)?;
-    let mut from = File::open(template).with_context(context)?;
-    copy_for_writing(&mut from, output.file())
-        .with_context(|| format!("cannot write `{}`", target.display()))?;
+    let write = || {
+        output.file().write_all(&bytes)?;
+        // The template is usually read-only; the machine writes to its copy.
+        output.file().set_permissions(Permissions::from_mode(0o644))
+    };
+    write().with_context(|| format!("cannot write `{}`", target.display()))?;
     Ok(Some(output))
 }
 
-fn copy_for_writing(from: &mut File, mut to: &File) -> io::Result<()> {
-    io::copy(from, &mut to)?;
-    // The template is usually read-only; the machine writes to its copy.
-    to.set_permissions(Permissions::from_mode(0o644))
+fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let context = || format!("cannot read the EFI variables of `{}`", path.display());
+    let metadata = path.metadata().with_context(context)?;
+    ensure!(
+        metadata.is_file() && metadata.len() <= IMAGE_MAX,
+        "`{}` is not a store of EFI variables; those of OVMF and AAVMF are files of at most {}",
+        path.display(),
+        ByteCount(IMAGE_MAX)
+    );
+    std::fs::read(path).with_context(context)
 }
 
-/// Whether two files, which need not exist, are one.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let directory =
-        |path: &Path| path.parent().and_then(|parent| Path::new(".").join(parent).canonicalize().ok());
-    a.file_name() == b.file_name() && directory(a) == directory(b)
+/// AAVMF's templates may be blank: that firmware makes its own store of them.
+fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {
+    match VariableStore::parse(bytes) {
+        Ok(_) | Err(EfiVarsError::Blank) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes `/nix/store/…-nixos-system`, with or without slashes at its end, or a link to such a path.

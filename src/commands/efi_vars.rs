@@ -6,13 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use imagegen::boot::systemd_boot::Architecture;
+use imagegen::boot_disk;
 use imagegen::efi_vars::{
-    self, Attributes, Authentication, DevicePath, Format, HardDrive, IMAGE_MAX, LoadOption, Variable,
-    VariableStore, describe, export_json, import_json, vendor_name,
+    self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
+    export_json, import_json, vendor_name,
 };
-use imagegen::fixed;
+use imagegen::gpt;
 use imagegen::output::{self, OutputFile};
-use imagegen::units::{ByteCount, Lba, SECTOR};
+use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{
@@ -101,21 +103,11 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The entry that `bootctl install` would make on the booted machine: systemd-boot, on the ESP of the boot disk.
+/// The entry that `bootctl install` would make on a machine that was booted from a boot disk of that size.
 fn boot_disk_entry(size: ByteCount, architecture: ArchitectureArg) -> anyhow::Result<LoadOption> {
-    /// The ESP of the boot disk: its number, first sector, and what the backup partition table takes after it.
-    const NUMBER: u32 = 2;
-    const START: Lba = Lba(2048);
-    const SECTORS_AFTER: u64 = 33;
-
-    let sectors = (size.0 / SECTOR).saturating_sub(START.0 + SECTORS_AFTER);
-    ensure!(sectors > 0, "a boot disk of {size} has no room for its EFI system partition");
-    let loader = match architecture {
-        ArchitectureArg::X86_64 => "\\EFI\\systemd\\systemd-bootx64.efi",
-        ArchitectureArg::Aarch64 => "\\EFI\\systemd\\systemd-bootaa64.efi",
-    };
-    let esp = HardDrive::gpt(NUMBER, START, sectors, fixed::ESP_GUID);
-    Ok(LoadOption::active("Linux Boot Manager", DevicePath::file_on(esp, loader)?)?)
+    let table = gpt::plan(size.0.div_ceil(SECTOR))?;
+    let program = Architecture::from(architecture).program_path();
+    Ok(boot_disk::boot_entry(table.esp(), &program)?)
 }
 
 fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {

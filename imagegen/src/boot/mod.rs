@@ -2,7 +2,10 @@
 
 pub mod grub;
 pub mod systemd_boot;
+mod timeout;
 pub mod toplevel;
+
+pub use timeout::{Timeout, TimeoutError};
 
 use crate::store_path::StorePath;
 use toplevel::System;

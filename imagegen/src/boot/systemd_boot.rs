@@ -5,16 +5,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Generations;
 use super::toplevel::{self, Boot, BootFile, ToplevelError};
+use super::{Generations, Timeout};
 use crate::content::{Content, NamedContent};
+use crate::fixed;
 use crate::store_path::{ResolveError, StorePath, StoreRoot};
 
 /// Where systemd keeps the program, below its store path.
 const PROGRAMS: &str = "lib/systemd/boot/efi";
-/// NixOS writes the day on which the generation was made, which differs from one build to the next; here it is the
-/// one day that every file of the store claims.
-const BUILD_DATE: &str = "1970-01-01";
 /// NixOS's default for generations whose `boot.json` names no key.
 const SORT_KEY: &str = "nixos";
 
@@ -31,19 +29,6 @@ pub struct Settings {
     pub kernel_params: Vec<String>,
     /// The machine's ID, which some tools look for in entries.
     pub machine_id: Option<String>,
-}
-
-/// How long the menu waits, in the words of `loader.conf(5)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timeout {
-    /// This many seconds; with 0 it shows only when a key is pressed.
-    Seconds(u32),
-    /// Until something is chosen.
-    MenuForce,
-    /// As with 0, whatever the firmware's variables say.
-    MenuHidden,
-    /// Never, not even when a key is pressed.
-    MenuDisabled,
 }
 
 /// The resolution of the menu, in the words of `loader.conf(5)`.
@@ -64,24 +49,24 @@ pub enum ConsoleMode {
 #[error("`{0}` is not a console mode: write keep, auto, max or a number")]
 pub struct ConsoleModeError(String);
 
-/// A timeout that `loader.conf` does not know.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a timeout: write a number of seconds, menu-force, menu-hidden or menu-disabled")]
-pub struct TimeoutError(String);
-
 /// The program, for one kind of processor.
 #[derive(Debug, Clone)]
 pub struct Program {
+    store_path: StorePath,
     architecture: Architecture,
     bytes: Arc<[u8]>,
 }
 
 /// A processor as UEFI file names know it (UEFI 2.10, section 3.5.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Architecture {
+pub enum Architecture {
+    /// `x86_64-linux`.
     X64,
+    /// `i686-linux`.
     Ia32,
+    /// `aarch64-linux`.
     Aa64,
+    /// `riscv64-linux`.
     Riscv64,
 }
 
@@ -131,7 +116,17 @@ impl Program {
         if !bytes.starts_with(b"MZ") {
             return Err(SystemdBootError::NotAProgram { path: found.physical.display().to_string() });
         }
-        Ok(Self { architecture, bytes: bytes.into() })
+        Ok(Self { store_path: found.store_path, architecture, bytes: bytes.into() })
+    }
+
+    /// Where in the store it was found.
+    pub fn store_path(&self) -> &StorePath {
+        &self.store_path
+    }
+
+    /// What it runs on.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 }
 
@@ -146,7 +141,7 @@ pub fn files(
     }
     let program_file = |path| NamedContent::new(path, Content::Bytes(program.bytes.clone()));
     let mut files = vec![
-        program_file(format!("EFI/systemd/{}", program.architecture.program())),
+        program_file(program.architecture.program_path()),
         program_file(format!("EFI/BOOT/{}", program.architecture.fallback())),
         text_file("loader/loader.conf", loader_conf(generations, settings)?),
         // What says to bootctl and kernel-install that entries are files here, one for each.
@@ -155,7 +150,7 @@ pub fn files(
     for entry in entries(generations) {
         files.push(text_file(&format!("loader/entries/{}", entry.file_name()), entry.text(settings)));
         files.extend(
-            entry.boot_files().map(|file| NamedContent::new(path_on_esp(file), file.content.clone())),
+            entry.boot.files().map(|file| NamedContent::new(path_on_esp(file), file.content.clone())),
         );
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -206,7 +201,7 @@ fn entries(generations: &Generations) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-impl<'a> Entry<'a> {
+impl Entry<'_> {
     fn file_name(&self) -> String {
         let specialisation = self.specialisation.map(|name| format!("-specialisation-{name}"));
         format!("nixos-generation-{}{}.conf", self.number, specialisation.unwrap_or_default())
@@ -217,7 +212,7 @@ impl<'a> Entry<'a> {
         let boot = self.boot;
         let specialisation = self.specialisation.map(|name| format!(" ({name})"));
         let title = format!("NixOS{}", specialisation.unwrap_or_default());
-        let version = format!("Generation {} {}, built on {BUILD_DATE}", self.number, boot.label);
+        let version = format!("Generation {} {}, built on {}", self.number, boot.label, fixed::BUILD_DATE);
         let mut options = format!("init={}", boot.init);
         for parameter in boot.kernel_params.iter().chain(&settings.kernel_params) {
             options.push(' ');
@@ -236,11 +231,6 @@ impl<'a> Entry<'a> {
         lines.extend(boot.device_tree.as_ref().map(|tree| ("devicetree", path(tree))));
         lines_of(&lines)
     }
-
-    fn boot_files(&self) -> impl Iterator<Item = &'a BootFile> + use<'a> {
-        let Boot { kernel, initrd, device_tree, .. } = self.boot;
-        std::iter::once(kernel).chain(initrd).chain(device_tree)
-    }
 }
 
 /// Keys and values, a line each; both files of systemd-boot have this form.
@@ -255,30 +245,6 @@ fn path_on_esp(file: &BootFile) -> String {
         format!("EFI/nixos/{base}.efi")
     } else {
         format!("EFI/nixos/{base}-{}.efi", file.file_name)
-    }
-}
-
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Seconds(seconds) => write!(f, "{seconds}"),
-            Self::MenuForce => f.write_str("menu-force"),
-            Self::MenuHidden => f.write_str("menu-hidden"),
-            Self::MenuDisabled => f.write_str("menu-disabled"),
-        }
-    }
-}
-
-impl FromStr for Timeout {
-    type Err = TimeoutError;
-
-    fn from_str(text: &str) -> Result<Self, TimeoutError> {
-        match text {
-            "menu-force" => Ok(Self::MenuForce),
-            "menu-hidden" => Ok(Self::MenuHidden),
-            "menu-disabled" => Ok(Self::MenuDisabled),
-            number => number.parse().map(Self::Seconds).map_err(|_| TimeoutError(text.to_owned())),
-        }
     }
 }
 
@@ -315,6 +281,11 @@ impl Architecture {
             "riscv64-linux" => Ok(Self::Riscv64),
             other => Err(SystemdBootError::Architecture(other.to_owned())),
         }
+    }
+
+    /// Where the program lies on the EFI system partition; the entry in the firmware's variables names it.
+    pub fn program_path(self) -> String {
+        format!("EFI/systemd/{}", self.program())
     }
 
     /// systemd's name of the program.

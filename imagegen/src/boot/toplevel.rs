@@ -49,6 +49,20 @@ pub struct Boot {
     pub sort_key: Option<String>,
 }
 
+impl System {
+    /// The system itself, then its variants by name.
+    pub fn boots(&self) -> impl Iterator<Item = &Boot> {
+        std::iter::once(&self.boot).chain(self.specialisations.values())
+    }
+}
+
+impl Boot {
+    /// What the boot loader reads: kernel, initial RAM disk, device tree.
+    pub fn files(&self) -> impl Iterator<Item = &BootFile> {
+        std::iter::once(&self.kernel).chain(&self.initrd).chain(&self.device_tree)
+    }
+}
+
 /// A file of the store that a boot loader reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFile {
@@ -385,7 +399,7 @@ fn adds_nothing(script: &str) -> bool {
 }
 
 /// Reads a file that is expected to be small.
-pub(super) fn read_small(what: &'static str, path: &Path) -> Result<Vec<u8>, ToplevelError> {
+pub(in crate::boot) fn read_small(what: &'static str, path: &Path) -> Result<Vec<u8>, ToplevelError> {
     let io = |source| ToplevelError::Io { path: shown(path), source };
     // Opening a fifo would wait for somebody to write.
     if !path.metadata().map_err(io)?.is_file() {

@@ -1,6 +1,6 @@
 //! GRUB's menu, `grub.cfg`, with the entries and in the order in which NixOS writes them.
 //!
-//! First the system itself ("NixOS") and its specialisations, then the submenu "NixOS - All configurations" with
+//! First the default system ("NixOS") and its specialisations, then the submenu "NixOS - All configurations" with
 //! every generation, the newest first. Text that comes from a system never becomes GRUB script: it is quoted, or
 //! refused where GRUB could not hand it over unchanged.
 
@@ -8,189 +8,98 @@ use std::fmt::{self, Write};
 
 use super::GrubError;
 use super::kernel_parameters::linux_arguments;
+use super::options::{Options, Resolution, Serial};
+use crate::boot::toplevel::{Boot, BootFile};
+use crate::boot::{Generation, Generations, Timeout};
+use crate::fixed;
 
-/// What is in the menu besides its entries.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The volume id of the EFI system partition, by which GRUB finds it.
-    pub volume_id: u32,
-    /// The entry that boots when nobody chooses.
-    pub default: DefaultEntry,
-    /// How long the menu waits.
-    pub timeout: Timeout,
-    /// Show the menu in graphics; in text if there is none.
-    pub graphics: Option<Graphics>,
-    /// Show the menu on a serial port, too.
-    pub serial: Option<Serial>,
-}
+/// Where the font of a menu in graphics lies on the EFI system partition: NixOS's name for it.
+pub const FONT: &str = "converted-font.pf2";
+/// What NixOS puts before every version in a label; titles here say it themselves.
+const DISTRIBUTION: &str = "NixOS ";
 
-/// An entry of the menu.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DefaultEntry {
-    /// The number of the generation; the system itself if there is none.
-    pub generation: Option<u64>,
-    /// The name of one of its specialisations.
-    pub specialisation: Option<String>,
-}
-
-impl fmt::Display for DefaultEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.specialisation {
-            write!(f, "specialisation `{name}` of ")?;
-        }
-        match self.generation {
-            None => f.write_str("the system"),
-            Some(number) => write!(f, "generation {number}"),
-        }
-    }
-}
-
-/// How long the menu waits before the default entry boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timeout {
-    /// This many seconds.
-    Seconds(u32),
-    /// Until somebody chooses.
-    Forever,
-}
-
-/// A menu in graphics.
-#[derive(Debug, Clone)]
-pub struct Graphics {
-    /// Pixels in a line.
-    pub width: u16,
-    /// Lines.
-    pub height: u16,
-    /// The font (a `.pf2` file) on the EFI system partition, as in `/converted-font.pf2`.
-    pub font: String,
-}
-
-/// A serial port of the PC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Serial {
-    /// Its number; 0 is Linux's `ttyS0`.
-    pub unit: u8,
-    /// Bits a second.
-    pub speed: u32,
-}
-
-/// A system to boot, with its specialisations.
-#[derive(Debug, Clone)]
-pub struct Generation {
-    /// Its number, from 1.
-    pub number: u64,
-    /// What its entry shows besides the number, usually NixOS's version.
-    pub label: String,
-    /// How to boot it.
-    pub boot: Boot,
-    /// Name and way to boot of each specialisation.
-    pub specialisations: Vec<(String, Boot)>,
-}
-
-/// How to boot a system.
-#[derive(Debug, Clone)]
-pub struct Boot {
-    /// The kernel on the EFI system partition, as in `/kernels/HASH-linux-6.12-bzImage`.
-    pub kernel: String,
-    /// The initrd there.
-    pub initrd: Option<String>,
-    /// The system's init, as in `/nix/store/HASH-nixos-system/init`.
-    pub init: String,
-    /// The kernel's parameters besides `init=`, quoted as the kernel reads them.
-    pub params: Vec<String>,
-}
-
-/// Writes `grub.cfg` for `system`, with every one of `generations` in the submenu.
-pub fn grub_cfg(
-    options: &Options,
-    system: &Generation,
-    generations: &[Generation],
-) -> Result<String, GrubError> {
-    let menu = Menu::new(system, generations);
+/// Writes `grub.cfg`.
+pub fn grub_cfg(generations: &Generations, options: &Options) -> Result<String, GrubError> {
+    let menu = Menu::new(generations);
     let mut text = String::new();
-    push_header(&mut text, options, &menu.index_of(&options.default)?)?;
+    push_header(&mut text, options, menu.default);
     for entry in &menu.system {
-        push_entry(&mut text, options.volume_id, entry, "--class nixos --unrestricted")?;
+        push_entry(&mut text, options, entry, "--class nixos --unrestricted")?;
     }
-    if !menu.generations.is_empty() {
-        text.push_str("submenu 'NixOS - All configurations' --class submenu {\n");
-        for entry in &menu.generations {
-            push_entry(&mut text, options.volume_id, entry, "--class nixos")?;
-        }
-        text.push_str("}\n");
+    text.push_str("submenu 'NixOS - All configurations' --class submenu {\n");
+    for entry in &menu.generations {
+        push_entry(&mut text, options, entry, "--class nixos")?;
     }
+    text.push_str("}\n");
     Ok(text)
 }
 
 /// The entries in their order.
 struct Menu<'a> {
+    /// The default system, then its specialisations by name.
     system: Vec<Entry<'a>>,
+    /// The place of the entry that boots by itself: always one of those above.
+    default: usize,
     generations: Vec<Entry<'a>>,
 }
 
 struct Entry<'a> {
     title: String,
-    /// Its number, in the submenu.
-    generation: Option<u64>,
-    specialisation: Option<&'a str>,
     boot: &'a Boot,
 }
 
 impl<'a> Menu<'a> {
-    fn new(system: &'a Generation, generations: &'a [Generation]) -> Self {
-        let of_system = entries(system, None, |specialisation| match specialisation {
+    fn new(generations: &'a Generations) -> Self {
+        let default = generations.default();
+        let of_system = entries(default, |specialisation, _| match specialisation {
             None => "NixOS".to_owned(),
             Some(name) => format!("NixOS - {name}"),
         });
-        let mut newest_first: Vec<&Generation> = generations.iter().collect();
-        newest_first.sort_by_key(|generation| std::cmp::Reverse(generation.number));
-        let of_generations = newest_first.into_iter().flat_map(|generation| {
-            let Generation { number, label, .. } = generation;
-            entries(generation, Some(*number), move |specialisation| match specialisation {
-                None => format!("NixOS - Configuration {number} ({label})"),
-                Some(name) => format!("NixOS - Configuration {number} ({name} - {label})"),
+        let newest_first = generations.list().iter().rev();
+        let of_generations = newest_first.flat_map(|generation| {
+            let configuration = format!("NixOS - Configuration {}", generation.number);
+            entries(generation, move |specialisation, boot| {
+                let label = boot.label.strip_prefix(DISTRIBUTION).unwrap_or(&boot.label);
+                let built = format!("{} - {label}", fixed::BUILD_DATE);
+                match specialisation {
+                    None => format!("{configuration} ({built})"),
+                    Some(name) => format!("{configuration} ({name} - {built})"),
+                }
             })
         });
-        Self { system: of_system.collect(), generations: of_generations.collect() }
-    }
-
-    /// What GRUB's variable `default` must be. A number, unlike a title, needs no escapes of its own; one in a
-    /// submenu stands behind the submenu's.
-    fn index_of(&self, default: &DefaultEntry) -> Result<String, GrubError> {
-        let is_it = |entry: &Entry<'_>| {
-            entry.generation == default.generation
-                && entry.specialisation == default.specialisation.as_deref()
-        };
-        let submenu = self.system.len();
-        let in_submenu = || Some(format!("{submenu}>{}", self.generations.iter().position(is_it)?));
-        let at_top = self.system.iter().position(is_it).map(|index| index.to_string());
-        at_top.or_else(in_submenu).ok_or_else(|| GrubError::NoSuchDefault(default.to_string()))
+        let specialisation = generations
+            .default_specialisation()
+            .and_then(|name| default.system.specialisations.keys().position(|other| other == name));
+        Self {
+            system: of_system.collect(),
+            default: specialisation.map_or(0, |position| position + 1),
+            generations: of_generations.collect(),
+        }
     }
 }
 
 /// A generation's own entry, then those of its specialisations by name.
 fn entries(
     generation: &Generation,
-    number: Option<u64>,
-    title: impl Fn(Option<&str>) -> String,
+    title: impl Fn(Option<&str>, &Boot) -> String,
 ) -> impl Iterator<Item = Entry<'_>> {
-    let mut specialisations: Vec<_> =
-        generation.specialisations.iter().map(|(name, boot)| (Some(name.as_str()), boot)).collect();
-    specialisations.sort_by_key(|(name, _)| *name);
-    let all = std::iter::once((None, &generation.boot)).chain(specialisations);
-    all.map(move |(specialisation, boot)| Entry {
-        title: title(specialisation),
-        generation: number,
-        specialisation,
-        boot,
-    })
+    let system = &generation.system;
+    let specialisations = system.specialisations.iter().map(|(name, boot)| (Some(name.as_str()), boot));
+    std::iter::once((None, &system.boot))
+        .chain(specialisations)
+        .map(move |(name, boot)| Entry { title: title(name, boot), boot })
 }
 
-/// All that stands before the entries. `next_entry` is what `grub-reboot` writes into `grubenv`.
-fn push_header(text: &mut String, options: &Options, default: &str) -> Result<(), GrubError> {
-    let timeout = match options.timeout {
-        Timeout::Seconds(seconds) => seconds.to_string(),
-        Timeout::Forever => "-1".to_owned(),
+/// All that stands before the entries. `default` is a number, which unlike a title needs no escapes; `next_entry` is
+/// what `grub-reboot` writes into `grubenv`.
+fn push_header(text: &mut String, options: &Options, default: usize) {
+    let (timeout, style) = match options.timeout {
+        // GRUB reads more as a negative number, which would be forever.
+        Timeout::Seconds(seconds) => (i64::from(seconds.min(i32::MAX.unsigned_abs())), "menu"),
+        Timeout::MenuForce => (-1, "menu"),
+        // A key held down at that moment shows it.
+        Timeout::MenuHidden => (0, "hidden"),
+        Timeout::MenuDisabled => (0, "menu"),
     };
     let search = search(options.volume_id);
     push(
@@ -210,19 +119,18 @@ else
   set default='{default}'
   set timeout={timeout}
 fi
-set timeout_style=menu
+set timeout_style={style}
 
 "#
         ),
     );
-    if let Some(Graphics { width, height, font }) = &options.graphics {
-        let font = on_boot_partition("font", font)?;
+    if let Some(Resolution { width, height }) = options.resolution {
         push(
             text,
             format_args!(
                 "insmod vbe
 insmod font
-if loadfont {font}; then
+if loadfont ($drive1)/{FONT}; then
   insmod gfxterm
   set gfxmode={width}x{height}
   set gfxpayload=text
@@ -245,18 +153,17 @@ terminal_output --append serial
             ),
         );
     }
-    Ok(())
 }
 
-fn push_entry(text: &mut String, volume_id: u32, entry: &Entry<'_>, options: &str) -> Result<(), GrubError> {
-    let Entry { title, boot, .. } = entry;
+fn push_entry(text: &mut String, options: &Options, entry: &Entry<'_>, flags: &str) -> Result<(), GrubError> {
+    let Entry { title, boot } = entry;
     refuse_control_characters("title", title)?;
-    let kernel = on_boot_partition("kernel", &boot.kernel)?;
-    let params = linux_arguments(title, boot)?;
-    let (title, search) = (quoted(title), search(volume_id));
-    push(text, format_args!("menuentry {title} {options} {{\n  {search}\n  linux {kernel}{params}\n"));
+    let kernel = path_on_boot_partition(&boot.kernel);
+    let arguments = linux_arguments(title, &kernel, boot, &options.kernel_params)?;
+    let (title, search, kernel) = (quoted(title), search(options.volume_id), on_boot_partition(&kernel));
+    push(text, format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
     if let Some(initrd) = &boot.initrd {
-        let initrd = on_boot_partition("initrd", initrd)?;
+        let initrd = on_boot_partition(&path_on_boot_partition(initrd));
         push(text, format_args!("  initrd {initrd}\n"));
     }
     text.push_str("}\n\n");
@@ -269,13 +176,19 @@ fn search(volume_id: u32) -> String {
     format!("search --set=drive1 --fs-uuid {high:04X}-{low:04X}")
 }
 
-/// The name of a file of the EFI system partition, quoted for GRUB.
-fn on_boot_partition(what: &'static str, path: &str) -> Result<String, GrubError> {
-    refuse_control_characters(what, path)?;
-    if !path.starts_with('/') {
-        return Err(GrubError::NotAbsolute { what, path: path.to_owned() });
+/// Where NixOS puts a file of the store for GRUB: under a name that says where it comes from. Has no `/` in front.
+pub(super) fn path_on_boot_partition(file: &BootFile) -> String {
+    let base = file.store_path.base_name();
+    if file.file_name.is_empty() {
+        format!("kernels/{base}")
+    } else {
+        format!("kernels/{base}-{}", file.file_name)
     }
-    Ok(format!("($drive1){}", quoted(path)))
+}
+
+/// The name of a file of the EFI system partition, quoted for GRUB.
+fn on_boot_partition(path: &str) -> String {
+    format!("($drive1)/{}", quoted(path))
 }
 
 /// An error if `text`, which is a `what`, holds a control character.
@@ -304,46 +217,59 @@ fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::toplevel::System;
+    use crate::content::Content;
+    use crate::store_path::StorePath;
+    use std::collections::BTreeMap;
+
+    fn file(digit: &str, name: &str) -> BootFile {
+        let store_path = StorePath::parse(&format!("/nix/store/{}-{name}", digit.repeat(32))).unwrap();
+        BootFile { store_path, file_name: "file".to_owned(), content: Content::bytes(*b"x") }
+    }
 
     fn boot(params: &[&str]) -> Boot {
         Boot {
-            kernel: "/kernels/k-bzImage".to_owned(),
-            initrd: Some("/kernels/i-initrd".to_owned()),
+            label: "NixOS 25.05".to_owned(),
+            kernel: file("1", "linux"),
+            initrd: Some(file("2", "initrd")),
+            device_tree: None,
             init: "/nix/store/h-system/init".to_owned(),
-            params: params.iter().map(|&param| param.to_owned()).collect(),
+            kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
+            sort_key: None,
         }
     }
 
-    fn generation(number: u64, specialisations: &[&str]) -> Generation {
-        Generation {
-            number,
-            label: "25.05".to_owned(),
+    fn system(digit: &str, specialisations: &[&str]) -> System {
+        System {
+            toplevel: StorePath::parse(&format!("/nix/store/{}-system", digit.repeat(32))).unwrap(),
+            system: "x86_64-linux".to_owned(),
             boot: boot(&["quiet"]),
-            specialisations: specialisations.iter().map(|&name| (name.to_owned(), boot(&[name]))).collect(),
+            specialisations: specialisations
+                .iter()
+                .map(|&name| (name.to_owned(), boot(&["special"])))
+                .collect::<BTreeMap<_, _>>(),
         }
     }
 
-    fn options(default: DefaultEntry) -> Options {
+    fn options() -> Options {
         Options {
             volume_id: 0x00AB_584F,
-            default,
             timeout: Timeout::Seconds(5),
-            graphics: None,
+            kernel_params: vec!["last".to_owned()],
+            resolution: None,
             serial: None,
         }
     }
 
-    fn default_of(default: DefaultEntry) -> Result<String, GrubError> {
-        let all = [generation(1, &[]), generation(3, &["b", "a"]), generation(2, &[])];
-        let text = grub_cfg(&options(default), &all[1], &all)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("  set default='")).unwrap();
-        Ok(line.trim_end_matches('\'').to_owned())
+    fn menu(default: System, others: Vec<(u32, System)>, specialisation: Option<&str>) -> String {
+        let generations = Generations::new(default, others, specialisation.map(str::to_owned)).unwrap();
+        grub_cfg(&generations, &options()).unwrap()
     }
 
     #[test]
     fn entries_are_in_the_order_of_nixos() {
-        let all = [generation(1, &[]), generation(2, &["b", "a"])];
-        let text = grub_cfg(&options(DefaultEntry::default()), &all[1], &all).unwrap();
+        let others = vec![(1, system("a", &[])), (2, system("b", &["b", "a"]))];
+        let text = menu(system("b", &["b", "a"]), others, None);
         let titles: Vec<_> =
             text.lines().filter(|line| line.contains("menu") && line.ends_with('{')).collect();
         assert_eq!(
@@ -353,47 +279,49 @@ mod tests {
                 "menuentry 'NixOS - a' --class nixos --unrestricted {",
                 "menuentry 'NixOS - b' --class nixos --unrestricted {",
                 "submenu 'NixOS - All configurations' --class submenu {",
-                "menuentry 'NixOS - Configuration 2 (25.05)' --class nixos {",
-                "menuentry 'NixOS - Configuration 2 (a - 25.05)' --class nixos {",
-                "menuentry 'NixOS - Configuration 2 (b - 25.05)' --class nixos {",
-                "menuentry 'NixOS - Configuration 1 (25.05)' --class nixos {",
+                "menuentry 'NixOS - Configuration 2 (1970-01-01 - 25.05)' --class nixos {",
+                "menuentry 'NixOS - Configuration 2 (a - 1970-01-01 - 25.05)' --class nixos {",
+                "menuentry 'NixOS - Configuration 2 (b - 1970-01-01 - 25.05)' --class nixos {",
+                "menuentry 'NixOS - Configuration 1 (1970-01-01 - 25.05)' --class nixos {",
             ]
         );
         assert!(text.contains("search --set=drive1 --fs-uuid 00AB-584F\n"));
-        let linux = "  linux ($drive1)/kernels/k-bzImage init=/nix/store/h-system/init quiet\n";
-        assert!(text.contains(&format!("{linux}  initrd ($drive1)/kernels/i-initrd\n}}\n")));
+        let (kernel, initrd) = ("1".repeat(32), "2".repeat(32));
+        let linux = format!(
+            "  linux ($drive1)/kernels/{kernel}-linux-file init=/nix/store/h-system/init quiet last\n"
+        );
+        assert!(text.contains(&format!("{linux}  initrd ($drive1)/kernels/{initrd}-initrd-file\n}}\n")));
     }
 
     #[test]
     fn the_default_is_a_position() {
-        let entry = |generation, name: Option<&str>| DefaultEntry {
-            generation,
-            specialisation: name.map(str::to_owned),
-        };
-        let cases = [
-            (entry(None, None), "0"),
-            (entry(None, Some("b")), "2"),
-            (entry(Some(3), Some("a")), "3>1"),
-            (entry(Some(1), None), "3>4"),
-        ];
-        for (default, position) in cases {
-            assert_eq!(default_of(default).unwrap(), position);
+        for (specialisation, position) in [(None, 0), (Some("a"), 1), (Some("b"), 2)] {
+            let text = menu(system("b", &["b", "a"]), vec![(7, system("a", &["a"]))], specialisation);
+            assert!(text.contains(&format!("  set default='{position}'\n")), "{text}");
         }
-        let error = default_of(entry(Some(1), Some("a")));
-        assert!(error.unwrap_err().to_string().contains("`a` of generation 1"));
+    }
+
+    #[test]
+    fn the_timeout_is_in_grubs_words() {
+        for (timeout, seconds, style) in [
+            (Timeout::Seconds(5), "5", "menu"),
+            (Timeout::Seconds(u32::MAX), "2147483647", "menu"),
+            (Timeout::MenuForce, "-1", "menu"),
+            (Timeout::MenuHidden, "0", "hidden"),
+            (Timeout::MenuDisabled, "0", "menu"),
+        ] {
+            let generations = Generations::new(system("a", &[]), Vec::new(), None).unwrap();
+            let text = grub_cfg(&generations, &Options { timeout, ..options() }).unwrap();
+            assert!(text.contains(&format!("  set timeout={seconds}\nfi\nset timeout_style={style}\n")));
+        }
     }
 
     #[test]
     fn names_do_not_become_script() {
-        let mut system = generation(1, &["special"]);
-        system.specialisations[0].0 = r#"it's $x {"y"} > \"#.to_owned();
-        let system_default = options(DefaultEntry::default());
-        let text = grub_cfg(&system_default, &system, &[]).unwrap();
+        let generations = |name: &str| Generations::new(system("a", &[name]), Vec::new(), None).unwrap();
+        let text = grub_cfg(&generations(r#"it's $x {"y"} > \"#), &options()).unwrap();
         assert!(text.contains(r#"menuentry 'NixOS - it'\''s $x {"y"} > \' --class"#), "{text}");
-        system.boot.kernel = "kernels/k".to_owned();
-        assert!(grub_cfg(&system_default, &system, &[]).unwrap_err().to_string().contains("absolute"));
-        system.specialisations[0].0 = "a\nb".to_owned();
-        system.boot.kernel = "/k".to_owned();
-        assert!(grub_cfg(&system_default, &system, &[]).unwrap_err().to_string().contains("'\\n'"));
+        let error = grub_cfg(&generations("a\nb"), &options()).unwrap_err().to_string();
+        assert!(error.contains("'\\n'"), "{error}");
     }
 }

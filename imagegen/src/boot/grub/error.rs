@@ -2,6 +2,9 @@
 
 use std::io;
 
+use super::package::PLATFORM;
+use crate::boot::toplevel::ToplevelError;
+use crate::store_path::{ResolveError, StorePath};
 use crate::units::Lba;
 
 /// GRUB cannot be installed as asked.
@@ -111,14 +114,6 @@ pub enum GrubError {
         /// The first such character.
         character: char,
     },
-    /// A file of a menu entry that is not named from the root of the partition.
-    #[error("the {what} `{path}` must be an absolute path on the boot partition, as in `/kernels/linux`")]
-    NotAbsolute {
-        /// What the file is.
-        what: &'static str,
-        /// The path.
-        path: String,
-    },
     /// A kernel parameter that GRUB would change on the way to the kernel.
     #[error("GRUB cannot hand over the kernel parameter `{parameter}` unchanged: {problem}")]
     Parameter {
@@ -148,7 +143,47 @@ pub enum GrubError {
         /// The longest possible.
         limit: usize,
     },
-    /// The default entry names something that the menu has not.
-    #[error("the default entry {0} is not in the menu")]
-    NoSuchDefault(String),
+    /// GRUB for BIOS runs on one kind of machine.
+    #[error("GRUB for BIOS boots x86_64 and i686 systems, and {toplevel} is for {system}")]
+    System {
+        /// The toplevel.
+        toplevel: StorePath,
+        /// Its system double.
+        system: String,
+    },
+    /// The toplevel leads to no GRUB.
+    #[error("{toplevel} refers to no GRUB for BIOS; give --grub STORE_PATH, a GRUB with `{PLATFORM}`")]
+    NotReferredTo {
+        /// The toplevel.
+        toplevel: StorePath,
+    },
+    /// The toplevel leads to several.
+    #[error(
+        "{toplevel} refers to {first} and to {second}; give --grub STORE_PATH, the one of them to install"
+    )]
+    Ambiguous {
+        /// The toplevel.
+        toplevel: StorePath,
+        /// One GRUB.
+        first: StorePath,
+        /// Another one.
+        second: StorePath,
+    },
+    /// The store path that was named has no GRUB for BIOS.
+    #[error("`{grub}` is not a GRUB for BIOS; give --grub STORE_PATH, a GRUB with `{PLATFORM}`")]
+    NotGrub {
+        /// The store path.
+        grub: StorePath,
+        /// What stood in the way.
+        source: ResolveError,
+    },
+    /// A menu in graphics needs a font.
+    #[error("cannot find a font for a menu in graphics; leave out --resolution for a menu in text")]
+    Font {
+        /// What stood in the way.
+        source: ResolveError,
+    },
+    /// What may lead to a GRUB cannot be read.
+    #[error(transparent)]
+    Toplevel(#[from] ToplevelError),
 }

@@ -1,21 +1,27 @@
 //! The kernel's parameters on their way through GRUB's `linux` command.
 
 use super::GrubError;
-use super::config::{Boot, quoted, refuse_control_characters};
+use super::config::{quoted, refuse_control_characters};
+use crate::boot::toplevel::Boot;
 
 /// The kernel reads this much of its command line on x86 (`COMMAND_LINE_SIZE` is 2048, a NUL included).
 const COMMAND_LINE_MAX: usize = 2047;
 /// GRUB's own parameter, before all others, with the device that `$drive1` stands for.
-const BOOT_IMAGE: &str = "BOOT_IMAGE=(hd0,gpt2)";
+const BOOT_IMAGE: &str = "BOOT_IMAGE=(hd0,gpt2)/";
 
-/// What follows the kernel on the `linux` line, each argument with a space before it.
-pub(super) fn linux_arguments(title: &str, boot: &Boot) -> Result<String, GrubError> {
+/// What follows the file `kernel` on the `linux` line, each argument with a space before it.
+pub(super) fn linux_arguments(
+    title: &str,
+    kernel: &str,
+    boot: &Boot,
+    more: &[String],
+) -> Result<String, GrubError> {
     let init = format!("init={}", boot.init);
-    let text = std::iter::once(init.as_str()).chain(boot.params.iter().map(String::as_str));
-    let text = text.collect::<Vec<_>>().join(" ");
+    let text = std::iter::once(&init).chain(&boot.kernel_params).chain(more);
+    let text = text.map(String::as_str).collect::<Vec<_>>().join(" ");
 
     let mut arguments = String::new();
-    let mut length = BOOT_IMAGE.len() + boot.kernel.len();
+    let mut length = BOOT_IMAGE.len() + kernel.len();
     for parameter in parameters(title, &text)? {
         let argument = argument(parameter)?;
         // GRUB puts an argument with a space into double quotes.
@@ -78,17 +84,22 @@ fn argument(parameter: &str) -> Result<String, GrubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::toplevel::BootFile;
+    use crate::content::Content;
+    use crate::store_path::StorePath;
 
     fn linux_line(params: &[&str]) -> Result<String, GrubError> {
-        linux_arguments(
-            "NixOS",
-            &Boot {
-                kernel: "/kernels/k-bzImage".to_owned(),
-                initrd: None,
-                init: "/nix/store/h-system/init".to_owned(),
-                params: params.iter().map(|&param| param.to_owned()).collect(),
-            },
-        )
+        let store_path = StorePath::parse(&format!("/nix/store/{}-linux", "1".repeat(32))).unwrap();
+        let boot = Boot {
+            label: String::new(),
+            kernel: BootFile { store_path, file_name: String::new(), content: Content::bytes(*b"") },
+            initrd: None,
+            device_tree: None,
+            init: "/nix/store/h-system/init".to_owned(),
+            kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
+            sort_key: None,
+        };
+        linux_arguments("NixOS", "kernels/k-bzImage", &boot, &[])
     }
 
     #[test]
