@@ -1,6 +1,9 @@
 //! Where the bytes of a file in an image come from.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The contents of a file.
@@ -46,4 +49,11 @@ impl NamedContent {
     pub fn new(path: impl Into<String>, content: Content) -> Self {
         Self { path: path.into(), content }
     }
+}
+
+/// Opens a file that was a regular one when the image was planned. What has become a symbolic link since then is
+/// refused (`ELOOP`), and a pipe is not waited for.
+pub(crate) fn open_source(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    File::options().read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(path)
 }

@@ -4,7 +4,6 @@ mod directory;
 mod layout;
 mod names;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -15,7 +14,7 @@ pub use directory::Contents;
 use layout::{FATS, FIRST_CLUSTER, Geometry, MEDIA};
 
 use crate::container::Sink;
-use crate::content::{Content, NamedContent};
+use crate::content::{Content, NamedContent, open_source};
 use crate::gpt::Partition;
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
@@ -242,7 +241,7 @@ fn copy(
 ) -> Result<(), EspError> {
     let read = |source| EspError::Read { path: path.display().to_string(), source };
     let changed = || EspError::Changed { path: path.display().to_string(), size };
-    let mut file = File::open(path).map_err(read)?;
+    let mut file = open_source(path).map_err(read)?;
     buffer.resize(index(CHUNK), 0);
     let mut at = 0;
     while at < size {
@@ -255,5 +254,9 @@ fn copy(
         at += length(piece.len());
         progress.advance(length(piece.len()));
     }
-    if file.read(&mut [0]).map_err(read)? == 0 { Ok(()) } else { Err(changed()) }
+    match file.read_exact(&mut [0]) {
+        Ok(()) => Err(changed()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(read(error)),
+    }
 }

@@ -1,0 +1,242 @@
+//! What goes wrong while an image is written: a sink that fails at each of its calls, and sources that change between
+//! the scan and the copy.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use imagegen::boot_disk::{self, Loaders};
+use imagegen::closure::{self, Closure, Registration};
+use imagegen::container::Sink;
+use imagegen::content::{Content, NamedContent};
+use imagegen::ext4;
+use imagegen::fixed;
+use imagegen::progress::{Progress, Silent};
+use imagegen::store_image;
+use imagegen::store_path::StoreRoot;
+use imagegen::units::{ByteCount, GuestOffset};
+
+/// Fails at its call number `at`, counted from 0, and counts.
+struct FaultySink {
+    at: usize,
+    kind: io::ErrorKind,
+    calls: AtomicUsize,
+}
+
+impl FaultySink {
+    fn new(at: usize, kind: io::ErrorKind) -> Self {
+        Self { at, kind, calls: AtomicUsize::new(0) }
+    }
+}
+
+impl Sink for FaultySink {
+    fn data(&self, _offset: GuestOffset, _bytes: &[u8]) -> io::Result<()> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        if call == self.at { Err(self.kind.into()) } else { Ok(()) }
+    }
+}
+
+/// Does something when a phase begins, or when the first bytes of one are done.
+struct Meanwhile<F> {
+    phase: &'static str,
+    action: F,
+    done: AtomicUsize,
+}
+
+impl<F: Fn() + Sync> Progress for Meanwhile<F> {
+    fn begin(&self, phase: &'static str, _total: u64) {
+        if phase == self.phase && self.done.fetch_add(1, Ordering::Relaxed) == 0 {
+            (self.action)();
+        }
+    }
+    fn advance(&self, _amount: u64) {}
+    fn end(&self) {}
+}
+
+/// A store with one path, which holds a file of 5000 bytes in a directory, an empty one and one of many blocks.
+struct Source {
+    root: tempfile::TempDir,
+}
+
+const NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source";
+
+impl Source {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = Self { root };
+        fs::create_dir_all(source.at("directory")).unwrap();
+        fs::write(source.at("directory/file"), [7; 5000]).unwrap();
+        fs::write(source.at("empty"), "").unwrap();
+        fs::write(source.at("large"), vec![1; 2 << 20]).unwrap();
+        source
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.path().join("nix/store").join(NAME).join(name)
+    }
+
+    fn scan(&self) -> Closure {
+        let text = format!("/nix/store/{NAME}\n\n0\n\n0\n");
+        let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
+        closure::scan(registration, StoreRoot::new(self.root.path()), &Silent).unwrap()
+    }
+}
+
+fn options() -> ext4::Options {
+    ext4::Options {
+        label: fixed::STORE_IMAGE_LABEL.to_owned(),
+        uuid: fixed::STORE_IMAGE_UUID,
+        hash_seed: fixed::EXT4_HASH_SEED,
+        time: fixed::STORE_TIME,
+        journal: false,
+        size: ext4::Size::Auto { additional: ByteCount(0) },
+    }
+}
+
+/// An error with all its causes, as the program shows it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+const KINDS: [io::ErrorKind; 3] =
+    [io::ErrorKind::StorageFull, io::ErrorKind::Interrupted, io::ErrorKind::PermissionDenied];
+
+#[test]
+fn every_failed_write_of_a_store_image_is_reported() {
+    let source = Source::new();
+    let closure = source.scan();
+    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let sink = FaultySink::new(usize::MAX, KINDS[0]);
+    plan.write(&sink, true, &Silent).unwrap();
+    let calls = sink.calls.into_inner();
+    assert!(calls > 3, "{calls}");
+    for kind in KINDS {
+        for at in 0..calls {
+            let error = plan.write(&FaultySink::new(at, kind), true, &Silent).unwrap_err();
+            let text = chain(&error);
+            assert!(text.contains("cannot write") && text.ends_with(&kind.to_string()), "{at}: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_failed_write_of_a_boot_disk_is_reported() {
+    let source = Source::new();
+    let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+    let sink = FaultySink::new(usize::MAX, KINDS[0]);
+    plan.write(&sink, &Silent).unwrap();
+    let calls = sink.calls.into_inner();
+    assert!(calls > 5, "{calls}");
+    for kind in KINDS {
+        for at in 0..calls {
+            let error = plan.write(&FaultySink::new(at, kind), &Silent).unwrap_err();
+            let text = chain(&error);
+            assert!(text.contains("cannot write the") && text.ends_with(&kind.to_string()), "{at}: {text}");
+        }
+    }
+}
+
+fn loaders(source: &Source) -> Loaders {
+    let content = Content::File { physical: source.at("directory/file"), size: 5000 };
+    let empty = Content::File { physical: source.at("empty"), size: 0 };
+    let files = vec![
+        NamedContent::new("loader/loader.conf", Content::bytes(*b"timeout 5\n")),
+        NamedContent::new("EFI/nixos/kernel.efi", content),
+        NamedContent::new("EFI/nixos/empty.efi", empty),
+    ];
+    Loaders { files, ..Loaders::default() }
+}
+
+/// What may happen to a file, and what an error says of it.
+type Change = (&'static str, fn(&Source), &'static str);
+
+const CHANGES: [Change; 8] = [
+    (
+        "grows",
+        |source| fs::write(source.at("directory/file"), [7; 5001]).unwrap(),
+        "changed while it was read",
+    ),
+    ("grows much", |source| fs::write(source.at("directory/file"), [7; 1 << 20]).unwrap(), "changed while"),
+    (
+        "shrinks",
+        |source| fs::write(source.at("directory/file"), [7; 4999]).unwrap(),
+        "changed while it was read",
+    ),
+    ("is emptied", |source| fs::write(source.at("directory/file"), "").unwrap(), "changed while it was read"),
+    ("vanishes", |source| fs::remove_file(source.at("directory/file")).unwrap(), "No such file"),
+    (
+        "vanishes with its directory",
+        |source| fs::remove_dir_all(source.at("directory")).unwrap(),
+        "No such file",
+    ),
+    ("becomes a link", become_a_link, "symbolic link"),
+    ("becomes a directory", become_a_directory, "directory"),
+];
+
+fn become_a_link(source: &Source) {
+    // To a file of the same size and contents: it would not be noticed by its bytes.
+    fs::rename(source.at("directory/file"), source.at("directory/other")).unwrap();
+    symlink("other", source.at("directory/file")).unwrap();
+}
+
+fn become_a_directory(source: &Source) {
+    fs::remove_file(source.at("directory/file")).unwrap();
+    fs::create_dir(source.at("directory/file")).unwrap();
+}
+
+#[test]
+fn a_source_that_changes_before_it_is_copied_is_named() {
+    for (what, change, expected) in CHANGES {
+        let source = Source::new();
+        let closure = source.scan();
+        let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+        let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
+        let sink = FaultySink::new(usize::MAX, KINDS[0]);
+        let text = chain(&plan.write(&sink, true, &meanwhile).unwrap_err());
+        assert_eq!(meanwhile.done.into_inner(), 1);
+        assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
+    }
+}
+
+#[test]
+fn a_boot_file_that_changes_before_it_is_copied_is_named() {
+    for (what, change, expected) in CHANGES {
+        let source = Source::new();
+        let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+        let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
+        let sink = FaultySink::new(usize::MAX, KINDS[0]);
+        let text = chain(&plan.write(&sink, &meanwhile).unwrap_err());
+        assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let source = Source::new();
+    let closure = source.scan();
+    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let disk = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+    let file = source.at("directory/file");
+    fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let sink = FaultySink::new(usize::MAX, KINDS[0]);
+    let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+    assert!(text.contains("directory/file` changed"), "{text}");
+    let text = chain(&disk.write(&sink, &Silent).unwrap_err());
+    assert!(text.contains("directory/file` changed"), "{text}");
+}
+
+#[test]
+fn a_directory_that_vanishes_before_it_is_listed_is_named() {
+    let source = Source::new();
+    fs::remove_dir_all(source.at("")).unwrap();
+    let text = format!("/nix/store/{NAME}\n\n0\n\n0\n");
+    let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
+    let error = closure::scan(registration, StoreRoot::new(source.root.path()), &Silent).unwrap_err();
+    assert!(error.to_string().contains("registered but missing"), "{error}");
+}
