@@ -15,8 +15,7 @@ mkdir -p "$1"
 directory=$(cd "$1" && pwd)
 debian=$here/target/debian
 export LC_ALL=C TZ=UTC
-# Nothing of the machine's own Nix is read or asked. (Nix builds for a store in another place only in a namespace of
-# its own, so the machine has to allow that; chroots and most containers do not.)
+# Nothing of the machine's own Nix is read or asked.
 export NIX_REMOTE= NIX_PATH= NIX_CONFIG="build-users-group =
 substitute = false
 experimental-features ="
@@ -139,7 +138,13 @@ arguments=(
 )
 payload=$(add payload)
 make_toplevel() {
-    nix-build --store "$directory/root" --no-out-link --quiet "$here/guest/toplevel.nix" "${arguments[@]}" "$@"
+    local expression=("$here/guest/toplevel.nix" "${arguments[@]}" "$@") derivation
+    if unshare --user --mount true 2> /dev/null; then
+        nix-build --store "$directory/root" --no-out-link --quiet "${expression[@]}"
+    else
+        derivation=$(nix-instantiate --store "$directory/root" "${expression[@]}" 2> /dev/null)
+        "$here/scripts/build-in-chroot.py" "$directory/root" "$derivation"
+    fi
 }
 # Of the closures of all arguments.
 register() {
