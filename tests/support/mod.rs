@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod guest;
+pub mod machine;
 pub mod nix;
 pub mod random;
 pub mod store;
