@@ -21,6 +21,7 @@ needed="
     nix-build nix-bin
     nix-store nix-bin
     qemu-img qemu-utils
+    qemu-system-aarch64 qemu-system-arm
     qemu-system-x86_64 qemu-system-x86
     resize2fs e2fsprogs
     sgdisk gdisk
@@ -29,6 +30,7 @@ needed="
 "
 # File and the Debian package that has it.
 needed_files="
+    /usr/share/AAVMF/AAVMF_CODE.fd qemu-efi-aarch64
     /usr/include/stdio.h libc6-dev
     /usr/lib/grub/i386-pc/kernel.img grub-pc-bin
     /usr/share/OVMF/OVMF_CODE.fd ovmf

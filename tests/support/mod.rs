@@ -6,6 +6,7 @@
 pub mod guest;
 pub mod machine;
 pub mod nix;
+pub mod nixos;
 pub mod random;
 pub mod store;
 pub mod system;
