@@ -43,6 +43,7 @@ fn clean_up_on_signals() {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             imagegen::output::remove_unfinished();
+            commands::clean_up();
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             // The terminal may be gone.
             let _ = writeln!(std::io::stderr(), "error: stopped by {name}");

@@ -1,5 +1,6 @@
 //! Every option of the program, and nothing else: one file for each subcommand.
 
+mod bench;
 mod boot_disk;
 mod closure;
 mod disk;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imagegen::container::Format;
 
+pub use bench::*;
 pub use boot_disk::*;
 pub use closure::*;
 pub use disk::*;
@@ -72,6 +74,8 @@ pub enum Command {
     EfiVars(EfiVarsCommand),
     /// Start a virtual machine in QEMU from a config file
     Run(RunArgs),
+    /// Compare the speed of this program with that of other tools, on this machine
+    Bench(BenchArgs),
     /// Print what a shell needs to complete the options
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for every subcommand

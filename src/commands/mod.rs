@@ -1,5 +1,6 @@
 //! One file for each subcommand: from arguments to the library to what is printed.
 
+mod bench;
 mod boot_disk;
 mod builder;
 mod closure;
@@ -13,6 +14,8 @@ mod store_image;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::progress::Reporter;
+
+pub use bench::clean_up;
 
 /// Carries out what the command line asks for.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -32,6 +35,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
         Command::Run(args) => run::run(args),
+        Command::Bench(args) => bench::run(args, &reporter),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

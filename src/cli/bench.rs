@@ -1,0 +1,102 @@
+//! Options of `bench`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use imagegen::units::ByteCount;
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nix-imagegen bench --shape mix --rounds 3 --svg bench.svg
+  nix-imagegen bench --store-root guest/root --registration guest/registration --skip mkfs.ext4
+  nix-imagegen bench --store-root guest/root --toplevel $(cat guest/toplevel)
+  nix-imagegen bench --only cat,qcow2 --peer 'old=./old store-image --registration $REGISTRATION \\
+    --store-root $ROOT -o $OUT'")]
+pub struct BenchArgs {
+    /// The kind of closure to make for the measurement
+    #[arg(long, value_name = "SHAPE", default_value = "mix", conflicts_with_all = ["registration", "toplevel"])]
+    pub shape: ShapeArg,
+    /// How many files the made closure has, in place of the shape's own number
+    #[arg(long, value_name = "N", conflicts_with_all = ["registration", "toplevel"])]
+    pub files: Option<NonZeroU32>,
+    /// How large all files of the made closure are together, in place of the shape's own size
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["registration", "toplevel"])]
+    pub total: Option<ByteCount>,
+    /// Only make the closure, as DIR/root and DIR/registration, and measure nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["registration", "toplevel", "json", "svg"])]
+    pub make: Option<PathBuf>,
+
+    /// Measure with this closure instead of a made one
+    #[arg(long, value_name = "FILE", requires = "store_root")]
+    pub registration: Option<PathBuf>,
+    /// Measure boot disks of this system, instead of store images
+    #[arg(long, value_name = "STORE_PATH", requires = "store_root", conflicts_with = "registration")]
+    pub toplevel: Option<PathBuf>,
+    /// Where the store of the closure or the system is
+    #[arg(long, value_name = "DIR")]
+    pub store_root: Option<PathBuf>,
+
+    /// How many times each contender runs, in turn with the others
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub rounds: NonZeroU32,
+    /// Run these contenders only
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these contenders out
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Add a contender: a shell command that reads $STORE (or $ROOT and $REGISTRATION) and writes $OUT
+    #[arg(long, value_name = "NAME=COMMAND")]
+    pub peer: Vec<PeerArg>,
+    /// Name all contenders, say which of them can run here, and measure nothing
+    #[arg(long)]
+    pub list: bool,
+
+    /// Keep temporary data below DIR, which decides about the file system; $TMPDIR or /tmp if not given
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw a chart
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// What a made closure is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShapeArg {
+    /// 100,000 files of some 2 KiB in many directories
+    ManySmall,
+    /// 120,000 files of some 1 KiB in one directory
+    Flat,
+    /// 4 files of 512 MiB
+    FewHuge,
+    /// 60,000 files, 2 GiB: sizes as they are on a system, from a few bytes to many megabytes
+    Mix,
+}
+
+/// A contender on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerArg {
+    /// Its name in the table.
+    pub name: String,
+    /// What a shell is to run.
+    pub command: String,
+}
+
+impl std::str::FromStr for PeerArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, command)) if !name.is_empty() && command.contains("$OUT") => {
+                Ok(Self { name: name.to_owned(), command: command.to_owned() })
+            }
+            Some((name, _)) if !name.is_empty() => Err("the command must write to $OUT"),
+            _ => Err("write NAME=COMMAND, as in `tar=tar -cf $OUT $STORE`"),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Results as a drawing (SVG 1.1): a row for each contender, the quickest first.
+//!
+//! Times that lie within a factor of a hundred are bars on a linear scale, since the length of a bar is what the eye
+//! compares. Beyond that the small ones would vanish: then they are dots on a logarithmic scale, which has no zero
+//! for a bar to begin at.
+
+use std::fmt::Write;
+
+use imagegen::units::ByteCount;
+
+use super::contenders::{REFERENCE, Role};
+use super::results::{Outcome, Results};
+use super::table::{seconds, times};
+
+const WIDTH: f64 = 960.0;
+const MARGIN: f64 = 28.0;
+const PLOT_LEFT: f64 = 288.0;
+const PLOT_RIGHT: f64 = 690.0;
+/// Where the columns of figures end.
+const MEDIAN_RIGHT: f64 = 770.0;
+const RATIO_RIGHT: f64 = 846.0;
+const MEMORY_RIGHT: f64 = WIDTH - MARGIN;
+const ROWS_TOP: f64 = 118.0;
+const ROW: f64 = 42.0;
+const BAR: f64 = 18.0;
+/// From the last row to the end: the scale and a line about the machine.
+const FOOT: f64 = 76.0;
+/// A bar is at least this long, so that it is seen.
+const BAR_LEAST: f64 = 2.0;
+/// The largest ratio of two times on a linear scale.
+const LINEAR_MOST: f64 = 100.0;
+
+const OURS: &str = "#0f766e";
+const LIMIT: &str = "#94a3b8";
+const PEER: &str = "#c9d3df";
+const INK: &str = "#0f172a";
+const FAINT_INK: &str = "#64748b";
+const GRID: &str = "#e8edf3";
+
+/// Draws the results, of which there is at least one.
+pub fn draw(results: &Results) -> String {
+    let mut rows: Vec<&Outcome> = results.results.iter().collect();
+    rows.sort_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds));
+    let scale = Scale::of(&rows);
+    let rows_end = rows.iter().fold(ROWS_TOP, |y, _| y + ROW);
+    let height = rows_end + FOOT;
+
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif\">\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+    );
+    heading(&mut svg, results, &scale);
+    grid(&mut svg, &scale, rows_end);
+    let mut y = ROWS_TOP;
+    for outcome in rows {
+        row(&mut svg, outcome, &scale, y);
+        y += ROW;
+    }
+    let machine = results.machine.summary();
+    text(
+        &mut svg,
+        &Text { x: MARGIN, y: height - 20.0, size: 11.0, ink: FAINT_INK, ..Text::default() },
+        &machine,
+    );
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn heading(svg: &mut String, results: &Results, scale: &Scale) {
+    let title = Text { x: MARGIN, y: 42.0, size: 20.0, bold: true, ..Text::default() };
+    text(svg, &title, &results.title);
+    let rounds =
+        if results.rounds == 1 { "1 run".to_owned() } else { format!("Median of {} runs", results.rounds) };
+    let kind = match scale {
+        Scale::Linear { .. } => "",
+        Scale::Logarithmic { .. } => ", on a logarithmic scale",
+    };
+    let line = format!(
+        "{rounds} in turn{kind}; thin lines reach from the shortest to the longest. Shorter is better."
+    );
+    text(svg, &Text { x: MARGIN, y: 64.0, size: 13.0, ink: FAINT_INK, ..Text::default() }, &line);
+    for (x, name) in [(MEDIAN_RIGHT, "time"), (RATIO_RIGHT, "vs qcow2"), (MEMORY_RIGHT, "memory")] {
+        let column =
+            Text { x, y: ROWS_TOP - 14.0, size: 11.0, ink: FAINT_INK, to_left: true, ..Text::default() };
+        text(svg, &column, name);
+    }
+}
+
+fn grid(svg: &mut String, scale: &Scale, rows_end: f64) {
+    for tick in scale.ticks() {
+        let x = scale.x(tick);
+        line(svg, (x, ROWS_TOP - 4.0), (x, rows_end + 4.0), GRID, 1.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"11\" fill=\"{FAINT_INK}\" text-anchor=\"middle\">{}</text>",
+            rows_end + 20.0,
+            tick_label(tick)
+        );
+    }
+}
+
+fn row(svg: &mut String, outcome: &Outcome, scale: &Scale, y: f64) {
+    let middle = y + ROW / 2.0;
+    let colour = match outcome.role {
+        Role::Ours => OURS,
+        Role::Limit => LIMIT,
+        Role::Peer => PEER,
+    };
+    let is_ours = outcome.role == Role::Ours;
+    let name = match outcome.role {
+        Role::Ours => format!("nix-imagegen: {}", outcome.name),
+        Role::Limit | Role::Peer => outcome.name.clone(),
+    };
+    let ink = if is_ours { OURS } else { INK };
+    text(svg, &Text { x: MARGIN, y: middle - 2.0, size: 13.0, bold: is_ours, ink, ..Text::default() }, &name);
+    let about = Text { x: MARGIN, y: middle + 13.0, size: 10.5, ink: FAINT_INK, ..Text::default() };
+    text(svg, &about, &outcome.about);
+
+    let x = scale.x(outcome.median_seconds);
+    match scale {
+        Scale::Linear { .. } => {
+            let width = (x - PLOT_LEFT).max(BAR_LEAST);
+            let top = middle - BAR / 2.0;
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{PLOT_LEFT}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"/>"
+            );
+        }
+        Scale::Logarithmic { .. } => {
+            line(svg, (PLOT_LEFT, middle), (PLOT_RIGHT, middle), GRID, 1.0);
+            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"6\" fill=\"{colour}\"/>");
+        }
+    }
+    spread(svg, outcome, scale, middle);
+    figures(svg, outcome, middle + 4.0, is_ours);
+}
+
+/// A line from the shortest to the longest time, with an end at each side.
+fn spread(svg: &mut String, outcome: &Outcome, scale: &Scale, middle: f64) {
+    let (from, to) = (scale.x(outcome.min_seconds), scale.x(outcome.max_seconds));
+    if to - from < 1.0 {
+        return;
+    }
+    line(svg, (from, middle), (to, middle), INK, 1.2);
+    for x in [from, to] {
+        line(svg, (x, middle - 4.0), (x, middle + 4.0), INK, 1.2);
+    }
+}
+
+fn figures(svg: &mut String, outcome: &Outcome, y: f64, bold: bool) {
+    let ratio = match outcome.times_reference {
+        Some(_) if outcome.name == REFERENCE => "1".to_owned(),
+        Some(ratio) => format!("× {}", times(ratio)),
+        None => String::new(),
+    };
+    let memory = ByteCount(outcome.peak_memory_bytes).to_string();
+    let columns = [
+        (MEDIAN_RIGHT, seconds(outcome.median_seconds), INK),
+        (RATIO_RIGHT, ratio, INK),
+        (MEMORY_RIGHT, memory, FAINT_INK),
+    ];
+    for (x, figure, ink) in columns {
+        text(svg, &Text { x, y, size: 12.5, bold, ink, to_left: true }, &figure);
+    }
+}
+
+/// From times to places.
+enum Scale {
+    /// From zero.
+    Linear { end: f64, step: f64 },
+    /// Between two powers of ten, given by their exponents.
+    Logarithmic { from: i32, to: i32 },
+}
+
+impl Scale {
+    fn of(rows: &[&Outcome]) -> Self {
+        let most = rows.iter().map(|row| row.max_seconds).fold(f64::MIN_POSITIVE, f64::max);
+        let least = rows.iter().map(|row| row.min_seconds).fold(most, f64::min);
+        if most / least > LINEAR_MOST {
+            let mut scale = (0, 0);
+            while power(scale.0) > least {
+                scale.0 -= 1;
+            }
+            while power(scale.1) < most {
+                scale.1 += 1;
+            }
+            return Self::Logarithmic { from: scale.0, to: scale.1 };
+        }
+        let step = step(most);
+        Self::Linear { end: (most / step).ceil() * step, step }
+    }
+
+    fn x(&self, seconds: f64) -> f64 {
+        let part = match *self {
+            Self::Linear { end, .. } => seconds / end,
+            Self::Logarithmic { from, to } => {
+                (seconds.log10() - f64::from(from)) / f64::from((to - from).max(1))
+            }
+        };
+        PLOT_LEFT + part * (PLOT_RIGHT - PLOT_LEFT)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        match *self {
+            Self::Linear { end, step } => {
+                (0..=20).map(|i| f64::from(i) * step).filter(|tick| *tick <= end + step / 2.0).collect()
+            }
+            Self::Logarithmic { from, to } => (from..=to).map(power).collect(),
+        }
+    }
+}
+
+fn power(exponent: i32) -> f64 {
+    10f64.powi(exponent)
+}
+
+/// 1, 2 or 5 times a power of ten, so that there are four to ten steps.
+fn step(most: f64) -> f64 {
+    let mut power = 1e-9;
+    loop {
+        for step in [power, 2.0 * power, 5.0 * power] {
+            if most / step <= 6.0 {
+                return step;
+            }
+        }
+        power *= 10.0;
+    }
+}
+
+fn tick_label(seconds: f64) -> String {
+    if seconds == 0.0 {
+        return "0".to_owned();
+    }
+    // Rounding away what the multiplication left.
+    let shown = if seconds < 0.0999 { (seconds * 1e6).round() / 1e3 } else { (seconds * 1e3).round() / 1e3 };
+    if seconds < 0.0999 { format!("{shown} ms") } else { format!("{shown} s") }
+}
+
+/// How a text is written.
+struct Text {
+    x: f64,
+    y: f64,
+    size: f64,
+    bold: bool,
+    ink: &'static str,
+    /// It ends at `x`.
+    to_left: bool,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { x: 0.0, y: 0.0, size: 12.0, bold: false, ink: INK, to_left: false }
+    }
+}
+
+fn text(svg: &mut String, style: &Text, content: &str) {
+    let Text { x, y, size, bold, ink, to_left } = *style;
+    let weight = if bold { " font-weight=\"600\"" } else { "" };
+    let anchor = if to_left { " text-anchor=\"end\"" } else { "" };
+    let content = escaped(content);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" fill=\"{ink}\"{weight}{anchor}>{content}</text>"
+    );
+}
+
+fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
+    let _ = writeln!(
+        svg,
+        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
+        from.0, from.1, to.0, to.1
+    );
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

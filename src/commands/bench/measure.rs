@@ -1,0 +1,174 @@
+//! Runs a command and measures it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use wait4::{ResourceUsage, Wait4};
+
+use super::contenders::Contender;
+use super::scratch::{self, Scratch};
+use super::subject::Subject;
+
+/// How much of what a failed command said is told.
+const COMPLAINT_MAX: usize = 500;
+
+/// How a contender did in one round.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Run {
+    /// From its start to its end.
+    pub seconds: f64,
+    /// Processor time, of all its processes.
+    pub user_seconds: f64,
+    /// Processor time within the kernel.
+    pub system_seconds: f64,
+    /// The most memory that any one of its processes had at a time.
+    pub peak_memory_bytes: u64,
+    /// What its output takes on disk, holes not counted.
+    pub output_bytes: u64,
+}
+
+/// Runs contenders on a subject, one at a time.
+pub struct Bench<'s> {
+    scratch: &'s Scratch,
+    variables: Vec<(&'static str, std::ffi::OsString)>,
+}
+
+impl<'s> Bench<'s> {
+    /// Makes the directory that contenders write to.
+    pub fn new(scratch: &'s Scratch, subject: &Subject) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let path = std::env::join_paths(super::contenders::search_path())?;
+        let mut variables = subject.variables.clone();
+        variables.push(("IMAGEGEN", program.into()));
+        variables.push(("OUT", scratch.path("out/image").into()));
+        variables.push(("PATH", path));
+        // Nothing of the user's language in messages, and no word of it in times.
+        variables.push(("LC_ALL", "C".into()));
+        let bench = Self { scratch, variables };
+        bench.empty()?;
+        Ok(bench)
+    }
+
+    /// The variables that commands refer to, for people to set.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let shown = self.variables.iter().filter(|(name, _)| !matches!(*name, "PATH" | "LC_ALL"));
+        shown.map(|(name, value)| (*name, Path::new(value)))
+    }
+
+    /// Reads what contenders will read.
+    pub fn warm_up(&self, command: &str) -> anyhow::Result<()> {
+        let ended = finish(&mut self.shell(command), self.scratch)?;
+        ensure!(ended.status.success(), "cannot read the input: {}", ended.complaint);
+        self.settle()
+    }
+
+    /// Runs a contender once, then takes its output away. Everybody finds the same: an empty directory, and a file
+    /// system that has nothing left to write.
+    pub fn run(&self, contender: &Contender) -> anyhow::Result<Run> {
+        let failed = |what: &str| {
+            let name = &contender.name;
+            format!(
+                "{name} failed ({what}); leave it out with --skip {name}, or run it: {}",
+                contender.command
+            )
+        };
+        let start = Instant::now();
+        let ended = finish(&mut self.shell(&contender.command), self.scratch)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if !ended.status.success() {
+            bail!(failed(&format!("{}: {}", ended.status, ended.complaint)));
+        }
+        let output_bytes =
+            bytes_on_disk(&self.scratch.path("out/image")).with_context(|| failed("no output"))?;
+        self.empty()?;
+        self.settle()?;
+        Ok(Run {
+            seconds,
+            user_seconds: ended.usage.utime.as_secs_f64(),
+            system_seconds: ended.usage.stime.as_secs_f64(),
+            peak_memory_bytes: ended.usage.maxrss,
+            output_bytes,
+        })
+    }
+
+    fn shell(&self, command: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]);
+        shell.envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        shell
+    }
+
+    fn empty(&self) -> anyhow::Result<()> {
+        let out = self.scratch.path("out");
+        let emptied = scratch::remove_tree(&out).and_then(|()| std::fs::create_dir(&out));
+        emptied.with_context(|| format!("cannot empty `{}`", out.display()))
+    }
+
+    /// Waits until the file system has written what it has to write.
+    fn settle(&self) -> anyhow::Result<()> {
+        let out = self.scratch.path("out");
+        let context = || format!("cannot sync `{}`", out.display());
+        let directory = File::open(&out).with_context(context)?;
+        rustix::fs::syncfs(&directory).with_context(context)
+    }
+}
+
+/// How a command ended.
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it and its processes used.
+    pub usage: ResourceUsage,
+    /// The end of what it said on stderr.
+    pub complaint: String,
+}
+
+/// Runs a command to its end, without input and with its output put aside.
+pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<Ended> {
+    let log = scratch.path("log");
+    let stderr = File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let name = command.get_program().display().to_string();
+    let mut child = scratch::spawn(command).with_context(|| format!("cannot start `{name}`"))?;
+    let used = child.wait4();
+    scratch::over();
+    let used = used.with_context(|| format!("cannot wait for `{name}`"))?;
+    let complaint = if used.status.success() { String::new() } else { complaint(&log)? };
+    Ok(Ended { status: used.status, usage: used.rusage, complaint })
+}
+
+/// The last lines of a log as one.
+fn complaint(log: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(log)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{}`", log.display()))?;
+    let end = bytes.len().saturating_sub(COMPLAINT_MAX);
+    let text = String::from_utf8_lossy(&bytes[end..]);
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Ok(if lines.is_empty() { "it said nothing".to_owned() } else { lines.join("; ") })
+}
+
+/// The blocks of a file, or of a tree.
+fn bytes_on_disk(path: &Path) -> anyhow::Result<u64> {
+    /// What `st_blocks` counts (stat(2)).
+    const UNIT: u64 = 512;
+    let mut bytes = 0;
+    let mut todo = vec![path.to_owned()];
+    while let Some(path) = todo.pop() {
+        let metadata = path.symlink_metadata()?;
+        bytes += metadata.blocks() * UNIT;
+        if metadata.is_dir() {
+            for entry in path.read_dir()? {
+                todo.push(entry?.path());
+            }
+        }
+    }
+    Ok(bytes)
+}

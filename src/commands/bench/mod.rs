@@ -1,0 +1,159 @@
+//! `bench`: the same work by this program and by today's tools, in turn, as ratios.
+
+mod chart;
+mod contenders;
+mod machine;
+mod measure;
+mod register;
+mod results;
+mod scratch;
+mod shape;
+mod subject;
+mod survey;
+mod table;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use imagegen::output::OutputFile;
+use imagegen::units::ByteCount;
+
+use crate::cli::BenchArgs;
+use crate::progress::Reporter;
+use crate::report::ReportFile;
+use contenders::{Contender, REFERENCE};
+use machine::Machine;
+use measure::{Bench, Run};
+use results::{Missing, Results};
+use scratch::Scratch;
+use subject::Subject;
+
+pub use scratch::clean_up;
+
+/// Measures, or does one of the small things that `--make` and `--list` ask for.
+pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    if let Some(directory) = &args.make {
+        return shape::make(subject::shape(args), directory);
+    }
+    let path = contenders::search_path();
+    let all = all_contenders(args)?;
+    if args.list {
+        return print(&table::list(&all, |contender| contender.missing(&path)));
+    }
+    let (chosen, missing) = choose(all, args, &path)?;
+    let json = args.json.as_deref().map(ReportFile::create).transpose()?;
+    let svg = args.svg.as_deref().map(OutputFile::create).transpose()?;
+
+    let results = measure(args, chosen, missing, reporter)?;
+    print(&table::results(&results))?;
+    if let Some(json) = json {
+        json.finish(&results)?;
+    }
+    if let Some(svg) = svg {
+        svg.file().write_all(chart::draw(&results).as_bytes()).context("cannot write the chart")?;
+        svg.finish()?;
+    }
+    Ok(())
+}
+
+fn all_contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
+    let mut all = match args.toplevel {
+        Some(_) => contenders::boot_disk(),
+        None => contenders::store_image(),
+    };
+    for peer in &args.peer {
+        let taken = all.iter().any(|contender| contender.name == peer.name);
+        ensure!(!taken, "--peer: there is a contender `{}` already; give yours another name", peer.name);
+        all.push(Contender::added(&peer.name, &peer.command));
+    }
+    Ok(all)
+}
+
+/// Those who take part, and those who were to but cannot.
+fn choose(
+    all: Vec<Contender>,
+    args: &BenchArgs,
+    path: &[PathBuf],
+) -> anyhow::Result<(Vec<Contender>, Vec<Missing>)> {
+    for name in args.only.iter().chain(&args.skip) {
+        if !all.iter().any(|contender| contender.name == *name) {
+            let names: Vec<_> = all.iter().map(|contender| contender.name.as_str()).collect();
+            bail!("there is no contender `{name}`; there are {}", names.join(", "));
+        }
+    }
+    let is_wanted = |contender: &Contender| {
+        (args.only.is_empty() || args.only.contains(&contender.name)) && !args.skip.contains(&contender.name)
+    };
+    let mut chosen = Vec::new();
+    let mut missing = Vec::new();
+    for contender in all.into_iter().filter(is_wanted) {
+        let programs = contender.missing(path);
+        if programs.is_empty() {
+            chosen.push(contender);
+        } else {
+            missing.push(Missing { name: contender.name, programs });
+        }
+    }
+    ensure!(!chosen.is_empty(), "no contender is left; --list tells which there are and what they need");
+    Ok((chosen, missing))
+}
+
+fn measure(
+    args: &BenchArgs,
+    chosen: Vec<Contender>,
+    missing: Vec<Missing>,
+    reporter: &Reporter,
+) -> anyhow::Result<Results> {
+    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let made = if args.store_root.is_none() { subject::shape(args).total() } else { 0 };
+    check_room(&parent, made)?;
+    let scratch = Scratch::create(&parent)?;
+    let machine = Machine::here(&std::path::absolute(&parent)?);
+    let subject = Subject::prepare(args, &scratch, reporter)?;
+    check_room(&parent, subject.room)?;
+
+    let bench = Bench::new(&scratch, &subject)?;
+    bench.warm_up(&subject.warm_up)?;
+    let mut runs: Vec<(Contender, Vec<Run>)> =
+        chosen.into_iter().map(|contender| (contender, Vec::new())).collect();
+    for round in 1..=args.rounds.get() {
+        reporter.note(&format!("round {round} of {}", args.rounds));
+        for (contender, runs) in &mut runs {
+            let run = bench.run(contender)?;
+            reporter.note(&format!("  {}: {}", contender.name, table::seconds(run.seconds)));
+            runs.push(run);
+        }
+    }
+    let took_part = runs.iter().any(|(contender, _)| contender.name == REFERENCE);
+    let variables = bench.variables().map(|(name, value)| (name.to_owned(), value.display().to_string()));
+    Ok(Results {
+        title: subject.title,
+        subject: subject.description,
+        machine,
+        rounds: args.rounds.get(),
+        reference: took_part.then_some(REFERENCE),
+        variables: variables.collect(),
+        results: results::outcomes(runs),
+        missing,
+    })
+}
+
+/// Fails before the work where the file system would be full in the middle of it.
+fn check_room(directory: &Path, needed: u64) -> anyhow::Result<()> {
+    let found =
+        rustix::fs::statvfs(directory).with_context(|| format!("cannot use `{}`", directory.display()))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    ensure!(
+        free >= needed,
+        "the measurement needs {} in `{}`, which has {}; name another directory with --dir",
+        ByteCount(needed),
+        directory.display(),
+        ByteCount(free)
+    );
+    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}

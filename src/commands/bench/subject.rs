@@ -1,0 +1,226 @@
+//! What is measured: a closure or a system, brought where every contender finds it.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use imagegen::boot::toplevel::{self, InitrdSecrets};
+use imagegen::closure::Registration;
+use imagegen::content::Content;
+use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::units::ByteCount;
+use serde::Serialize;
+
+use super::measure;
+use super::scratch::Scratch;
+use super::shape::Shape;
+use super::survey::Survey;
+use crate::cli::{BenchArgs, ShapeArg};
+use crate::progress::Reporter;
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Subject {
+    /// For a heading: `Store image of 2.0 GiB in 60,000 files`.
+    pub title: String,
+    /// What it consists of, for JSON.
+    pub description: Description,
+    /// What the commands of contenders refer to.
+    pub variables: Vec<(&'static str, OsString)>,
+    /// What is read before the first round, so that all of it is in memory.
+    pub warm_up: String,
+    /// How much room the largest outputs take.
+    pub room: u64,
+}
+
+/// What a subject consists of.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Description {
+    /// A closure for store images.
+    StoreImage {
+        /// How it was made, if it was.
+        shape: Option<String>,
+        /// What is in it.
+        #[serde(flatten)]
+        survey: Survey,
+    },
+    /// A system for boot disks.
+    BootDisk {
+        /// The system.
+        toplevel: String,
+        /// The length of kernel, initrd and boot loader.
+        source_bytes: u64,
+    },
+}
+
+impl Subject {
+    /// Finds or makes what the command line asks for.
+    pub fn prepare(args: &BenchArgs, scratch: &Scratch, reporter: &Reporter) -> anyhow::Result<Self> {
+        match (&args.store_root, &args.toplevel, &args.registration) {
+            (Some(root), Some(system), _) => boot_disk(root, system),
+            (Some(root), None, Some(registration)) => given_closure(root, registration, scratch, reporter),
+            _ => made_closure(args, scratch, reporter),
+        }
+    }
+}
+
+/// The shape that the command line asks for.
+pub fn shape(args: &BenchArgs) -> Shape {
+    let files = args.files.map(|files| files.get().into());
+    Shape::new(args.shape, files, args.total.map(|total| total.0))
+}
+
+fn made_closure(args: &BenchArgs, scratch: &Scratch, reporter: &Reporter) -> anyhow::Result<Subject> {
+    let directory = scratch.path("closure");
+    let name = shape_name(args.shape);
+    reporter.note(&format!("making the closure ({name})"));
+    // Another process does it, which takes the memory that it used with it: see `survey`.
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    command.args(["bench", "--quiet", "--shape", &name, "--make"]).arg(&directory);
+    if let Some(files) = args.files {
+        command.args(["--files", &files.to_string()]);
+    }
+    if let Some(total) = args.total {
+        command.args(["--total", &total.0.to_string()]);
+    }
+    let ended = measure::finish(&mut command, scratch)?;
+    ensure!(ended.status.success(), "cannot make the closure: {}", ended.complaint);
+    store_image(&directory.join("root"), &directory.join("registration"), Some(name))
+}
+
+fn shape_name(shape: ShapeArg) -> String {
+    shape.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// A closure in a store, or a copy of it where the store has other things too: tools that know nothing of
+/// registrations would take them along.
+fn given_closure(
+    root: &Path,
+    registration: &Path,
+    scratch: &Scratch,
+    reporter: &Reporter,
+) -> anyhow::Result<Subject> {
+    let bytes = std::fs::read(registration)
+        .with_context(|| format!("cannot read the registration `{}`", registration.display()))?;
+    let parsed = Registration::parse(registration, &bytes)?;
+    ensure!(!parsed.paths().is_empty(), "`{}` registers nothing", registration.display());
+    let paths: Vec<&StorePath> = parsed.paths().iter().map(|registered| &registered.path).collect();
+    let store = StoreRoot::new(root);
+    for path in &paths {
+        let physical = store.physical(path);
+        ensure!(
+            physical.symlink_metadata().is_ok(),
+            "{path} is registered but missing: there is no `{}` (is --store-root right?)",
+            physical.display()
+        );
+    }
+    if holds_only(&store.directory(), &paths)? {
+        return store_image(root, registration, None);
+    }
+    reporter.note("copying the closure, since its store holds other things too");
+    let copy = scratch.path("closure/root");
+    let target = StoreRoot::new(&copy).directory();
+    std::fs::create_dir_all(&target).with_context(|| format!("cannot create `{}`", target.display()))?;
+    // As few processes as there may be arguments.
+    for some in paths.chunks(1000) {
+        let mut command = Command::new("cp");
+        command.arg("-a").arg("--").args(some.iter().map(|path| store.physical(path))).arg(&target);
+        let ended = measure::finish(&mut command, scratch)?;
+        ensure!(ended.status.success(), "cannot copy the closure: {}", ended.complaint);
+    }
+    store_image(&copy, registration, None)
+}
+
+/// Whether a store has no more than these paths. Empty hidden directories, as Nix makes one, do not count.
+fn holds_only(store: &Path, paths: &[&StorePath]) -> anyhow::Result<bool> {
+    let context = || format!("cannot read `{}`", store.display());
+    let names: HashSet<&OsStr> = paths.iter().map(|path| OsStr::new(path.base_name())).collect();
+    for entry in store.read_dir().with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let is_empty = || entry.path().read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        if !names.contains(entry.file_name().as_os_str()) && !is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn store_image(root: &Path, registration: &Path, shape: Option<String>) -> anyhow::Result<Subject> {
+    let root = absolute(root)?;
+    let store = StoreRoot::new(&root).directory();
+    let survey = Survey::of(&store)?;
+    let file_system = survey.file_system_bytes();
+    let source = ByteCount(survey.source_bytes);
+    Ok(Subject {
+        title: format!("Store image of {source} in {} files", thousands(survey.files)),
+        description: Description::StoreImage { shape, survey },
+        variables: vec![
+            ("ROOT", root.into()),
+            ("REGISTRATION", absolute(registration)?.into()),
+            ("STORE", store.into()),
+            ("INODES", survey.inodes().to_string().into()),
+            ("KIBIBYTES", file_system.div_ceil(1024).to_string().into()),
+        ],
+        warm_up: r#"find "$STORE" -type f -print0 | xargs -0 cat > /dev/null"#.to_owned(),
+        // A raw image and what is converted from it; a sparse one takes no more than the files.
+        room: 2 * file_system,
+    })
+}
+
+fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
+    let store = StoreRoot::new(root);
+    let text = system.to_string_lossy();
+    let path = StorePath::parse(&text)?;
+    let system = toplevel::read(&store, &path, InitrdSecrets::LeaveOut)?;
+    let program = if system.system.starts_with("aarch64") { "aa64" } else { "x64" };
+    let loader = format!("{path}/systemd/lib/systemd/boot/efi/systemd-boot{program}.efi");
+    let loader = store.resolve(Path::new(&loader)).context("cannot find systemd-boot")?.physical;
+    let kernel = on_this_machine(&system.boot.kernel.content)?;
+    let initrd = system.boot.initrd.as_ref().context("the system has no initrd")?;
+    let initrd = on_this_machine(&initrd.content)?;
+    let mut source_bytes = 0;
+    for file in [&kernel, &initrd, &loader] {
+        source_bytes += file.metadata().with_context(|| format!("cannot read `{}`", file.display()))?.len();
+    }
+    Ok(Subject {
+        title: format!("Boot disk with kernel, initrd and systemd-boot of {}", ByteCount(source_bytes)),
+        description: Description::BootDisk { toplevel: path.to_string(), source_bytes },
+        variables: vec![
+            ("ROOT", absolute(root)?.into()),
+            ("TOPLEVEL", path.to_string().into()),
+            ("KERNEL", absolute(&kernel)?.into()),
+            ("INITRD", absolute(&initrd)?.into()),
+            ("LOADER", absolute(&loader)?.into()),
+        ],
+        warm_up: r#"cat "$KERNEL" "$INITRD" "$LOADER" > /dev/null"#.to_owned(),
+        room: 256 << 20,
+    })
+}
+
+fn on_this_machine(content: &Content) -> anyhow::Result<PathBuf> {
+    match content {
+        Content::File { physical, .. } => Ok(physical.clone()),
+        Content::Bytes(_) => anyhow::bail!("a kernel or initrd is not a file of the store"),
+    }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot find `{}`", path.display()))
+}
+
+/// `60000` as `60,000`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

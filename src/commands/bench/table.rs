@@ -1,0 +1,114 @@
+//! Results as text.
+
+use std::fmt::Write;
+
+use imagegen::units::ByteCount;
+
+use super::contenders::{Contender, Program, Role};
+use super::results::{Outcome, Results};
+
+/// Results for a person: the figures, the commands, and who could not take part.
+pub fn results(results: &Results) -> String {
+    let mut rows =
+        vec![["", "median", "min..max", "× limit", "× qcow2", "memory", "on disk"].map(str::to_owned)];
+    rows.extend(results.results.iter().map(row));
+    let mut text = format!("{}\n{}\n", results.title, results.machine.summary());
+    let _ = writeln!(text, "{} rounds, everybody in turn, input in memory\n", results.rounds);
+    text.push_str(&aligned(&rows));
+    text.push_str("\nThe commands, to be run again with\n");
+    for (name, value) in &results.variables {
+        let _ = writeln!(text, "  export {name}={}", shell_words::quote(value));
+    }
+    for outcome in &results.results {
+        let _ = writeln!(
+            text,
+            "{}: {}\n  {}",
+            outcome.name,
+            outcome.about,
+            outcome.command.replace('\n', "\n  ")
+        );
+    }
+    if !results.missing.is_empty() {
+        text.push_str("\nNot here:\n");
+        for missing in &results.missing {
+            let _ = writeln!(text, "  {}: install {}", missing.name, packages(&missing.programs));
+        }
+    }
+    text
+}
+
+fn row(outcome: &Outcome) -> [String; 7] {
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), times);
+    let spread = format!("{}..{}", seconds(outcome.min_seconds), seconds(outcome.max_seconds));
+    [
+        outcome.name.clone(),
+        seconds(outcome.median_seconds),
+        spread,
+        ratio(outcome.times_limit),
+        ratio(outcome.times_reference),
+        ByteCount(outcome.peak_memory_bytes).to_string(),
+        ByteCount(outcome.output_bytes).to_string(),
+    ]
+}
+
+/// All contenders, for `--list`.
+pub fn list(contenders: &[Contender], missing: impl Fn(&Contender) -> Vec<Program>) -> String {
+    let mut rows = Vec::new();
+    for contender in contenders {
+        let missing = missing(contender);
+        let state =
+            if missing.is_empty() { "ready".to_owned() } else { format!("install {}", packages(&missing)) };
+        let about = match contender.role {
+            Role::Ours => format!("nix-imagegen: {}", contender.about),
+            Role::Limit | Role::Peer => contender.about.clone(),
+        };
+        rows.push([contender.name.clone(), about, state]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, about) = (width(0), width(1));
+    let mut text = String::new();
+    for [contender, what, state] in &rows {
+        let _ = writeln!(text, "{contender:name$}  {what:about$}  {state}");
+    }
+    text
+}
+
+/// The Debian packages that have these programs.
+fn packages(programs: &[Program]) -> String {
+    let of = |program: &Program| format!("{} (Debian: {})", program.program, program.package);
+    programs.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+/// The first column to the left, figures to the right.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let _ =
+                if column == 0 { write!(text, "{cell:width$}") } else { write!(text, "  {cell:>width$}") };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A time with three digits or so: `12.3 ms`, `2.41 s`, `143 s`.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        _ if seconds < 0.1 => format!("{:.1} ms", seconds * 1000.0),
+        _ if seconds < 10.0 => format!("{seconds:.2} s"),
+        _ if seconds < 100.0 => format!("{seconds:.1} s"),
+        _ => format!("{seconds:.0} s"),
+    }
+}
+
+/// A ratio: `0.82`, `14.3`, `312`.
+pub fn times(ratio: f64) -> String {
+    match ratio {
+        _ if ratio < 10.0 => format!("{ratio:.2}"),
+        _ if ratio < 100.0 => format!("{ratio:.1}"),
+        _ => format!("{ratio:.0}"),
+    }
+}
