@@ -57,6 +57,7 @@ fn options() -> ext4::Options {
         uuid: fixed::STORE_IMAGE_UUID,
         hash_seed: fixed::EXT4_HASH_SEED,
         time: fixed::STORE_TIME,
+        journal: false,
         size: ext4::Size::Auto { additional: ByteCount(0) },
     }
 }
@@ -154,7 +155,7 @@ fn boot_disks(criterion: &mut Criterion) {
         NamedContent::new("loader/loader.conf", bytes(40)),
         NamedContent::new("loader/entries/nixos-generation-1.conf", bytes(300)),
     ];
-    let loaders = Loaders { files, bios: None };
+    let loaders = Loaders { files, grub: None };
     let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, loaders.clone()).unwrap();
     let mut group = criterion.benchmark_group("boot disk");
     group.bench_function("partition table", |bencher| {
