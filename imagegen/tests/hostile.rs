@@ -1,0 +1,116 @@
+//! Input that somebody else has made, perhaps to do harm: the invariants of the fuzz targets, held for their seeds and
+//! for many damaged copies of them. `fuzz/README.md` says how to look further.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+#[path = "../../fuzz/src/invariants.rs"]
+#[allow(missing_docs, reason = "shared with the fuzz targets")]
+mod invariants;
+#[path = "../../fuzz/src/seeds.rs"]
+#[allow(missing_docs, reason = "shared with the fuzz targets")]
+mod seeds;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How many damaged copies of the seeds each target gets.
+const MUTATIONS: usize = 4000;
+
+/// A small generator of numbers (xorshift64*), so that a failing case can be had again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16).unwrap() % limit
+    }
+
+    fn byte(&mut self) -> u8 {
+        // Numbers at the edges find more than others.
+        const EDGES: [u8; 8] = [0, 1, 0x7f, 0x80, 0xfe, 0xff, b'\n', b'/'];
+        if self.below(2) == 0 { EDGES[self.below(8)] } else { u8::try_from(self.below(256)).unwrap() }
+    }
+}
+
+fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        let length = 1 + random.below(8);
+        let end = bytes.len().min(at + length);
+        match random.below(7) {
+            0 => bytes[at..end].fill_with(|| random.byte()),
+            1 => bytes.truncate(at),
+            2 => drop(bytes.drain(at..end)),
+            3 => drop(bytes.splice(at..at, (0..length).map(|_| random.byte()).collect::<Vec<_>>())),
+            4 => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len() + 1);
+                bytes.splice(at.., other[from..].iter().copied());
+            }
+            5 => {
+                let piece = bytes[at..].to_vec();
+                bytes.extend(piece);
+            }
+            _ => bytes[at..end].iter_mut().for_each(|byte| *byte ^= 1 << random.below(8)),
+        }
+        bytes.truncate(1 << 20);
+    }
+}
+
+fn hold(target: &str) {
+    let invariant = invariants::TARGETS.iter().find(|(name, _)| *name == target).expect("a target").1;
+    let seeds = seeds::of(target);
+    for seed in &seeds {
+        invariant(seed);
+    }
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    for i in 0..MUTATIONS {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        mutate(&mut bytes, &seeds, &mut random);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| invariant(&bytes))) {
+            let file = std::env::temp_dir().join(format!("{target}-{i}"));
+            std::fs::write(&file, &bytes).unwrap();
+            eprintln!("the input is kept as {}", file.display());
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn every_target_has_a_test() {
+    let source = include_str!("hostile.rs");
+    for (target, _) in invariants::TARGETS {
+        assert!(source.contains(&format!("hold(\"{target}\")")), "{target}");
+    }
+}
+
+#[test]
+fn registrations() {
+    hold("registration");
+}
+
+#[test]
+fn references_graphs() {
+    hold("references_graph");
+}
+
+#[test]
+fn bootspecs() {
+    hold("toplevel");
+}
+
+#[test]
+fn toplevels_without_bootspec() {
+    hold("toplevel_links");
+}
+
+#[test]
+fn variable_stores() {
+    hold("variable_store");
+}
+
+#[test]
+fn variables_in_json() {
+    hold("variables_json");
+}
