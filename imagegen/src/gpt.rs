@@ -3,6 +3,8 @@
 //! Byte for byte what sgdisk makes of the command line in nixpkgs' `qemu-vm.nix`; the structures are those of the
 //! UEFI specification 2.10, chapter 5.
 
+pub mod reader;
+
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 

@@ -9,6 +9,7 @@ mod registration;
 mod run;
 mod shell;
 mod store_image;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ pub use registration::*;
 pub use run::*;
 pub use shell::*;
 pub use store_image::*;
+pub use verify::*;
 
 /// Reproducible boot disks and Nix store images, without a helper VM.
 #[derive(Debug, Parser)]
@@ -72,6 +74,8 @@ pub enum Command {
     /// Make, read and change the EFI variables in OVMF's and AAVMF's flash images
     #[command(subcommand)]
     EfiVars(EfiVarsCommand),
+    /// Read an image back and compare each store path in it with the registration
+    Verify(VerifyArgs),
     /// Start a virtual machine in QEMU from a config file
     Run(RunArgs),
     /// Compare the speed of this program with that of other tools, on this machine

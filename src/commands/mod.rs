@@ -11,6 +11,7 @@ mod man;
 mod registration;
 mod run;
 mod store_image;
+mod verify;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::progress::Reporter;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Import(args) => efi_vars::import(args),
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
+        Command::Verify(args) => verify::run(args, &reporter),
         Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args, &reporter),
         Command::Completions(args) => completions::run(args),

@@ -2,6 +2,7 @@
 
 mod qcow2;
 mod raw;
+pub mod reader;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};

@@ -3,6 +3,7 @@
 mod directory;
 mod layout;
 mod names;
+pub mod reader;
 
 use std::io::{self, Read};
 use std::path::Path;

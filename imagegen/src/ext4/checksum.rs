@@ -15,6 +15,11 @@ impl Checksum {
         Self::START.and(&uuid.bytes())
     }
 
+    /// The seed that a superblock names (`metadata_csum_seed`).
+    pub const fn of_seed(seed: u32) -> Self {
+        Self(seed)
+    }
+
     /// The seed of everything that belongs to an inode; generations are always zero here.
     pub fn of_inode(self, inode: u32) -> Self {
         self.and(&inode.to_le_bytes()).and(&[0; 4])

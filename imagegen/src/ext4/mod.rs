@@ -24,6 +24,7 @@ mod htree;
 mod inode;
 mod journal;
 mod layout;
+pub mod reader;
 mod superblock;
 mod write;
 

@@ -1,0 +1,192 @@
+//! Which parts of a disk an image file holds, and where.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::mapping::Place;
+use super::qcow2::Qcow2;
+use super::{Kind, Layer, ReadError};
+use crate::units::HostOffset;
+
+/// A run of guest bytes that a file holds, or does not hold, in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The guest bytes.
+    pub guest: Range<u64>,
+    /// What the file has of them.
+    pub state: State,
+}
+
+/// What a file has of a run of guest bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing: the backing file is looked at, or they are zeros.
+    Unallocated,
+    /// A mark that they are zeros.
+    Zeros,
+    /// The bytes as they are, side by side from this offset on.
+    Data(HostOffset),
+    /// Compressed clusters of so many bytes in all.
+    Compressed(u64),
+}
+
+/// How many guest bytes are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Held as they are.
+    pub data_bytes: u64,
+    /// Held compressed.
+    pub compressed_bytes: u64,
+    /// What the compressed ones take in the file.
+    pub compressed_into_bytes: u64,
+    /// Marked as zeros.
+    pub zero_bytes: u64,
+    /// Not in the file.
+    pub unallocated_bytes: u64,
+}
+
+impl Totals {
+    /// Adds up extents.
+    pub fn of(extents: &[Extent]) -> Self {
+        let mut totals = Self::default();
+        for extent in extents {
+            let bytes = extent.guest.end - extent.guest.start;
+            match extent.state {
+                State::Unallocated => totals.unallocated_bytes += bytes,
+                State::Zeros => totals.zero_bytes += bytes,
+                State::Data(_) => totals.data_bytes += bytes,
+                State::Compressed(into) => {
+                    totals.compressed_bytes += bytes;
+                    totals.compressed_into_bytes += into;
+                }
+            }
+        }
+        totals
+    }
+}
+
+impl Layer {
+    /// What this file holds of its disk, from the first byte to the last; neighbours of one kind joined. For a raw
+    /// file, that is what its file system keeps of it.
+    pub fn allocation(&self) -> Result<Vec<Extent>, ReadError> {
+        match &self.kind {
+            Kind::Raw => self.holes(),
+            Kind::Qcow2(qcow2) => qcow2.allocation(self),
+        }
+    }
+
+    fn holes(&self) -> Result<Vec<Extent>, ReadError> {
+        let mut extents = Extents::default();
+        let mut at = 0;
+        while at < self.file_length {
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                // No data from here on.
+                Err(Errno::NXIO) => self.file_length,
+                // A block device, or a file system that does not tell.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(errno) => return Err(self.io("look for holes in", errno.into())),
+            };
+            extents.add(at..data, State::Unallocated);
+            if data >= self.file_length {
+                break;
+            }
+            let hole = match rustix::fs::seek(&self.file, SeekFrom::Hole(data)) {
+                Ok(hole) => hole,
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => self.file_length,
+                Err(errno) => return Err(self.io("look for holes in", errno.into())),
+            };
+            // Somebody may be changing the file.
+            let hole = hole.clamp(data + 1, self.file_length);
+            extents.add(data..hole, State::Data(HostOffset(data)));
+            at = hole;
+        }
+        Ok(extents.0)
+    }
+}
+
+impl Qcow2 {
+    fn allocation(&self, layer: &Layer) -> Result<Vec<Extent>, ReadError> {
+        let (size, span) = (self.header.size.get(), self.l2_entries() * self.cluster_size());
+        let mut extents = Extents::default();
+        let mut seen = HashSet::new();
+        let mut start = 0;
+        while start < size {
+            let cluster = start / self.cluster_size();
+            let end = start.saturating_add(span).min(size);
+            match self.l2_table(layer, cluster)? {
+                None => extents.add(start..end, State::Unallocated),
+                Some(table) => {
+                    // A table that is used twice would let a small file take for ever.
+                    let entry = &self.l1[crate::units::index(start / span)];
+                    if !seen.insert(entry.get()) {
+                        return Err(layer.damaged(start, "its L2 table is used twice"));
+                    }
+                    self.add_table(layer, &table, start..end, &mut extents)?;
+                }
+            }
+            start = end;
+        }
+        Ok(extents.0)
+    }
+
+    fn add_table(
+        &self,
+        layer: &Layer,
+        table: &[zerocopy::byteorder::big_endian::U64],
+        guest: Range<u64>,
+        extents: &mut Extents,
+    ) -> Result<(), ReadError> {
+        let size = self.cluster_size();
+        let mut at = guest.start;
+        for entry in table {
+            if at >= guest.end {
+                break;
+            }
+            let end = (at + size).min(guest.end);
+            let state = match self.decode(layer, at / size, entry.get())? {
+                Place::Nowhere => State::Unallocated,
+                Place::Zeros => State::Zeros,
+                Place::At(host) => State::Data(host),
+                Place::Compressed(cluster) => State::Compressed(cluster.length),
+            };
+            extents.add(at..end, state);
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+/// Extents in order, neighbours joined where they can be.
+#[derive(Default)]
+struct Extents(Vec<Extent>);
+
+impl Extents {
+    fn add(&mut self, guest: Range<u64>, state: State) {
+        if guest.is_empty() {
+            return;
+        }
+        if let Some(last) = self.0.last_mut() {
+            let joined = match (last.state, state) {
+                (State::Unallocated, State::Unallocated) => Some(State::Unallocated),
+                (State::Zeros, State::Zeros) => Some(State::Zeros),
+                (State::Data(first), State::Data(next))
+                    if first.0 + (last.guest.end - last.guest.start) == next.0 =>
+                {
+                    Some(State::Data(first))
+                }
+                (State::Compressed(a), State::Compressed(b)) => Some(State::Compressed(a.saturating_add(b))),
+                _ => None,
+            };
+            if let Some(state) = joined {
+                last.guest.end = guest.end;
+                last.state = state;
+                return;
+            }
+        }
+        self.0.push(Extent { guest, state });
+    }
+}

@@ -1,0 +1,109 @@
+//! Compressed clusters (QEMU's docs/interop/qcow2, "Compressed Clusters Descriptor").
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Layer, ReadError};
+use crate::units::{index, length};
+
+/// Sectors of compressed data have this size, whatever the disk's.
+const SECTOR: u64 = 512;
+/// How many bytes of decompressed clusters are kept: metadata is read in small pieces.
+const KEPT: usize = 8 << 20;
+
+/// Where a compressed cluster lies in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompressedCluster {
+    /// Its first byte.
+    pub start: u64,
+    /// The bytes up to the end of its last sector; the data may end earlier.
+    pub length: u64,
+}
+
+impl CompressedCluster {
+    /// Takes the descriptor in an L2 entry apart: the offset's width depends on the cluster size.
+    pub fn decode(entry: u64, cluster_bits: u32) -> Self {
+        let offset_bits = 62 - (cluster_bits - 8);
+        let start = entry & ((1 << offset_bits) - 1);
+        let sectors = (entry & ((1 << 62) - 1)) >> offset_bits;
+        Self { start, length: (sectors + 1) * SECTOR - start % SECTOR }
+    }
+}
+
+/// The clusters that were decompressed last.
+#[derive(Debug, Default)]
+pub struct Decompressed(Mutex<VecDeque<(CompressedCluster, Arc<[u8]>)>>);
+
+impl Decompressed {
+    fn find(&self, cluster: CompressedCluster) -> Option<Arc<[u8]>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(key, _)| *key == cluster).map(|(_, bytes)| Arc::clone(bytes))
+    }
+
+    fn keep(&self, cluster: CompressedCluster, bytes: &Arc<[u8]>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if (kept.len() + 1) * bytes.len() > KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((cluster, Arc::clone(bytes)));
+    }
+}
+
+impl Layer {
+    /// Fills the buffer with bytes of one compressed cluster, which `offset` lies in.
+    pub(super) fn read_compressed(
+        &self,
+        buffer: &mut [u8],
+        offset: u64,
+        cluster: CompressedCluster,
+    ) -> Result<(), ReadError> {
+        let Some(qcow2) = self.qcow2() else { return Ok(()) };
+        let size = qcow2.cluster_size();
+        let bytes = if let Some(bytes) = qcow2.decompressed.find(cluster) {
+            bytes
+        } else {
+            let bytes: Arc<[u8]> = self.decompress(offset, cluster, index(size))?.into();
+            qcow2.decompressed.keep(cluster, &bytes);
+            bytes
+        };
+        let start = index(offset % size);
+        buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
+        Ok(())
+    }
+
+    fn decompress(&self, guest: u64, cluster: CompressedCluster, size: usize) -> Result<Vec<u8>, ReadError> {
+        // The descriptor holds at most a cluster and a few sectors.
+        let there = self.file_length().saturating_sub(cluster.start).min(cluster.length);
+        let mut packed = vec![0; index(there)];
+        self.read_file(&mut packed, cluster.start)?;
+        let zstd = self.qcow2().is_some_and(|qcow2| qcow2.header.compression_type == 1);
+        let unpacked = if zstd { unpack_zstd(&packed, size) } else { unpack_deflate(&packed, size) };
+        unpacked.filter(|bytes| bytes.len() == size).ok_or_else(|| {
+            let form = if zstd { "zstd" } else { "zlib" };
+            self.damaged(
+                guest,
+                format!(
+                    "the {} bytes at {:#x} of the file do not unpack to a cluster ({form})",
+                    length(packed.len()),
+                    cluster.start
+                ),
+            )
+        })
+    }
+}
+
+/// Raw deflate data, as QEMU writes it under the name of zlib; no more than `size` bytes of it.
+fn unpack_deflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(size);
+    flate2::read::DeflateDecoder::new(packed).take(length(size)).read_to_end(&mut out).ok()?;
+    Some(out)
+}
+
+/// The first zstd frame, no more than `size` bytes of it.
+fn unpack_zstd(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(size);
+    let decoder = ruzstd::decoding::StreamingDecoder::new(packed).ok()?;
+    decoder.take(length(size)).read_to_end(&mut out).ok()?;
+    Some(out)
+}

@@ -1,0 +1,312 @@
+//! Reading an image file at any guest offset, whatever its form: raw or qcow2, compressed or not, with or without
+//! backing files. Any number of threads may read at once.
+//!
+//! Nothing in a file is trusted: every offset and size is checked before it is used or memory is taken for it.
+
+mod allocation;
+mod compressed;
+mod header;
+mod mapping;
+mod qcow2;
+mod window;
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::{Format, detect_format};
+use crate::units::{GuestOffset, index, length};
+
+pub use allocation::{Extent, State, Totals};
+pub use header::{Extension, Header};
+pub use mapping::Place;
+pub use qcow2::Qcow2;
+pub use window::Window;
+
+/// How many backing files an image may stand on.
+const DEPTH_MAX: usize = 16;
+
+/// A disk or a part of one that can be read at any offset.
+pub trait Source: Sync {
+    /// The size in bytes.
+    fn size(&self) -> u64;
+    /// Fills the buffer with the bytes from `offset` on. A range that goes beyond the end is an error.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError>;
+    /// Where a byte of it lies on the whole disk.
+    fn guest_offset(&self, offset: u64) -> GuestOffset;
+
+    /// The bytes of a range that is known to be small.
+    fn bytes(&self, offset: u64, count: usize) -> Result<Vec<u8>, ReadError> {
+        self.check(offset, length(count))?;
+        let mut buffer = vec![0; count];
+        self.read_at(&mut buffer, offset)?;
+        Ok(buffer)
+    }
+
+    /// Whether a range lies within.
+    fn check(&self, offset: u64, count: u64) -> Result<(), ReadError> {
+        let size = self.size();
+        match offset.checked_add(count) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(ReadError::Outside { offset, length: count, size }),
+        }
+    }
+}
+
+/// Why an image file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system said no.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory, pipe or the like.
+    #[error("`{path}` is a {kind}; name an image file or a block device")]
+    NotAnImage {
+        /// The file.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A header that contradicts itself, or the length of its file.
+    #[error("the qcow2 header of `{path}` is damaged: {problem}")]
+    Header {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A qcow2 feature without which the contents cannot be told.
+    #[error("`{path}` {problem}")]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// What is used, and what to do.
+        problem: String,
+    },
+    /// The tables of a qcow2 file lead nowhere.
+    #[error("`{path}` is damaged: guest offset {guest:#x}: {problem}; `qemu-img check` says more")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The guest offset that was looked up.
+        guest: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Backing files in a circle.
+    #[error("`{0}` is its own backing file, directly or through others")]
+    Cycle(String),
+    /// Too many backing files.
+    #[error("`{0}` stands on more than {DEPTH_MAX} backing files")]
+    TooDeep(String),
+    /// A structure leads beyond the end of the disk.
+    #[error(
+        "the {length} bytes at offset {offset:#x} lie beyond the end at {size:#x}; is the image cut short?"
+    )]
+    Outside {
+        /// Where they begin.
+        offset: u64,
+        /// Their number.
+        length: u64,
+        /// The size of the disk or partition.
+        size: u64,
+    },
+}
+
+/// An image file and the files it stands on.
+#[derive(Debug)]
+pub struct Image {
+    /// The image itself first, then its backing file, and so on.
+    layers: Vec<Layer>,
+}
+
+/// One file of an image.
+#[derive(Debug)]
+pub struct Layer {
+    path: PathBuf,
+    file: File,
+    /// The length of the file.
+    file_length: u64,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Raw,
+    Qcow2(Box<Qcow2>),
+}
+
+impl Image {
+    /// Opens an image and the backing files that it names. Without a format, the first bytes decide.
+    pub fn open(path: &Path, format: Option<Format>) -> Result<Self, ReadError> {
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut identities = Vec::new();
+        let mut next = Some((path.to_owned(), format));
+        while let Some((path, format)) = next {
+            let shown = || path.display().to_string();
+            if layers.len() > DEPTH_MAX {
+                return Err(ReadError::TooDeep(shown()));
+            }
+            let (layer, identity) = Layer::open(&path, format)?;
+            if identities.contains(&identity) {
+                return Err(ReadError::Cycle(shown()));
+            }
+            identities.push(identity);
+            next = layer.backing()?;
+            layers.push(layer);
+        }
+        Ok(Self { layers })
+    }
+
+    /// The files of the image, itself first. There is at least one.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Reads from a layer what it has, and the rest from those below it.
+    fn read_layer(&self, depth: usize, mut buffer: &mut [u8], mut offset: u64) -> Result<(), ReadError> {
+        let Some(layer) = self.layers.get(depth) else {
+            buffer.fill(0);
+            return Ok(());
+        };
+        while !buffer.is_empty() {
+            let left = layer.virtual_size().saturating_sub(offset);
+            if left == 0 {
+                // A disk that is larger than its backing file has zeros there.
+                buffer.fill(0);
+                return Ok(());
+            }
+            let (place, count) = layer.place(offset, left.min(length(buffer.len())))?;
+            let (piece, rest) = buffer.split_at_mut(index(count));
+            match place {
+                Place::Nowhere => self.read_layer(depth + 1, piece, offset)?,
+                Place::Zeros => piece.fill(0),
+                Place::At(host) => layer.read_file(piece, host.0)?,
+                Place::Compressed(cluster) => layer.read_compressed(piece, offset, cluster)?,
+            }
+            offset += count;
+            buffer = rest;
+        }
+        Ok(())
+    }
+}
+
+impl Source for Image {
+    fn size(&self) -> u64 {
+        self.layers.first().map_or(0, Layer::virtual_size)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        self.check(offset, length(buffer.len()))?;
+        self.read_layer(0, buffer, offset)
+    }
+
+    fn guest_offset(&self, offset: u64) -> GuestOffset {
+        GuestOffset(offset)
+    }
+}
+
+impl Layer {
+    /// Opens one file; with it comes what tells it from all other files.
+    fn open(path: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
+        let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
+        let metadata = path.metadata().map_err(io("open"))?;
+        let kind = metadata.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            let kind = if kind.is_dir() { "directory" } else { "device, pipe or socket" };
+            return Err(ReadError::NotAnImage { path: path.display().to_string(), kind });
+        }
+        let mut file = File::open(path).map_err(io("open"))?;
+        let file_length = file.seek(SeekFrom::End(0)).map_err(io("find the end of"))?;
+        let format = match format {
+            Some(format) => format,
+            None => detect_format(&file).map_err(io("read"))?,
+        };
+        let kind = match format {
+            Format::Raw => Kind::Raw,
+            Format::Qcow2 => Kind::Qcow2(Box::new(Qcow2::open(path, &file, file_length)?)),
+        };
+        Ok((Self { path: path.to_owned(), file, file_length, kind }, (metadata.dev(), metadata.ino())))
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's format.
+    pub fn format(&self) -> Format {
+        match self.kind {
+            Kind::Raw => Format::Raw,
+            Kind::Qcow2(_) => Format::Qcow2,
+        }
+    }
+
+    /// The length of the file in bytes.
+    pub fn file_length(&self) -> u64 {
+        self.file_length
+    }
+
+    /// What the file takes up on its disk, in bytes.
+    pub fn disk_usage(&self) -> Result<u64, ReadError> {
+        let metadata = self.file.metadata().map_err(|source| self.io("examine", source))?;
+        // In units of 512 bytes, whatever the block size of the file system (stat(2)).
+        Ok(metadata.blocks().saturating_mul(512))
+    }
+
+    /// The size of the disk that the file shows.
+    pub fn virtual_size(&self) -> u64 {
+        match &self.kind {
+            Kind::Raw => self.file_length,
+            Kind::Qcow2(qcow2) => qcow2.header.size.get(),
+        }
+    }
+
+    /// The qcow2 header and tables.
+    pub fn qcow2(&self) -> Option<&Qcow2> {
+        match &self.kind {
+            Kind::Raw => None,
+            Kind::Qcow2(qcow2) => Some(qcow2),
+        }
+    }
+
+    /// Bytes of the file itself. Those beyond its end are zeros: the last cluster need not be there in full.
+    pub fn read_file(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        let there = self.file_length.saturating_sub(offset).min(length(buffer.len()));
+        let (front, rest) = buffer.split_at_mut(index(there));
+        rest.fill(0);
+        self.file.read_exact_at(front, offset).map_err(|source| self.io("read", source))
+    }
+
+    /// The backing file: its path, and its format if the image names it.
+    fn backing(&self) -> Result<Option<(PathBuf, Option<Format>)>, ReadError> {
+        match &self.kind {
+            Kind::Raw => Ok(None),
+            Kind::Qcow2(qcow2) => qcow2.backing(&self.path),
+        }
+    }
+
+    /// Where the bytes from `offset` on are, and how many of the next `at_most` are there in one run.
+    fn place(&self, offset: u64, at_most: u64) -> Result<(Place, u64), ReadError> {
+        match &self.kind {
+            Kind::Raw => Ok((Place::At(crate::units::HostOffset(offset)), at_most)),
+            Kind::Qcow2(qcow2) => qcow2.place(self, offset, at_most),
+        }
+    }
+
+    fn damaged(&self, guest: u64, problem: impl Into<String>) -> ReadError {
+        ReadError::Damaged { path: self.path.display().to_string(), guest, problem: problem.into() }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> ReadError {
+        ReadError::Io { action, path: self.path.display().to_string(), source }
+    }
+}

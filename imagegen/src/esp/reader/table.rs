@@ -1,0 +1,88 @@
+//! The allocation table: which clusters follow one another.
+
+use super::FatError;
+use super::boot_sector::{BootSector, Width};
+use crate::container::reader::Source;
+use crate::units::{index, length};
+
+/// How much of the table is read at once.
+const PAGE: u64 = 4096;
+
+/// Reads the first allocation table, a page at a time.
+pub struct Table<'b, 's> {
+    boot: &'b BootSector,
+    source: &'s dyn Source,
+    page: Option<(u64, Vec<u8>)>,
+}
+
+/// What a table says of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It is free.
+    Free,
+    /// The next cluster of the chain.
+    Cluster(u32),
+    /// The chain ends here.
+    End,
+    /// The cluster must not be used.
+    Bad,
+}
+
+impl<'b, 's> Table<'b, 's> {
+    pub fn new(boot: &'b BootSector, source: &'s dyn Source) -> Self {
+        Self { boot, source, page: None }
+    }
+
+    /// What stands for a cluster.
+    pub fn next(&mut self, cluster: u32) -> Result<Next, FatError> {
+        let n = u64::from(cluster);
+        let (entry, bad) = match self.boot.width {
+            Width::Fat12 => {
+                let pair = u16::from_le_bytes([self.byte(n * 3 / 2)?, self.byte(n * 3 / 2 + 1)?]);
+                (u32::from(if n.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }), 0xFF7)
+            }
+            Width::Fat16 => (u16::from_le_bytes([self.byte(n * 2)?, self.byte(n * 2 + 1)?]).into(), 0xFFF7),
+            Width::Fat32 => {
+                let at = n * 4;
+                let bytes = [self.byte(at)?, self.byte(at + 1)?, self.byte(at + 2)?, self.byte(at + 3)?];
+                (u32::from_le_bytes(bytes) & 0x0FFF_FFFF, 0x0FFF_FFF7)
+            }
+        };
+        Ok(match entry {
+            0 => Next::Free,
+            entry if entry == bad => Next::Bad,
+            entry if entry > bad => Next::End,
+            entry => Next::Cluster(entry),
+        })
+    }
+
+    /// The chain that begins with a cluster, at most `limit` of it.
+    pub fn chain(&mut self, first: u32, limit: u64) -> Result<Vec<u32>, FatError> {
+        let mut chain = Vec::new();
+        let mut next = first;
+        while length(chain.len()) < limit {
+            if self.boot.cluster(next).is_none() {
+                return Err(FatError::Chain { first, cluster: next });
+            }
+            chain.push(next);
+            match self.next(next)? {
+                Next::Cluster(cluster) => next = cluster,
+                Next::End => break,
+                Next::Free | Next::Bad => return Err(FatError::Chain { first, cluster: next }),
+            }
+        }
+        Ok(chain)
+    }
+
+    fn byte(&mut self, at: u64) -> Result<u8, FatError> {
+        let start = at / PAGE * PAGE;
+        if self.page.as_ref().is_none_or(|(page, _)| *page != start) {
+            let size = PAGE.min(self.boot.table_size.saturating_sub(start));
+            self.page = Some((start, self.source.bytes(self.boot.table + start, index(size))?));
+        }
+        let byte = self.page.as_ref().and_then(|(_, bytes)| bytes.get(index(at - start)).copied());
+        byte.ok_or_else(|| {
+            FatError::BootSector(format!("byte {at} is beyond the end of the allocation table"))
+        })
+    }
+}

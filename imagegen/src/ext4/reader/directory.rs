@@ -1,0 +1,137 @@
+//! Directories (the kernel's documentation of ext4, "Directory Entries"), read from front to back: the index of a large
+//! one looks like empty entries.
+
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::inode::{Inode, Type};
+use super::{Ext4ReadError, FileSystem};
+use crate::text::shown;
+use crate::units::{index, length};
+
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EntryHeader {
+    inode: U32,
+    rec_len: U16,
+    name_len: u8,
+    file_type: u8,
+}
+
+/// The end of a leaf block, disguised as an entry without a name.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Tail {
+    det_reserved_zero1: U32,
+    det_rec_len: U16,
+    det_reserved_zero2: u8,
+    det_reserved_ft: u8,
+    det_checksum: U32,
+}
+
+const TAIL_TYPE: u8 = 0xDE;
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, 1 to 255 bytes.
+    pub name: Vec<u8>,
+    /// The number of what has the name.
+    pub inode: u32,
+}
+
+impl FileSystem<'_> {
+    /// The entries of a directory but `.` and `..`, sorted by the bytes of their names.
+    pub fn entries(&self, directory: &Inode) -> Result<Vec<Entry>, Ext4ReadError> {
+        if directory.kind() != Type::Directory {
+            return Err(directory.damaged("is not a directory"));
+        }
+        let file = self.file(directory)?;
+        let block = u64::from(self.superblock().block_size());
+        // The blocks that are there; the size may claim anything.
+        let claimed = directory.size() / block;
+        if claimed > file.blocks().runs.iter().map(|run| run.count).sum() {
+            return Err(directory.damaged("is a directory with holes"));
+        }
+        let mut entries = Vec::new();
+        let mut bytes = vec![0; index(block)];
+        for i in 0..claimed {
+            file.read_at(&mut bytes, i * block)?;
+            parse_block(directory, &bytes, &mut entries)?;
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(directory.damaged(format!("has the entry `{}` twice", shown(&pair[0].name))));
+        }
+        Ok(entries)
+    }
+
+    /// Where a link points to.
+    pub fn link_target(&self, link: &Inode) -> Result<Vec<u8>, Ext4ReadError> {
+        /// Linux has none that is longer.
+        const TARGET_MAX: u64 = 4096;
+        let size = link.size();
+        if link.kind() != Type::Symlink || size > TARGET_MAX {
+            return Err(link.damaged(format!("is no symbolic link, or one of {size} bytes")));
+        }
+        link.check_readable()?;
+        if !link.has_extents() && size < length(link.raw.i_block.len()) {
+            return Ok(link.raw.i_block[..index(size)].to_vec());
+        }
+        let mut target = vec![0; index(size)];
+        self.file(link)?.read_at(&mut target, 0)?;
+        Ok(target)
+    }
+}
+
+/// Adds the names in one block.
+fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Result<(), Ext4ReadError> {
+    check(directory, bytes)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let malformed = || directory.damaged("has a malformed directory entry");
+        let (header, after) = EntryHeader::read_from_prefix(rest).map_err(|_| malformed())?;
+        let step = match header.rec_len.get() {
+            // How a block of 64 KiB is written in 16 bits.
+            0 | u16::MAX if bytes.len() > 0xFFFF => bytes.len(),
+            step => usize::from(step),
+        };
+        let name_length = usize::from(header.name_len);
+        if step < size_of::<EntryHeader>() + name_length || step % 4 != 0 || step > rest.len() {
+            return Err(malformed());
+        }
+        if header.inode.get() != 0 {
+            let name = after.get(..name_length).ok_or_else(malformed)?;
+            if name.is_empty() || name.contains(&b'/') || name.contains(&0) {
+                return Err(directory.damaged(format!("has the impossible entry `{}`", shown(name))));
+            }
+            if name != b"." && name != b".." {
+                entries.push(Entry { name: name.to_vec(), inode: header.inode.get() });
+            }
+        }
+        rest = &rest[step..];
+    }
+    Ok(())
+}
+
+/// Compares the checksum at the end of a leaf block. Blocks of an index have theirs elsewhere and hold no names.
+fn check(directory: &Inode, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+    let Some(seed) = directory.seed else { return Ok(()) };
+    let Ok((before, tail)) = Tail::read_from_suffix(bytes) else { return Ok(()) };
+    let is_tail = tail.det_reserved_zero1.get() == 0
+        && usize::from(tail.det_rec_len.get()) == size_of::<Tail>()
+        && tail.det_reserved_zero2 == 0
+        && tail.det_reserved_ft == TAIL_TYPE;
+    if !is_tail {
+        return Ok(());
+    }
+    let (found, expected) = (seed.and(before).get(), tail.det_checksum.get());
+    if found == expected {
+        return Ok(());
+    }
+    Err(Ext4ReadError::Checksum {
+        what: format!("the directory with inode {}", directory.number),
+        found,
+        expected,
+    })
+}

@@ -1,0 +1,166 @@
+//! Extent trees (the kernel's documentation of ext4, "Extent Tree"): which blocks a file has.
+
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::inode::Inode;
+use super::{Ext4ReadError, FileSystem};
+use crate::units::index;
+
+const MAGIC: u16 = 0xF30A;
+const DEPTH_MAX: u16 = 5;
+/// A longer length means: so much longer, and not yet written.
+const WRITTEN_MAX: u16 = 32768;
+
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Header {
+    eh_magic: U16,
+    eh_entries: U16,
+    eh_max: U16,
+    eh_depth: U16,
+    eh_generation: U32,
+}
+
+/// An entry of a leaf or of an inner node; both have 12 bytes.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Entry {
+    /// The first block in the file.
+    block: U32,
+    /// In a leaf: `ee_len`, `ee_start_hi`, `ee_start_lo`. In an inner node: `ei_leaf_lo`, `ei_leaf_hi`, nothing.
+    words: [U16; 4],
+}
+
+/// A run of a file's blocks that lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The first block's number in the file.
+    pub logical: u64,
+    /// Where it is.
+    pub physical: u64,
+    /// The number of blocks.
+    pub count: u64,
+    /// Kept for the file, but reading as zeros.
+    pub unwritten: bool,
+}
+
+/// The blocks of a file.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks {
+    /// In the file's order.
+    pub runs: Vec<Run>,
+    /// The blocks of the tree itself.
+    pub tree: Vec<u64>,
+}
+
+impl Blocks {
+    /// Reads the whole tree of an inode. Every node is visited once: logical numbers must rise from leaf to leaf.
+    pub(super) fn read(file_system: &FileSystem<'_>, inode: &Inode) -> Result<Self, Ext4ReadError> {
+        let mut blocks = Self::default();
+        let root = Node::parse(inode, &inode.raw.i_block)?;
+        if root.depth > DEPTH_MAX {
+            return Err(inode.damaged(format!("has an extent tree of {} levels", root.depth)));
+        }
+        let mut open = vec![(root.depth, root.entries.into_iter())];
+        while let Some((depth, entries)) = open.last_mut() {
+            let depth = *depth;
+            let Some(entry) = entries.next() else {
+                open.pop();
+                continue;
+            };
+            if depth == 0 {
+                blocks.add(file_system, inode, entry)?;
+                continue;
+            }
+            let [low, low_high, high, _] = entry.words.map(|word| u64::from(word.get()));
+            let place = high << 32 | low_high << 16 | low;
+            let bytes = file_system.block(place)?;
+            check(inode, place, &bytes)?;
+            let node = Node::parse(inode, &bytes)?;
+            if node.depth != depth - 1 || node.entries.is_empty() {
+                return Err(inode.damaged(format!("has a malformed extent tree in block {place}")));
+            }
+            blocks.tree.push(place);
+            open.push((node.depth, node.entries.into_iter()));
+        }
+        Ok(blocks)
+    }
+
+    fn add(
+        &mut self,
+        file_system: &FileSystem<'_>,
+        inode: &Inode,
+        entry: Entry,
+    ) -> Result<(), Ext4ReadError> {
+        let [length, start_hi, start_lo, start_mid] = entry.words.map(U16::get);
+        let unwritten = length > WRITTEN_MAX;
+        let count = u64::from(if unwritten { length - WRITTEN_MAX } else { length });
+        let physical = u64::from(start_hi) << 32 | u64::from(start_mid) << 16 | u64::from(start_lo);
+        let logical = u64::from(entry.block.get());
+        let end = self.runs.last().map_or(0, |run| run.logical + run.count);
+        if count == 0 || logical < end {
+            return Err(inode.damaged(format!("has extents that overlap at its block {logical}")));
+        }
+        if physical == 0 || physical + count > file_system.superblock.blocks_count() {
+            return Err(inode.damaged(format!("has an extent at block {physical}, beyond the file system")));
+        }
+        self.runs.push(Run { logical, physical, count, unwritten });
+        Ok(())
+    }
+
+    /// The run that holds a block of the file, or the number of the first block of the file behind it that has one.
+    pub fn find(&self, block: u64) -> Result<&Run, Option<u64>> {
+        let next = self.runs.partition_point(|run| run.logical + run.count <= block);
+        match self.runs.get(next) {
+            Some(run) if run.logical <= block => Ok(run),
+            Some(run) => Err(Some(run.logical)),
+            None => Err(None),
+        }
+    }
+}
+
+struct Node {
+    depth: u16,
+    entries: Vec<Entry>,
+}
+
+impl Node {
+    fn parse(inode: &Inode, bytes: &[u8]) -> Result<Self, Ext4ReadError> {
+        let malformed = || inode.damaged("has no extent tree where one should be");
+        let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| malformed())?;
+        let count = usize::from(header.eh_entries.get());
+        if header.eh_magic.get() != MAGIC || count > usize::from(header.eh_max.get()) {
+            return Err(malformed());
+        }
+        let entries = rest.get(..count * size_of::<Entry>()).ok_or_else(malformed)?;
+        let entries = <[Entry]>::ref_from_bytes(entries).map_err(|_| malformed())?.to_vec();
+        Ok(Self { depth: header.eh_depth.get(), entries })
+    }
+}
+
+/// Compares the checksum behind the entries of a tree block.
+fn check(inode: &Inode, place: u64, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+    let Some(seed) = inode.seed else { return Ok(()) };
+    let Ok((header, _)) = Header::read_from_prefix(bytes) else { return Ok(()) };
+    let covered = size_of::<Header>() + usize::from(header.eh_max.get()) * size_of::<Entry>();
+    let tail =
+        bytes.get(covered..covered + size_of::<U32>()).and_then(|tail| U32::read_from_bytes(tail).ok());
+    let Some(tail) = tail else {
+        return Err(inode.damaged(format!("has a malformed extent tree in block {place}")));
+    };
+    let (found, expected) = (seed.and(&bytes[..covered]).get(), tail.get());
+    if found == expected {
+        return Ok(());
+    }
+    let what = format!("the extent block {place} of inode {}", inode.number);
+    Err(Ext4ReadError::Checksum { what, found, expected })
+}
+
+impl FileSystem<'_> {
+    /// The contents of a block of the file system.
+    pub(super) fn block(&self, number: u64) -> Result<Vec<u8>, Ext4ReadError> {
+        let offset = self.block_offset(number)?;
+        Ok(self.source.bytes(offset, index(u64::from(self.superblock.block_size())))?)
+    }
+}

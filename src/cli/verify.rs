@@ -1,0 +1,60 @@
+//! Options of `verify`, and how images are opened for reading.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use imagegen::container::Format;
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if every registered path is there and right and there is no other; 1 otherwise.
+
+Example:
+  nix-imagegen verify store.qcow2 --registration registration"
+)]
+pub struct VerifyArgs {
+    /// The image: raw or qcow2, compressed or not, with or without a backing file
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// The closure's registration, as `nix-store --dump-db` prints it
+    #[arg(long, value_name = "FILE")]
+    pub registration: PathBuf,
+    /// The container of the image
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: ImageFormatArg,
+    /// The partition that holds the store; needed only where several are ext4
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// Take other owners, permissions and times than a store's for errors too
+    #[arg(long)]
+    pub strict: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How many threads to use; one for each processor if not given
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// The container of an image that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageFormatArg {
+    /// What the first bytes say
+    Auto,
+    /// QEMU's copy-on-write format
+    Qcow2,
+    /// The bytes as the guest sees them, even if they look like qcow2
+    Raw,
+}
+
+impl From<ImageFormatArg> for Option<Format> {
+    fn from(arg: ImageFormatArg) -> Self {
+        match arg {
+            ImageFormatArg::Auto => None,
+            ImageFormatArg::Qcow2 => Some(Format::Qcow2),
+            ImageFormatArg::Raw => Some(Format::Raw),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `verify`: does an image hold what its registration says?
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use imagegen::closure::Registration;
+use imagegen::container::reader::{Image, Source, Window};
+use imagegen::contents::Contents;
+use imagegen::ext4::reader::FileSystem;
+use imagegen::text::shown;
+use imagegen::verify::{Counts, Deviations, Finding, Verification, Verified, verify};
+use serde::Serialize;
+
+use crate::cli::VerifyArgs;
+use crate::progress::Reporter;
+
+/// Verifies an image and prints what was found; an error if anything was wrong.
+pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let file = &args.registration;
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read the registration `{}`", file.display()))?;
+    let registration = Registration::parse(file, &bytes)?;
+
+    let name = shown(args.image.as_os_str().as_encoded_bytes());
+    let image = Image::open(&args.image, args.format.into())?;
+    let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
+    let threads = args.jobs.map_or(0, std::num::NonZeroUsize::get);
+    let threads =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let verification = threads
+        .install(|| -> anyhow::Result<Verification> {
+            Ok(verify(&FileSystem::open(&store)?, &registration, reporter)?)
+        })
+        .with_context(|| format!("cannot verify `{name}`"))?;
+
+    let report = Report::new(&name, &verification);
+    let text = if args.json { report.as_json()? } else { as_lines(&verification, args.strict) };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    judge(&report, args, reporter)
+}
+
+/// The file system that holds the store: the image itself, or one of its partitions.
+fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> {
+    let table = match Contents::detect(image)? {
+        Contents::Ext4 => {
+            ensure!(number.is_none(), "there is no partition table; leave --partition out");
+            return Ok(Window::new(image, 0, image.size())?);
+        }
+        Contents::Partitions(table) => table,
+        _ => bail!("there is neither an ext4 file system nor a partition table"),
+    };
+    let mut found = None;
+    for partition in &table.partitions {
+        if number.is_some_and(|number| number != partition.number) {
+            continue;
+        }
+        let window = Window::new(image, partition.start, partition.size)?;
+        if matches!(Contents::detect(&window)?, Contents::Ext4) {
+            ensure!(
+                found.is_none(),
+                "several partitions are ext4; name the one that holds the store with --partition"
+            );
+            found = Some(window);
+        }
+    }
+    match number {
+        Some(number) => {
+            found.with_context(|| format!("there is no partition {number} with an ext4 file system"))
+        }
+        None => found.context("no partition holds an ext4 file system"),
+    }
+}
+
+fn as_lines(verification: &Verification, strict: bool) -> String {
+    let mut text = String::new();
+    for Verified { path, finding } in &verification.paths {
+        // Writing to a string cannot fail.
+        let _ = match finding {
+            Finding::Right | Finding::Unchecked => Ok(()),
+            Finding::WrongSize { found, expected } => {
+                writeln!(text, "wrong    {path}: its NAR has {found} bytes, not {expected}")
+            }
+            Finding::WrongHash { found, expected } => {
+                writeln!(text, "wrong    {path}: its NAR hash is {found}, not {expected}")
+            }
+            Finding::Unreadable(problem) => writeln!(text, "wrong    {path}: cannot be read: {problem}"),
+            Finding::Missing => writeln!(text, "missing  {path}"),
+            Finding::Extra => writeln!(text, "extra    {path}: not registered"),
+        };
+    }
+    if strict {
+        for deviation in &verification.deviations.first {
+            let _ = writeln!(text, "deviates {deviation}");
+        }
+    }
+    text
+}
+
+fn judge(report: &Report<'_>, args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let Counts { right, unchecked, wrong, missing, extra } = report.counts;
+    let deviations = report.deviations.count;
+    if unchecked > 0 {
+        reporter.note(&format!(
+            "warning: {unchecked} store paths were not checked: the registration has no hash or size for them"
+        ));
+    }
+    if deviations > 0 && !args.strict {
+        let first = report.deviations.first.first().map_or("", String::as_str);
+        reporter.note(&format!(
+            "warning: {deviations} files have another owner, mode or time than in a store (--strict lists them); \
+             the first: {first}"
+        ));
+    }
+    let counts = format!("{right} right, {wrong} wrong, {missing} missing, {extra} extra");
+    if wrong + missing + extra > 0 {
+        return Err(anyhow!("`{}` is not what the registration says: {counts}", report.image));
+    }
+    ensure!(
+        deviations == 0 || !args.strict,
+        "`{}` has {deviations} files with another owner, mode or time than in a store",
+        report.image
+    );
+    reporter.note(&format!("{}: {counts}; {:.1} s", report.image, reporter.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'v> {
+    image: &'v str,
+    counts: Counts,
+    deviations: &'v Deviations,
+    paths: Vec<ReportedPath<'v>>,
+}
+
+#[derive(Serialize)]
+struct ReportedPath<'v> {
+    path: &'v str,
+    /// `right`, `unchecked`, `wrong`, `missing` or `extra`.
+    finding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nar_size: Option<Pair<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nar_hash: Option<Pair<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'v str>,
+}
+
+#[derive(Serialize)]
+struct Pair<T> {
+    found: T,
+    expected: T,
+}
+
+impl<'v> Report<'v> {
+    fn new(image: &'v str, verification: &'v Verification) -> Self {
+        Self {
+            image,
+            counts: verification.counts(),
+            deviations: &verification.deviations,
+            paths: verification.paths.iter().map(ReportedPath::new).collect(),
+        }
+    }
+
+    fn as_json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+impl<'v> ReportedPath<'v> {
+    fn new(verified: &'v Verified) -> Self {
+        let plain =
+            |finding| Self { path: &verified.path, finding, nar_size: None, nar_hash: None, problem: None };
+        match &verified.finding {
+            Finding::Right => plain("right"),
+            Finding::Unchecked => plain("unchecked"),
+            Finding::Missing => plain("missing"),
+            Finding::Extra => plain("extra"),
+            Finding::WrongSize { found, expected } => {
+                Self { nar_size: Some(Pair { found: *found, expected: *expected }), ..plain("wrong") }
+            }
+            Finding::WrongHash { found, expected } => Self {
+                nar_hash: Some(Pair { found: found.to_string(), expected: expected.to_string() }),
+                ..plain("wrong")
+            },
+            Finding::Unreadable(problem) => Self { problem: Some(problem), ..plain("wrong") },
+        }
+    }
+}
