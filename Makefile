@@ -13,6 +13,7 @@ test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	scripts/make-guest.sh target/guest
+	scripts/make-guest.sh target/guest-aarch64 aarch64
 	cargo test --workspace
 
 # Records the digests that tests/reproducible.rs compares with; see docs/reproducibility.md for when that is allowed.

@@ -4,16 +4,22 @@
 #   DIR/registration         the registration of its closure
 #   DIR/second-toplevel      a later generation, without the payload and with a specialisation `special`
 #   DIR/second-registration  the registration of the closure of both
-# The same packages give the same closure. Does nothing where it is there already. Run scripts/setup.sh before.
+# For a PC if no ARCHITECTURE is given; `aarch64` makes one for an ARM machine, whose only generation is without payload
+# and without GRUB. The same packages give the same closure. Does nothing where it is there already. Run
+# scripts/setup.sh before.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-if [ $# != 1 ]; then
-    echo "usage: $0 DIR" >&2
-    exit 2
-fi
+architecture=${2:-x86_64}
+case $#-$architecture in
+    1-x86_64 | 2-x86_64) kernel_file=bzImage console=ttyS0 debian=$here/target/debian ;;
+    2-aarch64) kernel_file=Image console=ttyAMA0 debian=$here/target/debian-aarch64 ;;
+    *)
+        echo "usage: $0 DIR [x86_64|aarch64]" >&2
+        exit 2
+        ;;
+esac
 mkdir -p "$1"
 directory=$(cd "$1" && pwd)
-debian=$here/target/debian
 export LC_ALL=C TZ=UTC
 # Nothing of the machine's own Nix is read or asked.
 export NIX_REMOTE= NIX_PATH= NIX_CONFIG="build-users-group =
@@ -40,19 +46,21 @@ mkdir -p "$parts"
 nix_store() { nix-store --store "$directory/root" "$@"; }
 add() { nix_store --add "$parts/$1"; }
 
-kernel_image=$(echo "$debian"/linux-image-cloud-amd64/boot/vmlinuz-*)
+kernel_image=$(echo "$debian"/linux-image-cloud-*/boot/vmlinuz-*)
 kernel_version=${kernel_image##*/vmlinuz-}
 
 make_kernel() {
     mkdir "$parts/linux-$kernel_version"
-    cp "$kernel_image" "$parts/linux-$kernel_version/bzImage"
+    cp "$kernel_image" "$parts/linux-$kernel_version/$kernel_file"
 }
 
+# A busybox with its applets. They are the same in each architecture, and one for this machine can be asked for them.
 make_busybox() {
-    mkdir -p "$parts/busybox/bin"
-    cp "$debian/busybox-static/bin/busybox" "$parts/busybox/bin/busybox"
-    for applet in $("$parts/busybox/bin/busybox" --list); do
-        [ "$applet" = busybox ] || ln -s busybox "$parts/busybox/bin/$applet"
+    local name=$1 binary=$2
+    mkdir -p "$parts/$name/bin"
+    cp "$binary" "$parts/$name/bin/busybox"
+    for applet in $("$here/target/debian/busybox-static/bin/busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$parts/$name/bin/$applet"
     done
 }
 
@@ -78,7 +86,7 @@ make_initrd() {
     cp "$here/guest/initrd-init" "$tree/init"
     chmod 755 "$tree/init"
     for module in $modules; do
-        find "$debian/linux-image-cloud-amd64/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
+        find "$debian"/linux-image-cloud-*/lib/modules -name "$module.ko" -exec cp {} "$tree/modules/" \;
         echo "$module" >> "$tree/modules/order"
     done
     find "$tree" -exec touch -h -d @1 {} +
@@ -121,22 +129,21 @@ make_payload() {
 }
 
 make_kernel
-make_busybox
+make_busybox busybox "$debian/busybox-static/bin/busybox"
 make_systemd
-make_grub
 make_initrd
-make_payload
 
 arguments=(
+    --argstr system "$architecture-linux"
+    --argstr console "$console"
+    --argstr kernelFile "$kernel_file"
     --argstr kernel "$(add "linux-$kernel_version")"
     --argstr initrd "$(add "initrd-linux-$kernel_version")"
     --argstr busybox "$(add busybox)"
     --argstr systemd "$(add systemd)"
-    --argstr grub "$(add grub-2.06)"
     --argstr init "$here/guest/init"
     --argstr kernelVersion "$kernel_version"
 )
-payload=$(add payload)
 make_toplevel() {
     local expression=("$here/guest/toplevel.nix" "${arguments[@]}" "$@") derivation
     if unshare --user --mount true 2> /dev/null; then
@@ -153,11 +160,20 @@ register() {
     nix_store --dump-db "${closure[@]}"
 }
 
-toplevel=$(make_toplevel --argstr payload "$payload")
-second=$(make_toplevel --argstr name second --argstr parameters guest.generation=second --argstr specialisation special)
+if [ "$architecture" = x86_64 ]; then
+    make_grub
+    make_payload
+    arguments+=(--argstr grub "$(add grub-2.06)")
+    toplevel=$(make_toplevel --argstr payload "$(add payload)")
+    second=$(make_toplevel --argstr name second --argstr parameters guest.generation=second --argstr specialisation special)
+    register "$toplevel" "$second" > "$directory/second-registration"
+    echo "$second" > "$directory/second-toplevel"
+else
+    # What builds it runs on this machine.
+    make_busybox builder "$here/target/debian/busybox-static/bin/busybox"
+    toplevel=$(make_toplevel --argstr builder "$(add builder)")
+fi
 register "$toplevel" > "$directory/registration"
-register "$toplevel" "$second" > "$directory/second-registration"
 echo "$toplevel" > "$directory/toplevel"
-echo "$second" > "$directory/second-toplevel"
 rm -rf "$parts"
 echo "$stamp" > "$directory/stamp"

@@ -36,8 +36,10 @@ needed_files="
     /usr/share/OVMF/OVMF_CODE.fd ovmf
     /usr/share/OVMF/OVMF_VARS_4M.fd ovmf
 "
-# Packages that are only unpacked: what a guest is made of. The kernel's name has a version in it.
+# Packages that are only unpacked: what a guest is made of, on a PC and on an ARM machine. A kernel's name has a
+# version in it.
 guest_packages="busybox-static linux-image-cloud-amd64 systemd-boot-efi"
+arm_guest_packages="busybox-static linux-image-cloud-arm64 systemd-boot-efi"
 
 say() { echo "setup: $*" >&2; }
 
@@ -70,13 +72,13 @@ candidate() { apt-cache policy "$1" | sed -n 's/^  Candidate: //p'; }
 install_packages() {
     local packages=("$@") downgrade=()
     update_lists
-    # qemu-system-x86 and qemu-utils must be of one version: a newer qemu-utils from elsewhere would be removed, or
-    # keep the other from being installed. So both are named in one call, with the version that can be had of both.
+    # QEMU's packages must be of one version: a newer qemu-utils from elsewhere would be removed, or keep the others
+    # from being installed. So all are named in one call, with the version that can be had of all.
     if [[ " ${packages[*]} " == *" qemu-"* ]]; then
         local version
         version=$(candidate qemu-system-x86)
-        mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -v '^qemu-')
-        packages+=("qemu-system-x86=$version" "qemu-utils=$version")
+        mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -vxE 'qemu-(utils|system-.*)')
+        packages+=("qemu-system-x86=$version" "qemu-system-arm=$version" "qemu-utils=$version")
         downgrade=(--allow-downgrades)
     fi
     say "installing ${packages[*]}"
@@ -92,38 +94,71 @@ install_virt_fw_vars() {
     "$cache/python/bin/pip" install --quiet --disable-pip-version-check virt-firmware
 }
 
-unpack_guest_packages() {
-    mkdir -p "$cache/debian"
-    for package in $guest_packages; do
-        [ ! -e "$cache/debian/$package.done" ] || continue
-        update_lists
-        local real=$package
-        if [[ $package == linux-image-* ]]; then
-            real=$(apt-cache depends "$package" | sed -n 's/^  Depends: \(linux-image-.*\)$/\1/p' | head -n 1)
-        fi
-        say "fetching and unpacking $real into target/debian"
-        rm -rf "$cache/debian/$package"
-        (cd "$cache/debian" && apt-get -qq -o APT::Sandbox::User=root download "$real" < /dev/null)
-        dpkg-deb -x "$cache/debian/$real"_*.deb "$cache/debian/$package"
-        rm "$cache/debian/$real"_*.deb
-        echo "$real" > "$cache/debian/$package.done"
+# Whether all packages are unpacked below a directory.
+unpacked() {
+    local directory=$1 package
+    shift
+    for package in "$@"; do
+        [ -e "$directory/$package.done" ] || return 1
     done
 }
 
-guest_complete() {
-    for package in $guest_packages; do
-        [ -e "$cache/debian/$package.done" ] || return 1
+# Unpacks packages below a directory. Of which architecture they are is up to apt's configuration.
+unpack_packages() {
+    local directory=$1 package real
+    shift
+    mkdir -p "$directory"
+    for package in "$@"; do
+        [ ! -e "$directory/$package.done" ] || continue
+        real=$package
+        if [[ $package == linux-image-* ]]; then
+            real=$(apt-cache depends "$package" | sed -n 's/^  Depends: \(linux-image-.*\)$/\1/p' | head -n 1)
+        fi
+        say "fetching and unpacking $real into ${directory#"$PWD/"}"
+        rm -rf "${directory:?}/$package"
+        (cd "$directory" && apt-get -qq -o APT::Sandbox::User=root download "$real" < /dev/null)
+        dpkg-deb -x "$directory/$real"_*.deb "$directory/$package"
+        rm "$directory/$real"_*.deb
+        echo "$real" > "$directory/$package.done"
     done
+}
+
+unpack_guest_packages() {
+    unpacked "$cache/debian" $guest_packages && return
+    update_lists
+    unpack_packages "$cache/debian" $guest_packages
+}
+
+# The lists of packages for ARM are kept apart from the machine's own, which go on naming its architectures only.
+unpack_arm_guest_packages() {
+    local apt=$cache/apt-aarch64
+    unpacked "$cache/debian-aarch64" $arm_guest_packages && return
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    : > "$apt/status"
+    cat > "$apt/apt.conf" << END
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Sandbox::User "root";
+Dir::State::Lists "$apt/lists";
+Dir::State::Status "$apt/status";
+Dir::Cache "$apt/cache";
+END
+    say "fetching the package lists for ARM"
+    APT_CONFIG=$apt/apt.conf apt-get -qq update < /dev/null
+    APT_CONFIG=$apt/apt.conf unpack_packages "$cache/debian-aarch64" $arm_guest_packages
 }
 
 mapfile -t missing < <(missing_packages | sort -u)
 if ! command -v apt-get > /dev/null; then
-    if [ ${#missing[@]} -gt 0 ] || ! guest_complete; then
+    if [ ${#missing[@]} -gt 0 ] || ! unpacked "$cache/debian" $guest_packages ||
+        ! unpacked "$cache/debian-aarch64" $arm_guest_packages; then
         say "there is no apt-get here. Please install what these Debian packages hold: ${missing[*]}"
         say "and unpack each of these below target/debian/PACKAGE, then create target/debian/PACKAGE.done: $guest_packages"
+        say "and of arm64 below target/debian-aarch64 in the same way: $arm_guest_packages"
         exit 1
     fi
 fi
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 install_virt_fw_vars
 unpack_guest_packages
+unpack_arm_guest_packages

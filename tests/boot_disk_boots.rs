@@ -63,12 +63,17 @@ impl Generations {
         disk
     }
 
-    /// Boots it until the guest is done, and gives what the guest said.
+    /// Boots it.
     fn boot(&self, firmware: &Firmware<'_>, disk: &Path) -> Said {
-        let said = Said(Machine::start(firmware, &[disk, &self.store]).until_off());
-        assert!(said.0.lines().any(|line| line == ARRIVED), "{}", said.0);
-        said
+        boot(firmware, disk, &self.store)
     }
+}
+
+/// Boots a disk until the guest, whose store is an image, is done, and gives what the guest said.
+fn boot(firmware: &Firmware<'_>, disk: &Path, store: &Path) -> Said {
+    let said = Said(Machine::start(firmware, &[disk, store]).until_off());
+    assert!(said.0.lines().any(|line| line == ARRIVED), "{}", said.0);
+    said
 }
 
 /// All that came out of the serial port.
@@ -195,4 +200,31 @@ fn both_loaders_start_the_specialisation_that_is_the_default() {
     // The kernel reads both alike.
     assert!(bios.line("COMMAND-LINE").ends_with(" \"guest.added=to all\""), "{}", bios.0);
     assert!(efi.line("COMMAND-LINE").ends_with(" guest.added=\"to all\""), "{}", efi.0);
+}
+
+#[test]
+fn aavmf_starts_an_arm_machine_by_the_entry_in_its_variables() {
+    let guest = Guest::at("target/guest-aarch64");
+    let directory = tempfile::tempdir().unwrap();
+    let [disk, store, variables] = ["disk", "store", "variables.fd"].map(|name| directory.path().join(name));
+    let root = ["--store-root", text(&guest.root)];
+    let system = ["--toplevel", &guest.toplevel, "--loader", "systemd-boot", "--timeout", "0"];
+    let template = ["--efi-vars-template", "/usr/share/AAVMF/AAVMF_VARS.fd", "--efi-vars", text(&variables)];
+    let mut boot_disk = imagegen();
+    boot_disk.arg("boot-disk").args(root).args(system).args(template).args([
+        "--boot-disk-entry",
+        "-o",
+        text(&disk),
+    ]);
+    boot_disk.assert().success();
+    let mut store_image = imagegen();
+    let registration = ["--registration", text(&guest.registration)];
+    store_image.arg("store-image").args(root).args(registration).args(["-o", text(&store)]);
+    store_image.assert().success();
+
+    let code = Path::new("/usr/share/AAVMF/AAVMF_CODE.fd");
+    let said = boot(&Firmware::Aavmf(code, &variables), &disk, &store);
+    assert!(said.0.contains("starting Boot0000 \"Linux Boot Manager\""), "{}", said.0);
+    assert!(said.has("console=ttyAMA0") && said.has(&format!("init={}/init", guest.toplevel)));
+    assert!(said.line("KERNEL").ends_with("-arm64"));
 }

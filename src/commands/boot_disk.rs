@@ -4,7 +4,6 @@ mod report_contents;
 
 use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +22,7 @@ use imagegen::output::{self, OutputFile};
 use imagegen::store_path::{STORE_DIR, StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 
+use super::efi_vars::write_image;
 use crate::cli::{BootDiskArgs, Cli, LoaderArg};
 use crate::progress::Reporter;
 use crate::report::{self, Report, ReportFile, digest};
@@ -206,7 +206,7 @@ fn efi_vars(
     }
     let output = OutputFile::create(target)?;
     let write = || {
-        output.file().write_all(&bytes)?;
+        write_image(output.file(), &bytes)?;
         // The template is usually read-only; the machine writes to its copy.
         output.file().set_permissions(Permissions::from_mode(0o644))
     };

@@ -150,27 +150,30 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file whole or not at all, with holes for the zeros that most of AAVMF's image consists of. A file
-/// that was there keeps its permissions.
+/// Writes a file whole or not at all. A file that was there keeps its permissions.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    const PAGE: usize = 4096;
     let output = OutputFile::create(path)?;
     let written = || -> std::io::Result<()> {
-        let file = output.file();
         if let Ok(old) = path.metadata() {
-            file.set_permissions(old.permissions())?;
+            output.file().set_permissions(old.permissions())?;
         }
-        let mut offset = 0;
-        for page in bytes.chunks(PAGE) {
-            if page != &[0; PAGE][..page.len()] {
-                file.write_all_at(page, offset)?;
-            }
-            offset += u64::try_from(page.len()).map_err(std::io::Error::other)?;
-        }
-        file.set_len(offset)
+        write_image(output.file(), bytes)
     };
     written().with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(output.finish()?)
+}
+
+/// Fills an empty file, with holes for the zeros that most of AAVMF's image consists of.
+pub(super) fn write_image(file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    const PAGE: usize = 4096;
+    let mut offset = 0;
+    for page in bytes.chunks(PAGE) {
+        if page != &[0; PAGE][..page.len()] {
+            file.write_all_at(page, offset)?;
+        }
+        offset += u64::try_from(page.len()).map_err(std::io::Error::other)?;
+    }
+    file.set_len(offset)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

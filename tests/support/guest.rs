@@ -13,7 +13,12 @@ pub struct Guest {
 impl Guest {
     /// `make test` makes it before the tests.
     pub fn get() -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guest");
+        Self::at("target/guest")
+    }
+
+    /// The one that was made in this directory, relative to the project's.
+    pub fn at(directory: &str) -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
         let toplevel =
             fs::read_to_string(directory.join("toplevel")).expect("run scripts/make-guest.sh target/guest");
         Self {
