@@ -18,6 +18,12 @@ use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()>;
+
+    /// Whether a call takes much longer than reading the bytes did, so that several threads should call, with data
+    /// in roughly ascending order.
+    fn compresses(&self) -> bool {
+        false
+    }
 }
 
 /// The form of an image file.

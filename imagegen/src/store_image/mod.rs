@@ -1,10 +1,10 @@
 //! The store image: a file system that holds the paths of a closure, and nothing else.
 
-mod copy;
+mod block;
+mod read;
+mod write;
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::closure::{Closure, Registered, nar};
 use crate::container::Sink;
@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{ByteCount, GuestRange};
 
-use copy::{CopyError, Copying};
+pub use read::ReadError;
 
 /// A store image, laid out to the last block before anything is written.
 pub struct Plan<'c> {
@@ -81,12 +81,15 @@ pub enum StoreImageError {
         /// What is registered.
         expected: String,
     },
-    /// A file could not be copied.
+    /// A file could not be read.
     #[error(transparent)]
-    Copy(#[from] CopyError),
+    Read(#[from] ReadError),
     /// The metadata could not be written.
     #[error("cannot write the file system's metadata to the image")]
     Metadata(#[source] io::Error),
+    /// The contents of files could not be written.
+    #[error("cannot write the files' contents to the image")]
+    Contents(#[source] io::Error),
 }
 
 /// Lays out the image and, if `verify`, compares the sizes of all NARs with the registration.
@@ -156,7 +159,7 @@ impl Plan<'_> {
         counts
     }
 
-    /// Writes the image with the threads of the current rayon pool, several store paths at once. Every source
+    /// Writes the image with as many threads as the current rayon pool has, several store paths at once. Every source
     /// byte is read once: the same buffer goes to the NAR hash and to the image.
     pub fn write(
         &self,
@@ -165,83 +168,9 @@ impl Plan<'_> {
         progress: &dyn Progress,
     ) -> Result<Verified, StoreImageError> {
         progress.begin("write", self.sizes.iter().sum());
-        self.file_system.write_metadata(sink).map_err(StoreImageError::Metadata)?;
-        let mut work: Vec<usize> = (0..self.sizes.len()).collect();
-        // The largest first, so that all threads have work to the end.
-        work.sort_by_key(|&i| std::cmp::Reverse(self.sizes[i]));
-
-        let copying = Copying::new(self.closure, &self.file_system, self.store, sink, progress);
-        let next = AtomicUsize::new(0);
-        let outcome = Mutex::new(Outcome::default());
-        // A queue, since rayon's own splitting would give one thread all the large paths.
-        rayon::broadcast(|_| {
-            while let Some(&i) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.write_path(i, verify, &copying);
-                if result.is_err() {
-                    copying.stop();
-                }
-                outcome.lock().unwrap_or_else(PoisonError::into_inner).add(i, result);
-            }
-        });
+        let verified = write::write(self, sink, verify, progress)?;
         progress.end();
-        outcome.into_inner().unwrap_or_else(PoisonError::into_inner).into_result()
-    }
-
-    fn write_path(
-        &self,
-        i: usize,
-        verify: bool,
-        copying: &Copying<'_, impl Sink>,
-    ) -> Result<Checked, StoreImageError> {
-        let registered = &self.closure.registration.paths()[i];
-        let root = self.closure.roots[i];
-        let Some(nar) = registered.nar.filter(|_| verify) else {
-            copying.copy(&registered.path, root)?;
-            return Ok(Checked::No);
-        };
-        let found = copying.copy_and_hash(&registered.path, root, self.sizes[i])?;
-        if found != nar.hash {
-            return Err(StoreImageError::Hash {
-                path: registered.path.to_string(),
-                found: found.to_string(),
-                expected: nar.hash.to_string(),
-            });
-        }
-        Ok(Checked::Yes)
-    }
-}
-
-/// Whether a path that was written was compared with its hash.
-#[derive(Debug, Clone, Copy)]
-enum Checked {
-    Yes,
-    No,
-}
-
-/// What all threads found together.
-#[derive(Default)]
-struct Outcome {
-    verified: Verified,
-    /// Of several failures, that of the first path: which one came first in time is chance.
-    failure: Option<(usize, StoreImageError)>,
-}
-
-impl Outcome {
-    fn add(&mut self, i: usize, result: Result<Checked, StoreImageError>) {
-        match result {
-            Ok(Checked::Yes) => self.verified.verified += 1,
-            Ok(Checked::No) => self.verified.unverified += 1,
-            Err(StoreImageError::Copy(CopyError::Stopped)) => {}
-            Err(error) => {
-                if self.failure.as_ref().is_none_or(|(first, _)| i < *first) {
-                    self.failure = Some((i, error));
-                }
-            }
-        }
-    }
-
-    fn into_result(self) -> Result<Verified, StoreImageError> {
-        self.failure.map_or(Ok(self.verified), |(_, error)| Err(error))
+        Ok(verified)
     }
 }
 

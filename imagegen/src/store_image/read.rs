@@ -1,0 +1,209 @@
+//! From the files of a store path to blocks, each byte read once.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::block::{Block, Pool};
+use crate::closure::Closure;
+use crate::closure::nar::{self, Step, Walk};
+use crate::ext4;
+use crate::progress::Progress;
+use crate::store_path::StorePath;
+use crate::tree::NodeId;
+use crate::units::{GuestOffset, length};
+
+/// Why a file could not be copied into the image.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source is not what it was a moment ago.
+    #[error("`{path}` changed while it was read: {change}; nothing may write to the store meanwhile")]
+    Changed {
+        /// The file.
+        path: String,
+        /// What happened to it.
+        change: String,
+    },
+    /// Another thread has failed; its error is the one to show.
+    #[error("stopped because of another error")]
+    Stopped,
+}
+
+/// What all threads that read have in common.
+pub struct Reading<'a> {
+    pub closure: &'a Closure,
+    pub file_system: &'a ext4::Plan<'a>,
+    /// The node of the file system's tree that is node 0 of the closure's.
+    pub store: NodeId,
+    pub pool: &'a Pool,
+    pub progress: &'a dyn Progress,
+    /// Set once a thread has failed.
+    pub stopped: &'a AtomicBool,
+}
+
+impl Reading<'_> {
+    /// Goes through a store path in the order of its NAR and hands on block after block.
+    pub fn read(
+        &self,
+        path: &StorePath,
+        root: NodeId,
+        hand_on: &mut dyn FnMut(Block),
+    ) -> Result<(), ReadError> {
+        let mut output = Output { block: self.pool.take(), pool: self.pool, hand_on };
+        let mut place = self.closure.store.physical(path);
+        let mut walk = Walk::new(&self.closure.tree, root);
+        while let Some(step) = output.block.append_aside(|framing| walk.next(framing)) {
+            match step {
+                Step::Framing => {}
+                Step::Enter(node) if node == root => {}
+                Step::Enter(node) => place.push(self.name(node)),
+                Step::Leave => {
+                    // Leaving the root pops the store path itself, after its last file.
+                    place.pop();
+                }
+                Step::Contents { file, size } => {
+                    self.contents(&mut place, file, root, size, &mut output)?;
+                    output.block.append_aside(|framing| framing.extend_from_slice(nar::padding(size)));
+                }
+            }
+            if output.block.is_full_aside() {
+                output.hand_on();
+            }
+        }
+        output.hand_on();
+        Ok(())
+    }
+
+    fn name(&self, node: NodeId) -> &OsStr {
+        OsStr::from_bytes(self.closure.tree.name(node))
+    }
+
+    /// Reads the contents of one file, which lies in the directory `place`, or is it where the path is a file.
+    fn contents(
+        &self,
+        place: &mut PathBuf,
+        file: NodeId,
+        root: NodeId,
+        size: u64,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(ReadError::Stopped);
+        }
+        // An empty file has nothing to read; that it is empty is what the scan found.
+        if size == 0 {
+            return Ok(());
+        }
+        if file == root {
+            return self.regular_file(place, file, size, output);
+        }
+        place.push(self.name(file));
+        let result = self.regular_file(place, file, size, output);
+        place.pop();
+        result
+    }
+
+    fn regular_file(
+        &self,
+        path: &Path,
+        file: NodeId,
+        size: u64,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
+        let mut source = Source::open(path)?;
+        let mut remaining = size;
+        let mut at_end = false;
+        for (start, bytes) in self.file_system.file_data(NodeId(self.store.0 + file.0)) {
+            let mut done = 0;
+            while done < bytes {
+                // One byte more than is due: a short answer then proves the file's end without another call.
+                let one_more = u64::from(remaining == bytes - done);
+                let (got, asked) = source.read(output.room(start.advanced(done), bytes - done + one_more))?;
+                if got > bytes - done {
+                    return Err(changed(format!("it has more than {size} bytes now")));
+                }
+                if got == 0 {
+                    return Err(changed(format!("it has {remaining} bytes less than {size}")));
+                }
+                output.block.fill(crate::units::index(got));
+                self.progress.advance(got);
+                done += got;
+                remaining -= got;
+                at_end = got < asked;
+            }
+            output.block.align();
+        }
+        if remaining == 0 && (at_end || source.read(&mut [0])?.0 == 0) {
+            return Ok(());
+        }
+        Err(changed(format!("it has more than {size} bytes now")))
+    }
+}
+
+/// The block that is being filled, and what happens to it then.
+struct Output<'o> {
+    block: Block,
+    pool: &'o Pool,
+    hand_on: &'o mut dyn FnMut(Block),
+}
+
+impl Output<'_> {
+    /// Room for bytes at a place in the image, in this block or a fresh one.
+    fn room(&mut self, offset: GuestOffset, wanted: u64) -> &mut [u8] {
+        if !self.block.continues_at(offset) {
+            self.hand_on();
+        }
+        self.block.room(offset, wanted)
+    }
+
+    fn hand_on(&mut self) {
+        if !self.block.is_empty() {
+            let fresh = self.pool.take();
+            (self.hand_on)(std::mem::replace(&mut self.block, fresh));
+        }
+    }
+}
+
+/// A file that is being read.
+struct Source<'p> {
+    path: &'p Path,
+    file: File,
+}
+
+impl<'p> Source<'p> {
+    fn open(path: &'p Path) -> Result<Self, ReadError> {
+        // A symbolic link in the place of the file is refused (ELOOP), a fifo does not block.
+        let no_follow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(no_follow.bits()).unwrap_or_default();
+        match File::options().read(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(ReadError::Read { path: path.display().to_string(), source }),
+        }
+    }
+
+    /// How many bytes were read into the room, and how many it would have held.
+    fn read(&mut self, room: &mut [u8]) -> Result<(u64, u64), ReadError> {
+        loop {
+            match self.file.read(room) {
+                Ok(read) => return Ok((length(read), length(room.len()))),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(ReadError::Read { path: self.path.display().to_string(), source });
+                }
+            }
+        }
+    }
+}
