@@ -25,6 +25,7 @@ needed="
     qemu-system-x86_64 qemu-system-x86
     resize2fs e2fsprogs
     sgdisk gdisk
+    sqlite3 sqlite3
     xz xz-utils
     zsh zsh
 "

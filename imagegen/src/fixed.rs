@@ -22,6 +22,10 @@ pub const FAT_DATE: &str = "1980-01-01";
 
 /// The store image's file-system UUID when `--uuid` is not given: `nixsto…image` in ASCII, shaped as a version 4 UUID.
 pub const STORE_IMAGE_UUID: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0001);
+/// The UUID of a root disk's file system when `--uuid` is not given: the one that nixpkgs' make-disk-image fixes.
+pub const ROOT_DISK_UUID: Guid = Guid::from_u128(0xF222_513B_DED1_49FA_B591_20CE_86A2_FE7F);
+/// The label of a root disk's file system: what NixOS's images are mounted by.
+pub const ROOT_DISK_LABEL: &str = "nixos";
 /// The seed of ext4's directory hash; mkfs draws it at random, and it decides where each name lies in a large
 /// directory. It need not be secret: the store is read-only and its names are known.
 pub const EXT4_HASH_SEED: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0002);

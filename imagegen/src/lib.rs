@@ -17,6 +17,7 @@ pub mod gpt;
 pub mod guid;
 pub mod output;
 pub mod progress;
+pub mod root_disk;
 pub mod store_image;
 pub mod store_path;
 pub mod structure;

@@ -6,6 +6,7 @@ mod closure;
 mod disk;
 mod efi_vars;
 mod registration;
+mod root_disk;
 mod run;
 mod shell;
 mod store_image;
@@ -22,6 +23,7 @@ pub use closure::*;
 pub use disk::*;
 pub use efi_vars::*;
 pub use registration::*;
+pub use root_disk::*;
 pub use run::*;
 pub use shell::*;
 pub use store_image::*;
@@ -64,6 +66,8 @@ pub enum Command {
     StoreImage(StoreImageArgs),
     /// Write the boot disk of a NixOS system: partition table, EFI system partition and boot loader
     BootDisk(BootDiskArgs),
+    /// Write a root disk whose Nix database knows a closure, with the closure itself if asked for
+    RootDisk(RootDiskArgs),
     /// Print the registration of a closure, as `nix-store --load-db` reads it
     Registration(RegistrationArgs),
     /// Build a derivation of nix/default.nix: the builder that Nix starts, with the derivation's attributes

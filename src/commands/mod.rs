@@ -9,6 +9,7 @@ mod disk;
 mod efi_vars;
 mod man;
 mod registration;
+mod root_disk;
 mod run;
 mod store_image;
 mod verify;
@@ -24,6 +25,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
+        Command::RootDisk(args) => root_disk::run(args, &reporter),
         Command::Registration(args) => registration::run(args),
         Command::Builder => builder::run(),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),

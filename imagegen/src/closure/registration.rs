@@ -181,6 +181,13 @@ impl Registration {
         &self.paths
     }
 
+    /// Tells the hash and size of a path, by its number.
+    pub(super) fn set_nar(&mut self, number: usize, nar: NarInfo) {
+        if let Some(registered) = self.paths.get_mut(number) {
+            registered.nar = Some(nar);
+        }
+    }
+
     /// Gives the paths away, sorted by name.
     pub fn into_paths(self) -> Vec<Registered> {
         self.paths

@@ -1,0 +1,95 @@
+//! `root-disk`: a guest's root file system with the database of its store, and the store if asked for.
+
+use anyhow::Context;
+use imagegen::closure::{self as library, Closure};
+use imagegen::container::{Format, ImageFile};
+use imagegen::output::{self, OutputFile};
+use imagegen::root_disk::{self, Options, Plan};
+use imagegen::store_image::Verified;
+use imagegen::store_path::StoreRoot;
+use imagegen::units::ByteCount;
+use imagegen::{ext4, fixed};
+
+use super::boot_disk::store_path;
+use super::closure;
+use crate::cli::{RootDiskArgs, SizeArg};
+use crate::progress::Reporter;
+
+/// Writes the disk.
+pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    for input in closure::input_files(&args.closure, &args.store.store_root) {
+        output::check_apart(&args.output, [input.as_path()])?;
+    }
+    let threads = super::store_image::thread_pool(args.jobs)?;
+    let closure = threads.install(|| read_closure(args, reporter))?;
+    let toplevel =
+        args.toplevel.as_deref().map(|path| store_path(path, &args.store.store_root)).transpose()?;
+    let options = Options { toplevel: toplevel.as_ref(), with_store: args.with_store };
+    let files = root_disk::files(&closure, options)?;
+    let plan = root_disk::plan(&closure, &files, &file_system_options(args), !args.no_verify, reporter)?;
+
+    let output = OutputFile::create(&args.output)?;
+    let verified = threads.install(|| write(&plan, args, &output, reporter))?;
+    let image_bytes = output.file().metadata().context("cannot examine the finished image")?.len();
+    output.finish()?;
+    reporter.note(&summary(args, &plan, &closure, verified, ByteCount(image_bytes), reporter));
+    Ok(())
+}
+
+/// Reads the closure; every path must be there, and gets a hash if it has none, since the database needs one.
+fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
+    let registration = closure::read(&args.closure, &args.store.store_root)?;
+    let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
+    library::fill_in_hashes(&mut closure, reporter)?;
+    Ok(closure)
+}
+
+fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
+    let size = match args.size {
+        SizeArg::Auto => ext4::Size::Auto { additional: args.additional_space },
+        SizeArg::Fixed(size) => ext4::Size::Fixed(size),
+    };
+    ext4::Options {
+        label: args.label.clone(),
+        uuid: args.uuid,
+        hash_seed: fixed::EXT4_HASH_SEED,
+        time: fixed::STORE_TIME,
+        journal: true,
+        size,
+    }
+}
+
+fn write(
+    plan: &Plan<'_>,
+    args: &RootDiskArgs,
+    output: &OutputFile,
+    reporter: &Reporter,
+) -> anyhow::Result<Verified> {
+    let image = ImageFile::create(output.file(), args.format.into(), plan.size(), &plan.allocated())?;
+    let verified = plan.write(&image, !args.no_verify, reporter)?;
+    image.finish()?;
+    Ok(verified)
+}
+
+fn summary(
+    args: &RootDiskArgs,
+    plan: &Plan<'_>,
+    closure: &Closure,
+    verified: Verified,
+    image_bytes: ByteCount,
+    reporter: &Reporter,
+) -> String {
+    let store = if args.with_store {
+        format!("with them in it, {} verified", verified.verified)
+    } else {
+        "without a store".to_owned()
+    };
+    format!(
+        "{}: {} of {} ({image_bytes} on disk) that knows {} store paths, {store}; {:.1} s",
+        args.output.display(),
+        Format::from(args.format).name(),
+        plan.size(),
+        closure.registration.paths().len(),
+        reporter.elapsed().as_secs_f64(),
+    )
+}
