@@ -1,7 +1,7 @@
 # Everything that people and CI call. Both targets set the machine up first; see scripts/setup.sh.
 
 export PATH := $(CURDIR)/target/python/bin:$(PATH):/usr/sbin:/sbin
-.PHONY: demo pin-digests setup test
+.PHONY: demo pin-digests setup test test-slow
 
 setup:
 	scripts/setup.sh
@@ -15,6 +15,10 @@ test: setup
 	scripts/make-guest.sh target/guest
 	scripts/make-guest.sh target/guest-aarch64 aarch64
 	cargo test --workspace
+
+# What takes minutes, gigabytes of disk or both; `make test` leaves it out.
+test-slow: setup
+	cargo test --release --workspace -- --ignored --nocapture
 
 # Records the digests that tests/reproducible.rs compares with; see docs/reproducibility.md for when that is allowed.
 pin-digests:

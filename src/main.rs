@@ -22,10 +22,21 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line: the whole chain of causes, outermost first.
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Escapes what would command the terminal or begin another line: the names of files are somebody else's choice.
+fn printable(text: &str) -> String {
+    // Marks that turn the direction of writing; other invisible characters do no harm here.
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// Lets a write beyond `ulimit -f` fail as on a full disk, instead of ending the program without a word.

@@ -136,6 +136,17 @@ fn inputs_are_not_overwritten() {
     assert!(error_of(imagegen().args(export)).contains("is, or lies in, the input"));
 }
 
+#[test]
+fn names_that_command_a_terminal_are_escaped() {
+    let place = Place::new();
+    let name = "turn\u{202e}around \x1b[2J\nerror: \x07";
+    tool(&["mkfifo", text(&place.store.physical(0).join(name))]);
+    let error = error_of(&mut place.store_image(&["-o", &place.at("image")]));
+    assert!(error.contains("turn\\u{202e}around \\u{1b}[2J\\nerror: \\u{7}` is a fifo"), "{error}");
+    let error = error_of(imagegen().args(["disk", "create", "--size=1", "-o", &place.at("no\n/disk")]));
+    assert!(error.contains("no\\n/disk"), "{error}");
+}
+
 fn directory_of(place: &Place) -> &Path {
     place.directory.path()
 }
