@@ -50,7 +50,7 @@ if [ ! -x "$peers/bin/mkfs" ]; then
         echo "peers: without mkext4, which could not be built" >&2
 fi
 if [ -x "$peers/bin/mkfs" ]; then
-    added+=(--peer "mkext4=\"$peers/bin/mkfs\" \"\$STORE\" \"\$OUT\" \$((KIBIBYTES * 1024))")
+    added+=(--peer "mkext4=\"$peers/bin/mkfs\" \"\$STORE\" \"\$OUT\" \$((KIBIBYTES / 4 * 4096))")
 fi
 skipped=()
 if [ -z "${SLOW:-}" ]; then

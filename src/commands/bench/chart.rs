@@ -70,15 +70,15 @@ pub fn draw(results: &Results) -> String {
 fn heading(svg: &mut String, results: &Results, scale: &Scale) {
     let title = Text { x: MARGIN, y: 42.0, size: 20.0, bold: true, ..Text::default() };
     text(svg, &title, &results.title);
-    let rounds =
-        if results.rounds == 1 { "1 run".to_owned() } else { format!("Median of {} runs", results.rounds) };
-    let kind = match scale {
-        Scale::Linear { .. } => "",
-        Scale::Logarithmic { .. } => ", on a logarithmic scale",
+    let runs = match results.rounds {
+        1 => "One run each".to_owned(),
+        rounds => format!("Median of {rounds} runs in turn, with lines from the shortest to the longest"),
     };
-    let line = format!(
-        "{rounds} in turn{kind}; thin lines reach from the shortest to the longest. Shorter is better."
-    );
+    let better = match scale {
+        Scale::Linear { .. } => "shorter is better",
+        Scale::Logarithmic { .. } => "logarithmic scale, further left is better",
+    };
+    let line = format!("{runs}; {better}");
     text(svg, &Text { x: MARGIN, y: 64.0, size: 13.0, ink: FAINT_INK, ..Text::default() }, &line);
     for (x, name) in [(MEDIAN_RIGHT, "time"), (RATIO_RIGHT, "vs qcow2"), (MEMORY_RIGHT, "memory")] {
         let column =

@@ -13,7 +13,8 @@ pub fn results(results: &Results) -> String {
         vec![["", "median", "min..max", "× limit", "× qcow2", "memory", "on disk"].map(str::to_owned)];
     rows.extend(results.results.iter().map(row));
     let mut text = format!("{}\n{}\n", results.title, results.machine.summary());
-    let _ = writeln!(text, "{} rounds, everybody in turn, input in memory\n", results.rounds);
+    let plural = if results.rounds == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{} round{plural}, everybody in turn, input in memory\n", results.rounds);
     text.push_str(&aligned(&rows));
     text.push_str("\nThe commands, to be run again with\n");
     for (name, value) in &results.variables {
