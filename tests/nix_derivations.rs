@@ -123,3 +123,36 @@ fn wrong_attributes_fail_with_their_reason() {
     let error = support::error_of(imagegen().arg("builder").env_remove("NIX_ATTRS_JSON_FILE"));
     assert!(error.contains("no text in the attribute `imagegen`"), "{error}");
 }
+
+#[test]
+fn the_module_evaluates_and_its_machine_builds() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    let program = build(&store, &guest, &files, "program");
+    let program = format!("/{}", program.strip_prefix(&store.root).unwrap().display());
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nix/module.nix");
+    let nix = |command: &str, loader: &str, efi: &str, more: &[&str]| {
+        let arguments =
+            [command, text(&module), "--argstr", "program", &program, "--argstr", "loader", loader];
+        let toplevel = ["--arg", "efi", efi, "--argstr", "toplevel", &guest.toplevel];
+        store.nix(&[&arguments[..], &toplevel, more].concat())
+    };
+    for (loader, efi) in [("grub", "false"), ("systemd-boot", "true")] {
+        for part in ["imagegenStoreImage", "imagegenBootDisk", "imagegenVm"] {
+            let derivation = nix("nix-instantiate", loader, efi, &["-A", part]);
+            assert!(derivation.contains(".drv"), "{part}: {derivation}");
+        }
+    }
+    // The machine's config is one that `run` takes.
+    let vm = nix("nix-build", "grub", "false", &["-A", "imagegenVm", "--no-out-link"]);
+    let config = fs::read_to_string(store.physical(&vm).join("vm.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["memorySize"], 384);
+    assert_eq!(config["forwardPorts"][0]["host"]["port"], 2222);
+
+    // What is for nixpkgs is at least Nix.
+    for file in ["flake.nix", "shell.nix", "nix/package.nix"] {
+        store.nix(&["nix-instantiate", "--parse", text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file))]);
+    }
+}

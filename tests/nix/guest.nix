@@ -6,6 +6,7 @@ let
   efiVarsTemplate = "${/usr/share/OVMF/OVMF_VARS.fd}";
 in
 rec {
+  inherit program;
   storeImage = imagegen.mkStoreImage { paths = [ toplevel ]; };
   # The attributes in the environment, and a format of its own.
   storeImageByEnvironment = imagegen.mkStoreImage {

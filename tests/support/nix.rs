@@ -52,13 +52,7 @@ impl NixStore {
         let program = files.join("nix-imagegen");
         // Without what a debugger needs it is a tenth of the size.
         tool(&["strip", "-o", text(&program), env!("CARGO_BIN_EXE_nix-imagegen")]);
-        for line in tool(&["ldd", text(&program)]).lines() {
-            // `name => /path (address)`, or `/path (address)` for the loader itself.
-            if let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) {
-                let name = Path::new(library).file_name().unwrap();
-                fs::copy(library, files.join(name)).unwrap();
-            }
-        }
+        copy_libraries(&program, &files);
         self.nix(&["nix-store", "--add", text(&files)])
     }
 
@@ -69,12 +63,29 @@ impl NixStore {
         command.arg(expression).args(["-A", attribute, "--no-out-link"]);
         command.args(["--argstr", "files", files, "--argstr", "shell", &guest.path("-busybox")]);
         command.args(["--argstr", "toplevel", &guest.toplevel]).args(more);
-        command.output().unwrap()
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let refused = said.contains("namespace") && said.contains("not permitted");
+        assert!(
+            !refused,
+            "Nix builds for a store of its own only in a user namespace; allow them here: {said}"
+        );
+        output
     }
 
     /// Where a store path is on this machine.
     pub fn physical(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+}
+
+/// Puts the shared libraries of a program, and the loader, into a directory.
+pub fn copy_libraries(program: &Path, directory: &Path) {
+    for line in tool(&["ldd", text(program)]).lines() {
+        // `name => /path (address)`, or `/path (address)` for the loader itself.
+        if let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) {
+            fs::copy(library, directory.join(Path::new(library).file_name().unwrap())).unwrap();
+        }
     }
 }
 

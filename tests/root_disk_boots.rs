@@ -1,0 +1,111 @@
+//! Root disks in a machine: Debian's own Nix runs in the guest and looks at the database and the store it finds there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::assert::OutputAssertExt;
+
+use support::guest::Guest;
+use support::machine::{Firmware, Machine};
+use support::nix::NixStore;
+use support::{imagegen, text, tool};
+
+/// What the guest's init runs: Nix through the loader that came with it, as it was on this machine.
+const CHECK: &str = r#"#! @shell@
+here=${0%/*}
+export NIX_REMOTE= HOME=/root USER=root NIX_CONFIG="build-users-group =
+substitute = false"
+nix_store() { "$here/ld-linux-x86-64.so.2" --library-path "$here" --argv0 nix-store "$here/nix-store" "$@"; }
+echo "GUEST-ROOT $(while read -r device place kind rest; do [ $place = / ] && echo $kind; done < /proc/mounts)"
+nix_store --verify --check-contents && echo "GUEST-NIX-FINDS-ALL-VALID"
+nix_store --query --requisites /nix/var/nix/profiles/system | sort | sha256sum |
+    { read -r sum _; echo "GUEST-REQUISITES $sum"; }
+nix_store --dump-db $(nix_store --query --requisites /nix/var/nix/profiles/system | sort) | sha256sum |
+    { read -r sum _; echo "GUEST-REGISTRATION $sum"; }
+"#;
+
+/// A store with the guest's closure and Debian's Nix for the guest to run.
+struct Prepared {
+    store: NixStore,
+    check: String,
+    directory: tempfile::TempDir,
+}
+
+impl Prepared {
+    fn new(guest: &Guest) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = NixStore::with_guest(guest);
+        let files = directory.path().join("guest-check");
+        fs::create_dir(&files).unwrap();
+        let nix = fs::canonicalize("/usr/bin/nix-store").unwrap();
+        fs::copy(&nix, files.join("nix-store")).unwrap();
+        support::nix::copy_libraries(&nix, &files);
+        let check = files.join("check");
+        fs::write(&check, CHECK.replace("@shell@", &format!("{}/bin/sh", guest.path("-busybox")))).unwrap();
+        fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
+        let check = store.nix(&["nix-store", "--add", text(&files)]);
+        Self { store, check, directory }
+    }
+
+    fn write(&self, subcommand: &str, arguments: &[&str]) -> PathBuf {
+        let output = self.directory.path().join(format!("{subcommand}.qcow2"));
+        let mut command = imagegen();
+        command
+            .args([subcommand, "--store-root", text(&self.store.root), "-o", text(&output)])
+            .args(arguments);
+        command.assert().success();
+        output
+    }
+
+    /// Checks what the guest said.
+    fn judge(&self, guest: &Guest, said: &str) {
+        let requisites = self.store.nix(&["nix-store", "--query", "--requisites", &guest.toplevel]);
+        let mut requisites: Vec<_> = requisites.lines().collect();
+        requisites.sort_unstable();
+        let file = self.directory.path().join("expected");
+        let expect = |name: &str, contents: &[u8]| {
+            fs::write(&file, contents).unwrap();
+            let line = format!("GUEST-{name} {}", &tool(&["sha256sum", text(&file)])[..64]);
+            assert!(said.lines().any(|found| found == line), "{line}: {said}");
+        };
+        expect("REQUISITES", (requisites.join("\n") + "\n").as_bytes());
+        expect("REGISTRATION", &fs::read(&guest.registration).unwrap());
+        for line in ["GUEST-ROOT ext4", "GUEST-NIX-FINDS-ALL-VALID", "NIX-IMAGEGEN-GUEST-OK"] {
+            assert!(said.lines().any(|found| found == line), "{line}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_knows_the_paths_of_its_store_image_under_seabios() {
+    let guest = Guest::get();
+    let prepared = Prepared::new(&guest);
+    let closure = ["--closure", &guest.toplevel, &prepared.check];
+    let boot =
+        prepared.write("boot-disk", &["--toplevel", &guest.toplevel, "--loader", "grub", "--timeout", "0"]);
+    let root = prepared.write("root-disk", &[&closure[..], &["--toplevel", &guest.toplevel]].concat());
+    let store = prepared.write("store-image", &closure);
+    let said = Machine::start(&Firmware::SeaBios, &[&boot, &root, &store]).until_off();
+    prepared.judge(&guest, &said);
+}
+
+#[test]
+fn a_guest_knows_the_paths_on_its_root_disk_under_uefi() {
+    let guest = Guest::get();
+    let prepared = Prepared::new(&guest);
+    let closure = ["--closure", &guest.toplevel, &prepared.check];
+    let arguments = ["--toplevel", &guest.toplevel, "--loader", "systemd-boot", "--timeout", "0"];
+    let boot = prepared.write("boot-disk", &arguments);
+    let arguments = ["--toplevel", &guest.toplevel, "--with-store"];
+    let root = prepared.write("root-disk", &[&closure[..], &arguments].concat());
+    let variables = prepared.directory.path().join("vars.fd");
+    fs::copy("/usr/share/OVMF/OVMF_VARS.fd", &variables).unwrap();
+    let firmware = Firmware::Ovmf(Path::new("/usr/share/OVMF/OVMF_CODE.fd"), &variables);
+    let said = Machine::start(&firmware, &[&boot, &root]).until_off();
+    prepared.judge(&guest, &said);
+}
