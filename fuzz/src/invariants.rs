@@ -13,17 +13,23 @@ use imagegen::content::Content;
 use imagegen::efi_vars::{LoadOption, VariableStore, describe, export_json, import_json};
 use imagegen::store_path::{StorePath, StoreRoot};
 
+use super::images;
+
 /// The name of a target, and its invariant.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 10] = [
     ("registration", registration),
     ("references_graph", references_graph),
     ("toplevel", toplevel),
     ("toplevel_links", toplevel_links),
     ("variable_store", variable_store),
     ("variables_json", variables_json),
+    ("partition_table", images::partition_table),
+    ("fat", images::fat),
+    ("ext4", images::ext4),
+    ("qcow2", images::qcow2),
 ];
 
 /// A registration that can be read is printed in a form that reads back as the same.

@@ -7,6 +7,7 @@ use imagegen::efi_vars::{
 use imagegen::fixed;
 use imagegen::units::Lba;
 
+use super::images;
 use super::invariants::{KERNEL, TOPLEVEL};
 
 /// The seeds of a target.
@@ -18,6 +19,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "toplevel_links" => links(),
         "variable_store" => variable_stores(),
         "variables_json" => vec![variables_json()],
+        "partition_table" | "fat" | "ext4" | "qcow2" => images::seeds(),
         other => panic!("no seeds for {other}"),
     }
 }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "../../fuzz/src/images.rs"]
+#[allow(missing_docs, reason = "shared with the fuzz targets")]
+mod images;
 #[path = "../../fuzz/src/invariants.rs"]
 #[allow(missing_docs, reason = "shared with the fuzz targets")]
 mod invariants;
@@ -113,4 +116,24 @@ fn variable_stores() {
 #[test]
 fn variables_in_json() {
     hold("variables_json");
+}
+
+#[test]
+fn partition_tables() {
+    hold("partition_table");
+}
+
+#[test]
+fn fat_file_systems() {
+    hold("fat");
+}
+
+#[test]
+fn ext4_file_systems() {
+    hold("ext4");
+}
+
+#[test]
+fn qcow2_images() {
+    hold("qcow2");
 }

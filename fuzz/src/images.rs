@@ -1,0 +1,273 @@
+//! The invariants of what reads images. An input is no image, which would be large and dull, but a list of changes to
+//! one that our own writers made: two bytes for a sector among those that are not all zeros, two for the offset in it,
+//! one for the number of bytes, and the bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock};
+
+use imagegen::boot_disk::{self, Loaders};
+use imagegen::closure::Registration;
+use imagegen::container::reader::{Image, ReadError, Source, Totals, Window};
+use imagegen::container::{Format, ImageFile, Sink};
+use imagegen::content::{Content, NamedContent};
+use imagegen::ext4::reader::FileSystem as Ext4;
+use imagegen::ext4::{self, Options, Size};
+use imagegen::fixed;
+use imagegen::gpt::reader::PartitionTable;
+use imagegen::progress::Silent;
+use imagegen::tree::Tree;
+use imagegen::units::{ByteCount, GuestOffset};
+use imagegen::verify::verify;
+
+use super::invariants::TOPLEVEL;
+
+const SECTOR: usize = 512;
+
+/// A partition table that can be read has partitions within the disk.
+pub fn partition_table(bytes: &[u8]) {
+    let disk = Patched::new(boot_disk(), bytes);
+    let Ok(Some(table)) = PartitionTable::read(&disk) else { return };
+    for partition in &table.partitions {
+        // What lies outside is refused when it is opened, and not before.
+        let _ = Window::new(&disk, partition.start, partition.size).map(|window| window.bytes(0, 1));
+    }
+}
+
+/// A FAT file system lists each directory once, and gives no more of a file than was asked for.
+pub fn fat(bytes: &[u8]) {
+    const START: u64 = 2048 * 512;
+    let disk = Patched::new(boot_disk(), bytes);
+    let size = disk.size() - START;
+    let partition = Window::new(&disk, START, size).unwrap();
+    let Ok(file_system) = imagegen::esp::reader::FileSystem::open(&partition) else { return };
+    let _ = file_system.free_clusters();
+    let Ok(listing) = file_system.list() else { return };
+    for found in &listing.found {
+        assert!(!found.path.contains(char::is_control), "{:?}", found.path);
+        if let Ok(contents) = file_system.contents(found, 4096) {
+            assert!(contents.len() <= 4096);
+            let _ = file_system.guest_offset(found, 4095);
+        }
+    }
+}
+
+/// Every registered path of an ext4 image is judged, whatever the image holds.
+pub fn ext4(bytes: &[u8]) {
+    let disk = Patched::new(store_image(), bytes);
+    let Ok(file_system) = Ext4::open(&disk) else { return };
+    let record = format!("{TOPLEVEL}\n{}\n1\n\n0\n", "ab".repeat(32));
+    let registration = Registration::parse(Path::new("registration"), record.as_bytes()).unwrap();
+    let Ok(verification) = verify(&file_system, &registration, &Silent) else { return };
+    let counts = verification.counts();
+    assert_eq!(counts.right + counts.unchecked + counts.wrong + counts.missing, 1, "{counts:?}");
+    assert_eq!(counts.right, 0, "no contents have such a hash");
+}
+
+/// The extents of a qcow2 image make up its whole disk, and reading ends.
+pub fn qcow2(bytes: &[u8]) {
+    thread_local! {
+        static FILE: tempfile::NamedTempFile = tempfile::NamedTempFile::new().unwrap();
+    }
+    FILE.with(|file| {
+        let image = qcow2_image();
+        let disk = Patched::new(image, bytes);
+        if file.as_file().metadata().unwrap().len() != disk.size() {
+            file.as_file().set_len(0).unwrap();
+            file.as_file().write_all_at(&image.bytes, 0).unwrap();
+        }
+        for (offset, patch) in &disk.patches {
+            file.as_file().write_all_at(patch, *offset).unwrap();
+        }
+        read_qcow2(file.path());
+        for (offset, patch) in &disk.patches {
+            let at = usize::try_from(*offset).unwrap();
+            file.as_file().write_all_at(&image.bytes[at..at + patch.len()], *offset).unwrap();
+        }
+    });
+}
+
+fn read_qcow2(path: &Path) {
+    let Ok(image) = Image::open(path, Some(Format::Qcow2)) else { return };
+    for offset in [0, 65_000, 1 << 20, image.size().saturating_sub(4096)] {
+        let _ = image.bytes(offset, 4096);
+    }
+    let layer = &image.layers()[0];
+    if let Ok(extents) = layer.allocation() {
+        let mut end = 0;
+        for extent in &extents {
+            assert_eq!(extent.guest.start, end);
+            end = extent.guest.end;
+        }
+        assert_eq!(end, layer.virtual_size());
+        let totals = Totals::of(&extents);
+        let all = [totals.data_bytes, totals.compressed_bytes, totals.zero_bytes, totals.unallocated_bytes];
+        assert_eq!(all.iter().sum::<u64>(), end);
+    }
+}
+
+/// Changes to begin with.
+pub fn seeds() -> Vec<Vec<u8>> {
+    vec![
+        vec![],
+        vec![0, 0, 4, 0, 4, 0xff, 0xff, 0xff, 0xff],
+        vec![1, 0, 80, 0, 2, 0, 0, 2, 0, 0, 0, 1, 0xff],
+        [vec![3, 0, 0, 0, 64], vec![0x41; 64]].concat(),
+    ]
+}
+
+/// An image and its sectors that are not all zeros.
+struct Base {
+    bytes: Vec<u8>,
+    live: Vec<usize>,
+}
+
+impl Base {
+    fn new(bytes: Vec<u8>) -> Self {
+        let sectors = bytes.chunks(SECTOR).enumerate();
+        let live = sectors.filter(|(_, sector)| sector.iter().any(|&b| b != 0)).map(|(i, _)| i).collect();
+        Self { bytes, live }
+    }
+}
+
+/// An image with changes.
+struct Patched {
+    base: &'static Base,
+    patches: Vec<(u64, Vec<u8>)>,
+}
+
+impl Patched {
+    fn new(base: &'static Base, mut input: &[u8]) -> Self {
+        let mut patches = Vec::new();
+        while let [a, b, c, d, count, rest @ ..] = input {
+            let sector = base.live[usize::from(u16::from_le_bytes([*a, *b])) % base.live.len()];
+            let offset = sector * SECTOR + usize::from(u16::from_le_bytes([*c, *d])) % SECTOR;
+            let room = base.bytes.len() - offset;
+            let (patch, rest) = rest.split_at(usize::from(*count).min(rest.len()));
+            patches.push((offset.try_into().unwrap(), patch[..patch.len().min(room)].to_vec()));
+            input = rest;
+        }
+        Self { base, patches }
+    }
+}
+
+impl Source for Patched {
+    fn size(&self) -> u64 {
+        self.base.bytes.len().try_into().unwrap()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        self.check(offset, buffer.len().try_into().unwrap())?;
+        let start = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.base.bytes[start..start + buffer.len()]);
+        for (at, patch) in &self.patches {
+            for (at, &byte) in (usize::try_from(*at).unwrap()..).zip(patch) {
+                if let Some(place) = at.checked_sub(start).and_then(|i| buffer.get_mut(i)) {
+                    *place = byte;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn guest_offset(&self, offset: u64) -> GuestOffset {
+        GuestOffset(offset)
+    }
+}
+
+/// A disk in memory.
+struct Memory(Mutex<Vec<u8>>);
+
+impl Memory {
+    fn new(size: ByteCount) -> Self {
+        Self(Mutex::new(vec![0; usize::try_from(size.0).unwrap()]))
+    }
+
+    fn into_base(self) -> Base {
+        Base::new(self.0.into_inner().unwrap())
+    }
+}
+
+impl Sink for Memory {
+    fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(offset.0).unwrap();
+        self.0.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn boot_disk() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let file = |path: &str, bytes: &[u8]| NamedContent::new(path, Content::bytes(bytes));
+        let files = vec![
+            file("loader/loader.conf", b"timeout 5\n"),
+            file("loader/entries/nixos-generation-1-specialisation-other.conf", b"title NixOS\n"),
+            file("EFI/nixos/kernel.efi", &[b'k'; 10_000]),
+            file("EFI/BOOT/BOOTX64.EFI", b"MZ"),
+        ];
+        let loaders = Loaders { files, ..Loaders::default() };
+        let plan = boot_disk::plan(ByteCount(12 << 20), loaders).unwrap();
+        let memory = Memory::new(plan.size());
+        plan.write(&memory, &Silent).unwrap();
+        memory.into_base()
+    })
+}
+
+/// A file system of one store path, with everything that has its own form.
+fn store_tree() -> Tree {
+    let mut tree = Tree::default();
+    let root = tree.open_directory(b"").unwrap();
+    let top = tree.open_directory(TOPLEVEL.rsplit('/').next().unwrap().as_bytes()).unwrap();
+    tree.add_file(b"empty", 0, false).unwrap();
+    tree.add_file(b"file", 10_000, true).unwrap();
+    tree.add_symlink(b"link", &[b't'; 300]).unwrap();
+    tree.add_symlink(b"link-short", b"file").unwrap();
+    let many = tree.open_directory(b"many").unwrap();
+    for i in 0..300 {
+        tree.add_file(format!("a-name-of-some-length-{i:04}").as_bytes(), 0, false).unwrap();
+    }
+    tree.close_directory(many);
+    tree.close_directory(top);
+    tree.close_directory(root);
+    tree
+}
+
+fn options() -> Options {
+    Options {
+        label: "fuzz".to_owned(),
+        uuid: fixed::STORE_IMAGE_UUID,
+        hash_seed: fixed::EXT4_HASH_SEED,
+        time: fixed::STORE_TIME,
+        journal: false,
+        size: Size::Auto { additional: ByteCount(0) },
+    }
+}
+
+fn store_image() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let tree = store_tree();
+        let plan = ext4::plan(&tree, &options()).unwrap();
+        let memory = Memory::new(plan.size());
+        plan.write_metadata(&memory).unwrap();
+        memory.into_base()
+    })
+}
+
+fn qcow2_image() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let tree = store_tree();
+        let plan = ext4::plan(&tree, &options()).unwrap();
+        let file: File = tempfile::tempfile().unwrap();
+        let image = ImageFile::create(&file, Format::Qcow2, plan.size(), &plan.allocated()).unwrap();
+        plan.write_metadata(&image).unwrap();
+        image.finish().unwrap();
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        Base::new(bytes)
+    })
+}
