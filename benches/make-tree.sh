@@ -57,7 +57,7 @@ add() {
     [[ " ${paths[*]} " != *" $path "* ]] || return 0
     paths+=("$path")
     bytes=$((bytes + $(nix_store --query --size "$path")))
-    files=$((files + $(find "$directory/root$path" | wc -l)))
+    files=$((files + $(find "$directory/root$path" -type f | wc -l)))
     say "$path from $1: $((bytes / 1000000)) MB, $files files so far"
 }
 
