@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 /// A file that gets its name when it is finished.
@@ -130,6 +130,25 @@ impl OutputFile {
             self.hidden = None;
         }
         Ok(())
+    }
+
+    /// Gives the file its name, unless there is a file of that name by now; says whether it did.
+    pub fn finish_if_new(mut self) -> Result<bool, OutputError> {
+        let placed = match self.hidden.clone() {
+            None => link_open_file(&self.file, &self.target),
+            Some(hidden) => rename_if_new(&hidden, &self.target).inspect(|()| {
+                forget(&hidden);
+                self.hidden = None;
+            }),
+        };
+        match placed {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => {
+                let target = self.target.display().to_string();
+                Err(OutputError::Finish { target, source: errno.into() })
+            }
+        }
     }
 
     fn create_hidden(target: &Path) -> io::Result<Self> {
@@ -282,6 +301,15 @@ fn link_open_file(file: &File, name: &Path) -> Result<(), Errno> {
     retry_on_intr(|| rustix::fs::linkat(CWD, &magic, CWD, name, AtFlags::SYMLINK_FOLLOW))
 }
 
+fn rename_if_new(from: &Path, to: &Path) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that has only the plain call.
+        Err(Errno::INVAL) if to.symlink_metadata().is_ok() => Err(Errno::EXIST),
+        Err(Errno::INVAL) => rustix::fs::rename(from, to),
+        renamed => renamed,
+    }
+}
+
 fn remember(hidden: &Path) {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(hidden.to_owned());
 }
@@ -315,6 +343,22 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&target).unwrap(), content);
         }
         assert_eq!(entries(directory.path()), ["disk.img"]);
+    }
+
+    #[test]
+    fn a_file_that_is_there_can_be_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("disk.img");
+        for create in [OutputFile::create, |path: &Path| Ok(OutputFile::create_hidden(path).unwrap())] {
+            for (content, is_new) in [("first", true), ("second", false)] {
+                let output = create(&target).unwrap();
+                output.file().write_all(content.as_bytes()).unwrap();
+                assert_eq!(output.finish_if_new().unwrap(), is_new);
+                assert_eq!(std::fs::read_to_string(&target).unwrap(), "first");
+            }
+            assert_eq!(entries(directory.path()), ["disk.img"]);
+            std::fs::remove_file(&target).unwrap();
+        }
     }
 
     #[test]

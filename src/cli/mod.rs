@@ -88,6 +88,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for every subcommand
     Man(ManArgs),
+    /// Clean up behind QEMU
+    #[command(hide = true)]
+    Caretaker(CaretakerArgs),
 }
 
 /// Where the store is.

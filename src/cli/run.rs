@@ -13,20 +13,26 @@ use super::StoreRootArg;
   nix-imagegen run --config vm.toml -- -serial file:console.log
 
 The config has the option names of NixOS's virtualisation module, in TOML or, if its name ends in .json, JSON:
+  toplevel = \"/nix/store/…-nixos-system\"
+  registration = \"registration\"
   useNixStoreImage = true
-  storeImage = \"store.qcow2\"
   useBootLoader = true
   useEFIBoot = true
-  bootDisk = \"disk.qcow2\"
-  efi.variables = \"/usr/share/OVMF/OVMF_VARS.fd\"
-  graphics = false")]
+  graphics = false
+docs/launcher.md has every option.")]
 pub struct RunArgs {
     /// The virtual machine's options, in TOML or JSON
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Prepare all files, then print QEMU's command line instead of starting it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "print_guest")]
     pub print: bool,
+    /// Print what the guest has to have: mounts, initrd modules and kernel parameters
+    #[arg(long)]
+    pub print_guest: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
     /// What runs the guest's code
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub accel: AcceleratorArg,
@@ -47,4 +53,15 @@ pub enum AcceleratorArg {
     Kvm,
     /// QEMU's translator, which works everywhere
     Tcg,
+}
+
+/// Arguments of the process that cleans up behind QEMU; nobody else calls it.
+#[derive(Debug, Args)]
+pub struct CaretakerArgs {
+    /// A directory to remove
+    #[arg(long)]
+    pub remove: Option<PathBuf>,
+    /// The socket of a TPM to end
+    #[arg(long)]
+    pub tpm_socket: Option<PathBuf>,
 }

@@ -93,7 +93,7 @@ fn vm(derivation: &Derivation) -> anyhow::Result<()> {
     let config = output.join("vm.json");
     write(&config, &format!("{:#}\n", options.config))?;
     // A config that contradicts itself fails here and not when the machine is to start.
-    Config::read(&config)?;
+    Config::check(&config)?;
 
     if let Some(toplevel) = &options.toplevel {
         let link = output.join("system");

@@ -15,6 +15,7 @@ mod store_image;
 mod verify;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
+use crate::launcher::caretaker;
 use crate::progress::Reporter;
 
 pub use bench::clean_up;
@@ -38,9 +39,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
         Command::Verify(args) => verify::run(args, &reporter),
-        Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args, &reporter),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
+        Command::Run(args) => run::run(args, &reporter),
+        Command::Caretaker(args) => {
+            caretaker::run(args);
+            Ok(())
+        }
     }
 }

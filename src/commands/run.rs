@@ -1,71 +1,165 @@
 //! `run`: prepares what a virtual machine needs and becomes QEMU.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use clap::{Args, Parser};
 use imagegen::store_path::StoreRoot;
 
-use crate::cli::{AcceleratorArg, RunArgs};
-use crate::launcher::{self, Accelerator, Config, Environment, command_line, prepare};
+use super::{boot_disk, store_image};
+use crate::cli::{AcceleratorArg, BootDiskArgs, RunArgs, StoreImageArgs};
+use crate::launcher::config::Problems;
+use crate::launcher::facts::{self, Found, TpmFacts};
+use crate::launcher::just_in_time::{Cache, Recipe};
+use crate::launcher::plan::{self, Plan};
+use crate::launcher::platform::Platform;
+use crate::launcher::{Accelerator, Config, Environment, caretaker, choose, guest, make, qemu, tpm};
+use crate::progress::Reporter;
 
-const QEMU: &str = "qemu-system-x86_64";
-
-/// Starts the machine; returns only if that fails, or with `--print`.
-pub fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let config = Config::read(&args.config)?;
-    let environment = Environment::of_process();
+/// Starts the machine; returns only if that fails, or with `--print` and `--print-guest`.
+pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let context = || format!("cannot run `{}`", args.config.display());
+    let mut problems = Problems::default();
+    let config = Config::read(&args.config, &mut problems)?;
     let store = StoreRoot::new(&args.store.store_root);
-    let qemu = find_qemu(config.qemu.package.as_deref())?;
-    let direct = prepare::direct_boot(&config, &store)?;
-    let accelerator = match args.accel {
-        AcceleratorArg::Auto => launcher::choose(&qemu),
+    let platform = facts::platform(&config, &store);
+    if args.print_guest {
+        problems.into_error().with_context(context)?;
+        return print_guest(args, &config, platform);
+    }
+
+    let environment = Environment::of_process();
+    let qemu = qemu::find(&config, &environment, platform, &mut problems);
+    let mut found = facts::find(&config, &environment, &store, platform, &mut problems)?;
+    let directory = make::working_directory(&environment)?;
+    directory.path().clone_into(&mut found.facts.directory);
+    if let Some(qemu) = &qemu {
+        found.facts.accelerator = accelerator(args.accel, qemu, platform);
+    }
+    let plan = plan::plan(&config, &environment, &found.facts, &args.qemu_arguments, &mut problems);
+    plan.find_directories(&mut problems);
+    problems.into_error().with_context(context)?;
+    let qemu = qemu.context("there is no QEMU")?;
+    for warning in &found.warnings {
+        reporter.note(&format!("warning: {warning}"));
+    }
+
+    let tpm = found.facts.tpm.as_ref();
+    let mut kept_open = Vec::new();
+    if !args.print {
+        // From here on somebody cleans up, whatever happens to this process.
+        let socket = tpm.map(TpmFacts::socket);
+        kept_open.push(caretaker::start(directory.removable(), socket.as_deref())?);
+    }
+    kept_open.extend(provide_images(args, &environment, &found, reporter)?);
+    for file in &plan.files {
+        make::make(file)?;
+    }
+    let directory = directory.keep();
+    if args.print {
+        return print(args, &qemu, &plan.arguments, tpm);
+    }
+    if let Some(tpm) = tpm {
+        tpm::start(tpm)?;
+    }
+    become_qemu(&qemu, &plan, &directory, &kept_open)
+}
+
+fn accelerator(wanted: AcceleratorArg, qemu: &Path, platform: Platform) -> Accelerator {
+    match wanted {
+        AcceleratorArg::Auto => choose(qemu, platform),
         AcceleratorArg::Kvm => Accelerator::Kvm,
         AcceleratorArg::Tcg => Accelerator::Tcg,
-    };
-    let files = prepare::prepare(&config, &environment, &store)?;
-    let arguments = command_line::arguments(
-        &config,
-        &environment,
-        &files,
-        direct.as_ref(),
-        accelerator,
-        &args.qemu_arguments,
-    )?;
-    if args.print {
-        return print(&qemu, &arguments);
     }
-    // Only returns on failure.
-    let error = Command::new(&qemu).args(&arguments).current_dir(&files.directory).exec();
+}
+
+/// Returns only on failure.
+fn become_qemu(qemu: &Path, plan: &Plan, directory: &Path, kept_open: &[OwnedFd]) -> anyhow::Result<()> {
+    for file in kept_open {
+        rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()).context("cannot hand a file to QEMU")?;
+    }
+    let error = Command::new(qemu).args(&plan.arguments).current_dir(directory).exec();
     Err(error).with_context(|| format!("cannot start `{}`", qemu.display()))
 }
 
-/// The config's QEMU, or the one on `PATH`.
-fn find_qemu(package: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(package) = package {
-        let qemu = std::path::absolute(package.join("bin").join(QEMU))?;
-        anyhow::ensure!(qemu.is_file(), "qemu.package: there is no `{}`", qemu.display());
-        return Ok(qemu);
+/// Makes the images that the config does not name, as the subcommands would, and gives their locks.
+fn provide_images(
+    args: &RunArgs,
+    environment: &Environment,
+    found: &Found,
+    reporter: &Reporter,
+) -> anyhow::Result<Vec<OwnedFd>> {
+    let cache = Cache::of(environment);
+    let store_root = [OsStr::new("--store-root"), args.store.store_root.as_os_str()];
+    let mut locks = Vec::new();
+    for entry in [&found.store_image, &found.boot_disk].into_iter().flatten() {
+        let output = [OsStr::new("--output"), entry.image.as_os_str()];
+        let make = || match &entry.recipe {
+            Recipe::StoreImage { registration } => {
+                let registration = [OsStr::new("--registration"), registration.as_os_str()];
+                let args: StoreImageArgs = with_defaults(&[store_root, output, registration])?;
+                store_image::run(&args, reporter).context("cannot make the store image")
+            }
+            Recipe::BootDisk { toplevel, loaders } => {
+                let (toplevel, loaders) = (toplevel.to_string(), loaders.join(","));
+                let toplevel = [OsStr::new("--toplevel"), OsStr::new(&toplevel)];
+                let loaders = [OsStr::new("--loader"), OsStr::new(&loaders)];
+                let args: BootDiskArgs = with_defaults(&[store_root, output, toplevel, loaders])?;
+                boot_disk::write(&args, reporter).context("cannot make the boot disk")
+            }
+        };
+        let image = entry.image.display();
+        let wait = || reporter.note(&format!("waiting for another machine that makes `{image}`"));
+        locks.push(cache.provide(entry, make, wait)?);
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).map(|directory| directory.join(QEMU)).find(|file| file.is_file());
-    found.context(
-        "there is no qemu-system-x86_64 on PATH: install QEMU (Debian: qemu-system-x86) or set qemu.package",
-    )
+    Ok(locks)
 }
 
-/// One line that a shell runs as it stands.
-fn print(qemu: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
-    let mut words = Vec::with_capacity(arguments.len() + 1);
-    for word in std::iter::once(qemu.as_os_str()).chain(arguments.iter().map(OsString::as_os_str)) {
-        let text = word
-            .to_str()
-            .with_context(|| format!("`{}` is not UTF-8 and cannot be printed", word.display()))?;
-        words.push(shell_words::quote(text));
+/// A subcommand's arguments, with the defaults of its command line for whatever is not given.
+fn with_defaults<A: Args>(given: &[[&OsStr; 2]]) -> anyhow::Result<A> {
+    #[derive(Parser)]
+    struct Line<A: Args> {
+        #[command(flatten)]
+        args: A,
     }
-    writeln!(std::io::stdout(), "{}", words.join(" ")).context("cannot print the command line")
+    let words = std::iter::once(OsStr::new("nix-imagegen")).chain(given.iter().flatten().copied());
+    Ok(Line::<A>::try_parse_from(words)?.args)
+}
+
+fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {
+    let guest = guest::guest(config, platform);
+    let text = if args.json { serde_json::to_string_pretty(&guest)? + "\n" } else { guest.fstab() };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print the guest's half")
+}
+
+/// The words as a JSON list, or as one line that a shell runs as it stands.
+fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&TpmFacts>) -> anyhow::Result<()> {
+    let command = words(qemu, arguments)?;
+    let mut text = String::new();
+    if args.json {
+        text.push_str(&serde_json::to_string_pretty(&command)?);
+    } else {
+        if let Some(tpm) = tpm {
+            text.push_str(&shell_words::join(words(&tpm.program, &tpm::arguments(tpm))?));
+            text.push_str(" && ");
+        }
+        text.push_str(&shell_words::join(command));
+    }
+    writeln!(std::io::stdout(), "{text}").context("cannot print the command line")
+}
+
+fn words<'a>(program: &'a Path, arguments: &'a [OsString]) -> anyhow::Result<Vec<String>> {
+    std::iter::once(program.as_os_str())
+        .chain(arguments.iter().map(OsString::as_os_str))
+        .map(|word| {
+            let text = word.to_str();
+            text.map(str::to_owned)
+                .with_context(|| format!("`{}` is not UTF-8 and cannot be printed", word.display()))
+        })
+        .collect()
 }

@@ -1,9 +1,13 @@
 //! KVM where it truly works, QEMU's own translator elsewhere.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::platform::Platform;
 
 /// What runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +30,54 @@ impl Accelerator {
 
 /// How long the probe may take; a KVM that works needs some tens of milliseconds.
 const PROBE_TIME: Duration = Duration::from_secs(3);
-/// What the probe's guest writes to the exit device, and the exit status that QEMU makes of it.
+/// What the PC probe's guest writes to the exit device, and the exit status that QEMU makes of it.
 const PROBE_VALUE: u8 = 0x10;
 const PROBE_STATUS: i32 = 0x21;
 /// Where the exit device listens.
 const EXIT_PORT: u8 = 0xF4;
 
-/// KVM if a guest runs in it, TCG otherwise. That `/dev/kvm` can be opened proves nothing: in some virtual machines it
-/// opens and every guest dies.
-pub fn choose(qemu: &Path) -> Accelerator {
-    let opens = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    if opens && guest_runs(qemu) { Accelerator::Kvm } else { Accelerator::Tcg }
+/// KVM if a guest of the platform runs in it, TCG otherwise. That `/dev/kvm` can be opened proves nothing: in some
+/// virtual machines it opens and every guest dies.
+pub fn choose(qemu: &Path, platform: Platform) -> Accelerator {
+    let is_own = Platform::of_this_machine() == Some(platform);
+    let opens = || File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    if is_own && opens() && guest_runs(qemu, platform, "kvm") { Accelerator::Kvm } else { Accelerator::Tcg }
 }
 
-/// Runs a BIOS of a few instructions that asks QEMU to end.
-fn guest_runs(qemu: &Path) -> bool {
-    let Ok(mut bios) = tempfile::NamedTempFile::new() else { return false };
-    if bios.write_all(&probe_bios()).is_err() {
+/// Runs a firmware of a few instructions that asks QEMU to end.
+fn guest_runs(qemu: &Path, platform: Platform, accelerator: &str) -> bool {
+    let (board, code, expected) = match platform {
+        Platform::X86_64 => ("pc", pc_firmware(), PROBE_STATUS),
+        Platform::Aarch64 => ("virt,gic-version=max", arm_firmware(), 0),
+    };
+    let Ok(mut firmware) = tempfile::NamedTempFile::new() else { return false };
+    if firmware.write_all(&code).is_err() {
         return false;
     }
-    let started = Command::new(qemu)
-        .args(["-machine", "pc,accel=kvm", "-nodefaults", "-no-user-config", "-display", "none", "-m", "16"])
+    let Ok(errors) = tempfile::tempfile() else { return false };
+    let Ok(errors_of_guest) = errors.try_clone() else { return false };
+    let mut command = Command::new(qemu);
+    command
+        .args(["-machine", &format!("{board},accel={accelerator}"), "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-m", "64"])
         // The processor that the machine will have: setting it up is where some KVMs fail.
-        .args(["-cpu", "max"])
-        .args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT},iosize=1"), "-bios"])
-        .arg(bios.path())
+        .args(["-cpu", "max"]);
+    if platform == Platform::X86_64 {
+        command.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT},iosize=1")]);
+    }
+    let started = command
+        .arg("-bios")
+        .arg(firmware.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(errors_of_guest)
         .spawn();
     let Ok(mut guest) = started else { return false };
     let deadline = Instant::now() + PROBE_TIME;
     while Instant::now() < deadline {
         match guest.try_wait() {
-            Ok(Some(status)) => return status.code() == Some(PROBE_STATUS),
+            Ok(Some(status)) => return status.code() == Some(expected),
+            Ok(None) if has_failed(&errors) => break,
             Ok(None) => std::thread::sleep(Duration::from_millis(5)),
             Err(_) => break,
         }
@@ -70,12 +88,44 @@ fn guest_runs(qemu: &Path) -> bool {
     false
 }
 
+/// What QEMU says where KVM gives a guest up; it then stands still instead of ending.
+fn has_failed(errors: &File) -> bool {
+    let mut start = [0; 256];
+    let length = errors.read_at(&mut start, 0).unwrap_or_default();
+    String::from_utf8_lossy(&start[..length]).contains("KVM internal error")
+}
+
 /// 64 KiB that end at the reset vector, 16 bytes below 4 GiB.
-fn probe_bios() -> Vec<u8> {
-    // mov al, VALUE; out PORT, al; hlt
-    let code = [0xB0, PROBE_VALUE, 0xE6, EXIT_PORT, 0xF4];
-    let mut bios = vec![0xF4; 64 << 10];
-    let vector = bios.len() - 16;
-    bios[vector..vector + code.len()].copy_from_slice(&code);
-    bios
+fn pc_firmware() -> Vec<u8> {
+    // fwait; fninit; mov al, VALUE; out PORT, al; hlt. Where KVM only emulates, it knows the latter three but no
+    // floating point, which is where UEFI's firmware then dies.
+    let code = [0x9B, 0xDB, 0xE3, 0xB0, PROBE_VALUE, 0xE6, EXIT_PORT, 0xF4];
+    let mut firmware = vec![0xF4; 64 << 10];
+    let vector = firmware.len() - 16;
+    firmware[vector..vector + code.len()].copy_from_slice(&code);
+    firmware
+}
+
+/// What switches the board off by PSCI (Arm DEN0022, `SYSTEM_OFF`); execution begins at its start.
+fn arm_firmware() -> Vec<u8> {
+    // movz w0, #0x0008; movk w0, #0x8400, lsl #16; hvc #0; b .
+    [0x5280_0100_u32, 0x72B0_8000, 0xD400_0002, 0x1400_0000].into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a guest runs is told right where one surely does.
+    #[test]
+    fn the_probe_sees_guests_run() {
+        for platform in [Platform::X86_64, Platform::Aarch64] {
+            let qemu = Path::new("/usr/bin").join(platform.qemu());
+            if platform == Platform::X86_64 || qemu.exists() {
+                assert!(guest_runs(&qemu, platform, "tcg"), "{platform:?}");
+            }
+            assert!(!guest_runs(Path::new("/bin/false"), platform, "tcg"));
+            assert!(!guest_runs(Path::new("/does/not/exist"), platform, "tcg"));
+        }
+    }
 }

@@ -1,49 +1,123 @@
-//! `-drive` and `-device` for every disk.
+//! `-drive` and `-device` for every disk, and the images behind them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use super::config::{Config, DiskInterface, Drive};
-use super::options;
-use super::prepare::Files;
+use super::config::{BOOT_DRIVE, Config, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
+use super::environment::ScriptVariables;
+use super::facts::Facts;
+use super::plan::NewFile;
+use super::{options, shell};
 
-/// The arguments of all drives. Their order decides what the guest calls them: the root disk, the store image, the
-/// boot disk, empty disks, then the config's own.
-pub fn arguments(config: &Config, files: &Files) -> Vec<OsString> {
-    let drives = all_drives(config, files);
-    (1..)
-        .zip(&drives)
-        .flat_map(|(number, drive)| drive_arguments(number, drive, config.qemu.disk_interface))
-        .collect()
+/// The disks of a machine.
+pub struct Drives {
+    /// QEMU's arguments for them.
+    pub arguments: Vec<OsString>,
+    /// What is made before there is a temporary directory, as in the script.
+    pub before_directory: Vec<NewFile>,
+    /// What is made in the temporary directory.
+    pub files: Vec<NewFile>,
 }
 
-fn all_drives(config: &Config, files: &Files) -> Vec<Drive> {
-    let drive = |file: &PathBuf, drive: &[(&str, &str)], device: &[(&str, &str)]| Drive {
-        name: None,
-        file: file.clone(),
+/// Plans all drives. Their order decides what the guest calls them: the root disk, the store image, the boot disk,
+/// empty disks, then the config's own.
+pub fn plan(
+    config: &Config,
+    facts: &Facts,
+    variables: &ScriptVariables<'_>,
+    problems: &mut Problems,
+) -> Drives {
+    let mut arguments = Vec::new();
+    let interface = config.qemu.disk_interface;
+    for (number, (option, drive)) in (1..).zip(all(config)) {
+        match shell::word(&drive.file, variables) {
+            Ok(file) => arguments.extend(drive_arguments(number, &drive, file, interface)),
+            Err(error) => problems.add(&option, format_args!("`{}`: {error}", drive.file)),
+        }
+    }
+
+    let root = facts.root_disk.as_ref().zip(config.disk_size);
+    let before_directory =
+        root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib }).into_iter().collect();
+    let layer = |backing: &Option<std::path::PathBuf>, name: &str| {
+        let path = facts.directory.join(name);
+        backing.clone().map(|backing| NewFile::Overlay { path, backing })
+    };
+    let layers = [layer(&facts.store_image, STORE_LAYER), layer(&facts.boot_disk, BOOT_LAYER)];
+    let empty = (0..)
+        .zip(&config.empty_disk_images)
+        .map(|(i, &mib)| NewFile::EmptyDisk { path: facts.directory.join(empty_disk(i)), mib });
+    let files = layers.into_iter().flatten().chain(empty).collect();
+    Drives { arguments, before_directory, files }
+}
+
+/// The layer over the store image, in the temporary directory.
+const STORE_LAYER: &str = "store.img";
+/// The layer over the boot disk.
+const BOOT_LAYER: &str = "disk.img";
+
+fn empty_disk(i: usize) -> String {
+    format!("empty{i}.qcow2")
+}
+
+/// Every drive in order, with the name of the option that its file comes from.
+fn all(config: &Config) -> Vec<(String, Drive)> {
+    let own = (1..).zip(&config.qemu.drives);
+    let own = own.map(|(i, drive)| (format!("qemu.drives.<entry {i}>.file"), drive.clone()));
+    if config.lists_every_drive() {
+        return own.collect();
+    }
+    let drive = |name: Option<&str>, file: &str, drive: &[(&str, &str)], device: &[(&str, &str)]| Drive {
+        name: name.map(str::to_owned),
+        file: file.to_owned(),
         drive_extra_opts: owned(drive),
         device_extra_opts: owned(device),
     };
-    let mut drives = vec![drive(&files.root_disk, &[("cache", "writeback"), ("werror", "report")], &[])];
-    if let Some(store) = &files.store_image {
+    let mut drives = Vec::new();
+    if config.disk_image != super::config::DiskImage::None {
+        let cautious = [("cache", "writeback"), ("werror", "report")];
+        drives.push(drive(Some(ROOT_DRIVE), "\"$NIX_DISK_IMAGE\"", &cautious, &[]));
+    }
+    if config.use_nix_store_image {
         // A loader's disk is tried first.
         let bootindex = if config.use_boot_loader { "3" } else { "2" };
-        drives.push(drive(store, &[], &[("bootindex", bootindex)]));
+        let file = format!("\"$TMPDIR\"/{STORE_LAYER}");
+        drives.push(drive(Some(STORE_DRIVE), &file, &[], &[("bootindex", bootindex)]));
     }
-    if let Some(boot) = &files.boot_disk {
-        drives.push(drive(boot, &[("media", "disk")], &[("bootindex", "1")]));
+    if config.use_boot_loader {
+        let file = format!("\"$TMPDIR\"/{BOOT_LAYER}");
+        drives.push(drive(Some(BOOT_DRIVE), &file, &[("media", "disk")], &[("bootindex", "1")]));
     }
-    drives.extend(files.empty_disks.iter().map(|empty| drive(empty, &[("werror", "report")], &[])));
-    drives.extend(config.qemu.drives.iter().cloned());
-    drives
+    for i in 0..config.empty_disk_images.len() {
+        drives.push(drive(None, &format!("\"$TMPDIR\"/{}", empty_disk(i)), &[("werror", "report")], &[]));
+    }
+    drives.into_iter().map(|drive| ("qemu.drives".to_owned(), drive)).chain(own).collect()
+}
+
+/// What the guest calls the drive of that name.
+pub fn device(config: &Config, name: &str) -> Option<String> {
+    let index = all(config).iter().position(|(_, drive)| drive.name.as_deref() == Some(name))?;
+    Some(device_by_index(config, index))
+}
+
+/// What the guest calls its first drive.
+pub fn first_device(config: &Config) -> String {
+    device_by_index(config, 0)
+}
+
+fn device_by_index(config: &Config, index: usize) -> String {
+    let letter = ('a'..='z').nth(index).unwrap_or('z');
+    match config.qemu.disk_interface {
+        DiskInterface::Scsi => format!("/dev/sd{letter}"),
+        DiskInterface::Virtio | DiskInterface::Ide => format!("/dev/vd{letter}"),
+    }
 }
 
 fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn drive_arguments(number: usize, drive: &Drive, interface: DiskInterface) -> Vec<OsString> {
+fn drive_arguments(number: usize, drive: &Drive, file: OsString, interface: DiskInterface) -> Vec<OsString> {
     let id = format!("drive{number}");
     let extra = |opts: &'_ BTreeMap<String, String>| -> Vec<(String, OsString)> {
         opts.iter().map(|(key, value)| (key.clone(), value.into())).collect()
@@ -51,7 +125,7 @@ fn drive_arguments(number: usize, drive: &Drive, interface: DiskInterface) -> Ve
     let drive_extra = extra(&drive.drive_extra_opts);
     let device_extra = extra(&drive.device_extra_opts);
     let own = [
-        ("file", drive.file.clone().into_os_string()),
+        ("file", file),
         ("id", id.clone().into()),
         ("if", "none".into()),
         ("index", number.to_string().into()),

@@ -4,27 +4,91 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::config::Config;
-use super::option_value;
-use super::prepare::Files;
+use super::config::{Config, Problems, STORE_SHARE, SecurityModel, SharedDirectory};
+use super::environment::ScriptVariables;
+use super::facts::Facts;
+use super::plan::NewFile;
+use super::{option_value, shell};
 
-/// The arguments of all shares, in the order of their tags: the module's own and the config's.
-pub fn arguments(config: &Config, files: &Files) -> Vec<OsString> {
-    let mut shares: BTreeMap<&str, PathBuf> =
-        BTreeMap::from([("xchg", files.exchange.clone()), ("shared", files.shared.clone())]);
-    if !config.use_nix_store_image {
-        shares.insert("nix-store", files.store_directory.clone());
-    }
-    for (tag, share) in &config.shared_directories {
-        shares.insert(tag, share.source.clone());
-    }
-    shares.into_iter().flat_map(|(tag, source)| ["-virtfs".into(), share(tag, source)]).collect()
+/// Where the guest mounts the directory for exchange.
+pub const EXCHANGE_TARGET: &str = "/tmp/xchg";
+/// The share with the certificates, and the file in it.
+const CERTIFICATES_SHARE: &str = "certs";
+const CERTIFICATES: &str = "ca-certificates.crt";
+
+/// The shares of a machine.
+pub struct Shares {
+    /// QEMU's arguments for them.
+    pub arguments: Vec<OsString>,
+    /// What is made in the temporary directory.
+    pub files: Vec<NewFile>,
+    /// Directories that have to be there, with the options that name them.
+    pub directories: Vec<(String, PathBuf)>,
 }
 
-fn share(tag: &str, source: PathBuf) -> OsString {
+/// Plans all shares, in the order of their tags: the module's own and the config's.
+pub fn plan(
+    config: &Config,
+    facts: &Facts,
+    variables: &ScriptVariables<'_>,
+    problems: &mut Problems,
+) -> Shares {
+    let mut files = vec![NewFile::Directory(facts.exchange())];
+    if config.use_host_certs {
+        let directory = facts.directory.join(CERTIFICATES_SHARE);
+        let to = directory.join(CERTIFICATES);
+        files.push(NewFile::Directory(directory));
+        files.extend(facts.certificates.clone().map(|from| NewFile::FreshCopy { from, to }));
+    }
+    let mut shares = Shares { arguments: Vec::new(), files, directories: Vec::new() };
+    for (tag, share) in all(config) {
+        let source = if tag == STORE_SHARE && !config.shared_directories.contains_key(&tag) {
+            Ok(facts.store_directory.clone().into_os_string())
+        } else {
+            shell::word(&share.source, variables)
+        };
+        let option = format!("sharedDirectories.{tag}.source");
+        let source = match source {
+            Ok(source) if source.is_empty() => {
+                problems.add(&option, format_args!("`{}` is empty", share.source));
+                continue;
+            }
+            Ok(source) => facts.current_directory.join(source),
+            Err(error) => {
+                problems.add(&option, format_args!("`{}`: {error}", share.source));
+                continue;
+            }
+        };
+        shares.arguments.extend(["-virtfs".into(), argument(&tag, &source, share.security_model)]);
+        shares.directories.push((option, source));
+    }
+    shares
+}
+
+/// Every share by its tag.
+pub fn all(config: &Config) -> BTreeMap<String, SharedDirectory> {
+    let share = |tag: &str, source: &str, target: &str| {
+        let security_model = SecurityModel::None;
+        (tag.to_owned(), SharedDirectory { source: source.into(), target: target.into(), security_model })
+    };
+    let mut shares = BTreeMap::from([
+        share("xchg", "\"$TMPDIR\"/xchg", EXCHANGE_TARGET),
+        share("shared", "\"${SHARED_DIR:-$TMPDIR/xchg}\"", "/tmp/shared"),
+    ]);
+    if config.shares_store() {
+        shares.extend([share(STORE_SHARE, "/nix/store", "/nix/store")]);
+    }
+    if config.use_host_certs {
+        shares.extend([share(CERTIFICATES_SHARE, "\"$TMPDIR\"/certs", "/etc/ssl/certs")]);
+    }
+    shares.extend(config.shared_directories.clone());
+    shares
+}
+
+fn argument(tag: &str, source: &std::path::Path, model: SecurityModel) -> OsString {
     let mut option = OsString::from("local,path=");
     option.push(option_value(source));
-    option.push(",security_model=none,mount_tag=");
+    option.push(format!(",security_model={},mount_tag=", model.name()));
     option.push(option_value(tag));
     option
 }

@@ -1,0 +1,57 @@
+//! What is left to do when a machine has ended, by a process that outlives it.
+//!
+//! The launcher becomes QEMU, so it cannot clean up behind it. Before, it starts this program once more, with a pipe
+//! whose other end only QEMU keeps: the pipe closes when QEMU ends, however it ends.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::cli::CaretakerArgs;
+
+/// Starts the caretaker; it does its work when the file it gives, and all copies of it, are closed.
+pub fn start(directory: Option<&Path>, tpm_socket: Option<&Path>) -> anyhow::Result<OwnedFd> {
+    let context = "cannot start the process that cleans up behind QEMU";
+    let (reader, writer) = io::pipe().context(context)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("caretaker");
+    for (option, path) in [("--remove", directory), ("--tpm-socket", tpm_socket)] {
+        if let Some(path) = path {
+            command.arg(option).arg(path);
+        }
+    }
+    command
+        .stdin(reader)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        // Ctrl-C is meant for QEMU.
+        .process_group(0);
+    let _running = command.spawn().context(context)?;
+    Ok(writer.into())
+}
+
+/// The caretaker's own life.
+pub fn run(args: &CaretakerArgs) {
+    // A terminal that closes is no reason to go before QEMU. Fails only where there is such a session already.
+    let _ = rustix::process::setsid();
+    // Nothing is ever written; what is awaited is the end.
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+    if let Some(socket) = &args.tpm_socket {
+        end_tpm(socket);
+    }
+    if let Some(directory) = &args.remove {
+        // Whoever started the machine may have removed it before.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+}
+
+/// swtpm ends when its last connection does. Where QEMU failed before it connected, it would wait for ever.
+fn end_tpm(socket: &PathBuf) {
+    drop(UnixStream::connect(socket));
+}

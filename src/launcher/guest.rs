@@ -1,0 +1,242 @@
+//! The guest's half of a machine as data: what its file systems, initrd and kernel parameters have to be, for whatever
+//! init it has.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::config::{BOOT_DRIVE, Config, DiskImage, DiskInterface, NetworkCard, STORE_DRIVE, STORE_SHARE};
+use super::platform::Platform;
+use super::{drives, plan, shares};
+
+/// Where the read-only store is, if a writable layer lies over it.
+const READ_ONLY_STORE: &str = "/nix/.ro-store";
+const READ_WRITE_STORE: &str = "/nix/.rw-store";
+const STORE: &str = "/nix/store";
+const UPPER_DIRECTORY: &str = "/nix/.rw-store/store";
+const WORK_DIRECTORY: &str = "/nix/.rw-store/work";
+
+/// What the module of nixpkgs for guests of QEMU has in every initrd: what may be needed, and what always is.
+const AVAILABLE_MODULES: [&str; 7] =
+    ["virtio_net", "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "9p", "9pnet_virtio"];
+const MODULES: [&str; 3] = ["virtio_balloon", "virtio_console", "virtio_rng"];
+
+/// The guest's half.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guest {
+    /// Nix's name of the platform.
+    system: &'static str,
+    /// In the order in which they are mounted.
+    mounts: Vec<Mount>,
+    /// Made in the guest's root before the overlay is mounted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlay_directories: Vec<&'static str>,
+    initrd: Initrd,
+    /// What the kernel's command line has to have besides the system's own parameters.
+    kernel_params: Vec<String>,
+    /// Whether QEMU passes them (in a direct boot), or the boot loader has to.
+    kernel_params_by_qemu: bool,
+    /// The disk for GRUB, as `boot.loader.grub.device`.
+    boot_loader_device: String,
+    /// The disk to put an ext4 file system on where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format_if_blank: Option<Format>,
+    /// Network cards besides the user network's.
+    interfaces: Vec<Interface>,
+    /// The display.
+    resolution: Resolution,
+    guest_agent: bool,
+    /// The certificates come by a share, so the guest installs none of its own.
+    install_certificates: bool,
+    /// Store paths that the guest's store has to have.
+    additional_paths: Vec<String>,
+}
+
+/// A file system, with the fields of fstab(5) and NixOS's `fileSystems`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Mount {
+    mount_point: String,
+    device: String,
+    fs_type: &'static str,
+    options: Vec<String>,
+    /// The initrd mounts it.
+    needed_for_boot: bool,
+    /// It is not checked before.
+    no_check: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Initrd {
+    /// Must be there.
+    available_kernel_modules: Vec<&'static str>,
+    /// Must be loaded.
+    kernel_modules: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    device: String,
+    fs_type: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Interface {
+    name: String,
+    mac: String,
+    vlan: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resolution {
+    x: u64,
+    y: u64,
+}
+
+/// The guest's half of a machine.
+pub fn guest(config: &Config, platform: Platform) -> Guest {
+    let root_device = config.boot_device.clone().unwrap_or_else(|| drives::first_device(config));
+    let has_root_disk = config.disk_image != DiskImage::None;
+    let mut kernel_params = plan::consoles(config, platform);
+    let direct = config.toplevel.as_ref().filter(|_| config.boots_directly());
+    if let Some(toplevel) = direct {
+        let registration = config.registration.as_deref();
+        let registration = registration.and_then(|path| plan::registration_in_guest(config, path));
+        kernel_params.splice(0..0, registration.map(|path| format!("regInfo={}", path.display())));
+        kernel_params.insert(0, format!("init={toplevel}/init"));
+    }
+    Guest {
+        system: platform.name(),
+        mounts: mounts(config, &root_device),
+        overlay_directories: if has_layer(config) {
+            vec![UPPER_DIRECTORY, WORK_DIRECTORY, STORE]
+        } else {
+            Vec::new()
+        },
+        initrd: initrd(config),
+        kernel_params,
+        kernel_params_by_qemu: direct.is_some(),
+        boot_loader_device: boot_device(config).unwrap_or_else(|| root_device.clone()),
+        format_if_blank: has_root_disk.then_some(Format { device: root_device, fs_type: "ext4" }),
+        interfaces: config.network_cards().into_iter().map(interface).collect(),
+        resolution: Resolution { x: config.resolution.x, y: config.resolution.y },
+        guest_agent: config.qemu.guest_agent,
+        install_certificates: !config.use_host_certs,
+        additional_paths: config.additional_paths.clone(),
+    }
+}
+
+/// A writable layer lies over the store, however the store comes.
+fn has_layer(config: &Config) -> bool {
+    let has_store = config.use_nix_store_image || shares::all(config).contains_key(STORE_SHARE);
+    config.writable_store && has_store
+}
+
+fn initrd(config: &Config) -> Initrd {
+    let mut available: Vec<_> = AVAILABLE_MODULES.into();
+    available.extend(config.writable_store.then_some("overlay"));
+    available.extend((config.qemu.disk_interface == DiskInterface::Scsi).then_some("sym53c8xx"));
+    available.extend(config.tpm.enable.then_some("tpm_tis"));
+    Initrd { available_kernel_modules: available, kernel_modules: MODULES.into() }
+}
+
+fn interface(card: NetworkCard) -> Interface {
+    Interface { mac: card.mac(), address: card.address(), name: card.name, vlan: card.vlan }
+}
+
+fn boot_device(config: &Config) -> Option<String> {
+    config.use_boot_loader.then(|| drives::device(config, BOOT_DRIVE)).flatten()
+}
+
+fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
+    let read_only_store = if config.writable_store { READ_ONLY_STORE } else { STORE };
+    let mut mounts = vec![if config.disk_image == DiskImage::None {
+        Mount::new("/", "tmpfs", "tmpfs", &["mode=0755"])
+    } else {
+        Mount::new("/", root_device, "ext4", &[])
+    }];
+    if config.use_nix_store_image {
+        let device = drives::device(config, STORE_DRIVE).unwrap_or_default();
+        mounts.push(Mount::new(read_only_store, &device, "ext4", &["ro"]));
+    }
+    let msize = format!("msize={}", config.msize);
+    for (tag, share) in shares::all(config) {
+        let is_store = tag == STORE_SHARE;
+        let mount_point = if is_store && config.writable_store { READ_ONLY_STORE } else { &share.target };
+        let mut mount = Mount::new(mount_point, &tag, "9p", &["trans=virtio", "version=9p2000.L", &msize]);
+        mount.options.extend(is_store.then(|| "cache=loose".to_owned()));
+        mounts.push(mount);
+    }
+    if has_layer(config) {
+        if config.writable_store_use_tmpfs {
+            mounts.push(Mount::new(READ_WRITE_STORE, "tmpfs", "tmpfs", &["mode=0755"]));
+        }
+        let directories =
+            [("lowerdir", READ_ONLY_STORE), ("upperdir", UPPER_DIRECTORY), ("workdir", WORK_DIRECTORY)];
+        let options = directories.map(|(option, directory)| format!("{option}={directory}"));
+        mounts.push(Mount::new(STORE, "overlay", "overlay", &options.each_ref().map(String::as_str)));
+    }
+    if let Some(device) = boot_device(config) {
+        // The partition with the EFI system is the boot disk's second.
+        let mut boot = Mount::new("/boot", &format!("{device}2"), "vfat", &[]);
+        boot.needed_for_boot = false;
+        boot.no_check = true;
+        mounts.push(boot);
+    }
+    mounts
+}
+
+impl Mount {
+    fn new(mount_point: &str, device: &str, fs_type: &'static str, options: &[&str]) -> Self {
+        Self {
+            mount_point: mount_point.to_owned(),
+            device: device.to_owned(),
+            fs_type,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            needed_for_boot: true,
+            no_check: false,
+        }
+    }
+}
+
+impl Guest {
+    /// The mounts as fstab(5) has them, and the rest in comments, for people to read.
+    pub fn fstab(&self) -> String {
+        let mut text = String::from("# device mount-point type options dump pass\n");
+        for mount in &self.mounts {
+            let options =
+                if mount.options.is_empty() { "defaults".to_owned() } else { mount.options.join(",") };
+            let pass = u8::from(!mount.no_check && mount.fs_type == "ext4");
+            let Mount { device, mount_point, fs_type, .. } = mount;
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{} {} {fs_type} {options} 0 {pass}", octal(device), octal(mount_point));
+        }
+        if let Some(format) = &self.format_if_blank {
+            let _ = writeln!(text, "# {} on {} if it is blank", format.fs_type, format.device);
+        }
+        let _ = writeln!(text, "# modules: {}", self.initrd.available_kernel_modules.join(" "));
+        let _ = writeln!(text, "# modules to load: {}", self.initrd.kernel_modules.join(" "));
+        let by = if self.kernel_params_by_qemu { "QEMU" } else { "the boot loader" };
+        let _ = writeln!(text, "# kernel parameters, passed by {by}: {}", self.kernel_params.join(" "));
+        for Interface { name, mac, vlan, address } in &self.interfaces {
+            let address = address.as_deref().unwrap_or("no address");
+            let _ = writeln!(text, "# interface {name} in network {vlan}: {mac}, {address}");
+        }
+        text
+    }
+}
+
+/// White space and backslashes as fstab(5) wants them.
+fn octal(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            ' ' | '\t' | '\n' | '\\' => format!("\\{:03o}", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,236 @@
+//! What a machine needs: QEMU's arguments, in the order in which the module's start script gives them, and the files
+//! that have to be made before. A pure function: it looks at no file and makes none.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::config::{Config, Problems};
+use super::environment::{Environment, ScriptVariables};
+use super::facts::{DirectBoot, Facts};
+use super::platform::Platform;
+use super::shell::{self, ShellError};
+use super::{drives, network, option_value, shares};
+
+/// The share in which the guest finds a registration that does not lie in its store.
+const EXCHANGE_SHARE: &str = "xchg";
+/// That registration's name there.
+const REGISTRATION: &str = "registration";
+
+/// A machine, planned.
+#[derive(Debug)]
+pub struct Plan {
+    /// QEMU's arguments.
+    pub arguments: Vec<OsString>,
+    /// What has to be made first, in this order.
+    pub files: Vec<NewFile>,
+    /// Directories that have to be there, with the options that name them.
+    pub directories: Vec<(String, PathBuf)>,
+}
+
+impl Plan {
+    /// Looks for the directories that have to be there, and are not made with the plan's files.
+    pub fn find_directories(&self, problems: &mut Problems) {
+        for (option, path) in &self.directories {
+            let is_made =
+                self.files.iter().any(|file| matches!(file, NewFile::Directory(made) if made == path));
+            if !is_made && !path.is_dir() {
+                problems.add(option, format_args!("there is no directory `{}`", path.display()));
+            }
+        }
+    }
+}
+
+/// A file to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewFile {
+    /// A directory, if there is none.
+    Directory(PathBuf),
+    /// An empty qcow2 disk, if there is no file.
+    EmptyDisk {
+        /// The disk.
+        path: PathBuf,
+        /// Its size in MiB.
+        mib: u64,
+    },
+    /// A writable layer, in the place of any earlier one.
+    Overlay {
+        /// The layer.
+        path: PathBuf,
+        /// What it lies over.
+        backing: PathBuf,
+    },
+    /// A copy that its owner can write to, if there is no file.
+    Copy {
+        /// The template.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+    },
+    /// A copy, in the place of any earlier one.
+    FreshCopy {
+        /// The original.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+    },
+}
+
+/// Plans the machine; `more` arguments come last.
+pub fn plan(
+    config: &Config,
+    environment: &Environment,
+    facts: &Facts,
+    more: &[OsString],
+    problems: &mut Problems,
+) -> Plan {
+    let variables = ScriptVariables { environment, facts };
+    let drives = drives::plan(config, facts, &variables, problems);
+    let shares = shares::plan(config, facts, &variables, problems);
+    let registration = config.registration.as_deref().filter(|_| facts.direct_boot.is_some());
+    let guest_registration = registration.and_then(|path| registration_in_guest(config, path));
+
+    let mut all = Arguments { list: Vec::new(), variables: &variables, problems };
+    all.pair("-machine", format!("{}accel={}", facts.platform.board(), facts.accelerator.name()));
+    all.pair("-cpu", "max");
+    all.pair("-name", option_value(config.name.as_str()));
+    all.pair("-m", config.memory_size.to_string());
+    all.pair("-smp", config.cores.to_string());
+    all.pair("-device", "virtio-rng-pci");
+    match &config.qemu.networking_options {
+        Some(own) => all.texts("qemu.networkingOptions", own),
+        None => all.list.extend(network::user_network(config, environment, facts)),
+    }
+    all.list.extend(shares.arguments);
+    all.list.extend(drives.arguments);
+    if config.qemu.virtio_keyboard {
+        all.pair("-device", "virtio-keyboard");
+    }
+    all.list.extend(facts.platform.input_devices().iter().map(OsString::from));
+    if let Some(direct) = &facts.direct_boot {
+        all.pair("-kernel", &direct.kernel);
+        all.pair("-initrd", &direct.initrd);
+        let registration = guest_registration.as_deref();
+        all.pair("-append", kernel_command_line(config, environment, facts, direct, registration));
+    }
+    if let Some(efi) = &facts.efi {
+        all.pair("-drive", with_file("if=pflash,format=raw,unit=0,readonly=on,file=", &efi.firmware));
+        all.pair("-drive", with_file("if=pflash,format=raw,unit=1,file=", &efi.variables));
+    }
+    if let Some(bios) = &config.bios {
+        all.pair("-bios", facts.current_directory.join(bios).join("bios.bin"));
+    }
+    if !config.graphics {
+        all.one("-nographic");
+    }
+    if let Some(tpm) = &facts.tpm {
+        all.pair("-chardev", with_file("socket,id=chrtpm,path=", &tpm.socket()));
+        all.pair("-tpmdev", "emulator,id=tpm_dev_0,chardev=chrtpm");
+        let model = config.tpm.device_model.as_deref().unwrap_or_else(|| facts.platform.tpm_device());
+        all.pair("-device", format!("{model},tpmdev=tpm_dev_0"));
+    }
+    all.list.extend(network::cards(config, environment));
+    all.texts("qemu.options", &config.qemu.options);
+    if let Some(opts) = environment.get("QEMU_OPTS") {
+        // The shell splits the variable at white space and looks at no quotes in it.
+        all.list.extend(shell::split(opts).into_iter().filter(|word| !word.is_empty()).map(OsString::from));
+    }
+    all.list.extend(more.iter().cloned());
+
+    let mut files = drives.before_directory;
+    files.extend(shares.files);
+    if let (Some(path), Some(in_guest)) = (registration, guest_registration)
+        && path != in_guest
+    {
+        let from = facts.current_directory.join(path);
+        files.push(NewFile::FreshCopy { from, to: facts.exchange().join(REGISTRATION) });
+    }
+    files.extend(drives.files);
+    if let Some((efi, template)) = facts.efi.as_ref().and_then(|efi| Some((efi, efi.template.as_ref()?))) {
+        files.push(NewFile::Copy { from: template.clone(), to: efi.variables.clone() });
+    }
+    files.extend(facts.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
+    Plan { arguments: all.list, files, directories: shares.directories }
+}
+
+/// Where the guest finds the registration, which it loads by `regInfo`. What does not lie in its store, it can have by
+/// the share for exchange, unless the config has another one in its place.
+pub fn registration_in_guest(config: &Config, registration: &Path) -> Option<PathBuf> {
+    if registration.starts_with("/nix/store") {
+        Some(registration.to_owned())
+    } else if config.shared_directories.contains_key(EXCHANGE_SHARE) {
+        None
+    } else {
+        Some(Path::new(shares::EXCHANGE_TARGET).join(REGISTRATION))
+    }
+}
+
+/// What `-append` gets: every part has its place even if it is empty, as in the script's double quotes.
+fn kernel_command_line(
+    config: &Config,
+    environment: &Environment,
+    facts: &Facts,
+    direct: &DirectBoot,
+    registration: Option<&Path>,
+) -> OsString {
+    let mut line = OsString::from(&direct.kernel_params);
+    line.push(format!(" init={}/init", direct.toplevel));
+    if let Some(registration) = registration {
+        line.push(" regInfo=");
+        line.push(registration);
+    }
+    line.push(" ");
+    line.push(consoles(config, facts.platform).join(" "));
+    line.push(" ");
+    line.push(environment.get("QEMU_KERNEL_PARAMS").unwrap_or_default());
+    line
+}
+
+/// The kernel parameters that name the consoles, the preferred one last.
+pub fn consoles(config: &Config, platform: Platform) -> Vec<String> {
+    let serial = format!("{},115200n8", platform.serial_device());
+    let mut usual = vec![serial, "tty0".to_owned()];
+    if !config.graphics {
+        usual.reverse();
+    }
+    let consoles = config.qemu.consoles.as_ref().unwrap_or(&usual);
+    consoles.iter().map(|console| format!("console={console}")).collect()
+}
+
+fn with_file(options: &str, file: &Path) -> OsString {
+    let mut all = OsString::from(options);
+    all.push(option_value(file));
+    all
+}
+
+struct Arguments<'a> {
+    list: Vec<OsString>,
+    variables: &'a ScriptVariables<'a>,
+    problems: &'a mut Problems,
+}
+
+impl Arguments<'_> {
+    fn one(&mut self, argument: &str) {
+        self.list.push(argument.into());
+    }
+
+    fn pair(&mut self, option: &str, value: impl AsRef<OsStr>) {
+        self.list.extend([option.into(), value.as_ref().to_owned()]);
+    }
+
+    /// Texts that the script has the shell split.
+    fn texts(&mut self, option: &str, texts: &[String]) {
+        for (i, text) in (1..).zip(texts) {
+            match shell::words(text, self.variables) {
+                Ok(words) => self.list.extend(words),
+                Err(error) => {
+                    let hint = match error {
+                        ShellError::Command => "; leave out what the module adds by itself",
+                        _ => "",
+                    };
+                    self.problems
+                        .add(&format!("{option}.<entry {i}>"), format_args!("`{text}`: {error}{hint}"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! QEMU itself: where it is, and whether it is new enough.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::config::{Config, Problems};
+use super::environment::Environment;
+use super::facts::program;
+use super::platform::Platform;
+
+/// The oldest QEMU that reads every image this program writes: zstd in qcow2 came with it.
+const OLDEST: (u32, u32) = (5, 1);
+
+/// The config's QEMU, or the one on `PATH`; a problem if there is none or it is too old.
+pub fn find(
+    config: &Config,
+    environment: &Environment,
+    platform: Platform,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    let name = platform.qemu();
+    let install =
+        format!("install QEMU {}.{} or newer (Debian: {})", OLDEST.0, OLDEST.1, platform.qemu_package());
+    let package = config.qemu.package.as_deref().and_then(|package| std::path::absolute(package).ok());
+    // nixpkgs' smallest QEMU has only the one for this machine, under another name too.
+    let other = if Platform::of_this_machine() == Some(platform) { "qemu-kvm" } else { name };
+    let found = program(environment, package.as_deref(), name)
+        .or_else(|| package.as_deref().and_then(|package| program(environment, Some(package), other)));
+    let Some(qemu) = found else {
+        match package {
+            Some(package) => {
+                let place = package.join("bin").join(name);
+                problems.add("qemu.package", format_args!("there is no program `{}`", place.display()));
+            }
+            None => problems.add(
+                "qemu.package",
+                format_args!("there is no {name} on PATH; {install} or set qemu.package"),
+            ),
+        }
+        return None;
+    };
+    match version(&qemu) {
+        Some(version) if version < OLDEST => {
+            let (major, minor) = version;
+            let what = format!("`{}` is QEMU {major}.{minor}, which is too old; {install}", qemu.display());
+            problems.add("qemu.package", what);
+        }
+        Some(_) => {}
+        None => {
+            let what = format!("`{} --version` does not tell a version of QEMU; {install}", qemu.display());
+            problems.add("qemu.package", what);
+        }
+    }
+    Some(qemu)
+}
+
+/// Major and minor version, from a line such as `QEMU emulator version 7.2.22 (Debian …)`.
+fn version(qemu: &Path) -> Option<(u32, u32)> {
+    let output = Command::new(qemu).arg("--version").stdin(Stdio::null()).output().ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.split_once("version ")?;
+    let mut parts = version.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn versions_of_several_builds() {
+        for (text, version) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright", Some((7, 2))),
+            ("QEMU emulator version 10.0.50 (v10.0.0-1)", Some((10, 0))),
+            ("QEMU emulator version 2.5.0, Copyright (c)", Some((2, 5))),
+            ("GNU bash", None),
+            ("version x", None),
+        ] {
+            assert_eq!(super::parse_version(text), version, "{text}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The TPM: a process of its own, swtpm, to which QEMU connects.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::facts::TpmFacts;
+
+/// swtpm's arguments: it keeps its state in the directory, goes into the background when QEMU can connect, and ends
+/// when QEMU does.
+pub fn arguments(tpm: &TpmFacts) -> Vec<OsString> {
+    let directory = &tpm.directory;
+    let at = |option: &str, path: &Path, more: &str| {
+        let mut text = OsString::from(option);
+        text.push(path);
+        text.push(more);
+        text
+    };
+    vec![
+        "socket".into(),
+        "--tpmstate".into(),
+        at("dir=", directory, ""),
+        "--ctrl".into(),
+        at("type=unixio,path=", &tpm.socket(), ",terminate"),
+        "--pid".into(),
+        at("file=", &directory.join("pid"), ""),
+        "--daemon".into(),
+        "--tpm2".into(),
+        "--log".into(),
+        at("file=", &directory.join("stdout"), ",level=6"),
+    ]
+}
+
+/// Starts swtpm.
+pub fn start(tpm: &TpmFacts) -> anyhow::Result<()> {
+    let program = tpm.program.display();
+    let output = Command::new(&tpm.program)
+        .args(arguments(tpm))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    if !output.success() {
+        bail!("`{program}` ended ({output}); `{}` may say why", tpm.directory.join("stdout").display());
+    }
+    Ok(())
+}
