@@ -147,7 +147,7 @@ fn install(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) ->
     }
     if args.loader.contains(&LoaderArg::Grub) {
         let grub = named(args.grub.as_deref())?;
-        let package = grub::Package::find(store, grub.as_ref(), &system.toplevel)?;
+        let package = grub::Package::find(store, grub.as_ref(), system)?;
         installed.loaders.files.extend(grub::files(generations, &package, &grub_options(args))?);
         let core = package.core_image()?;
         installed.loaders.grub = Some(GrubLoader { directory: package.directory().clone(), core });

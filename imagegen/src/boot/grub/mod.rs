@@ -45,7 +45,6 @@ pub fn files(
     package: &Package,
     options: &Options,
 ) -> Result<Vec<NamedContent>, GrubError> {
-    check_system(generations)?;
     let mut environment = ENVIRONMENT_HEADER.to_vec();
     environment.resize(ENVIRONMENT_LENGTH, b'#');
     let mut files = vec![
@@ -68,12 +67,4 @@ pub fn files(
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files.dedup();
     Ok(files)
-}
-
-fn check_system(generations: &Generations) -> Result<(), GrubError> {
-    let system = &generations.default().system;
-    match system.system.as_str() {
-        "x86_64-linux" | "i686-linux" => Ok(()),
-        other => Err(GrubError::System { toplevel: system.toplevel.clone(), system: other.to_owned() }),
-    }
 }

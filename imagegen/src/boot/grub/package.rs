@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CORE_MODULES, CoreImage, GrubDirectory, GrubError, PREFIX, plan_core};
-use crate::boot::toplevel::{ToplevelError, read_small};
+use crate::boot::toplevel::{System, ToplevelError, read_small};
 use crate::content::Content;
 use crate::store_path::{STORE_DIR, StorePath, StoreRoot};
 
@@ -25,16 +25,14 @@ pub struct Package {
 }
 
 impl Package {
-    /// Opens the GRUB at `grub`, or the one that `toplevel` refers to: in its links and files and those of its `bin`,
-    /// directly or through the script that NixOS installs GRUB with. None, or several, are an error.
-    pub fn find(
-        store: &StoreRoot,
-        grub: Option<&StorePath>,
-        toplevel: &StorePath,
-    ) -> Result<Self, GrubError> {
+    /// Opens the GRUB at `grub`, or the one that the system's toplevel refers to: in its links and files and those of
+    /// its `bin`, directly or through the script that NixOS installs GRUB with. None, or several, are an error; so is a
+    /// system that no BIOS boots.
+    pub fn find(store: &StoreRoot, grub: Option<&StorePath>, system: &System) -> Result<Self, GrubError> {
+        check_architecture(system)?;
         let store_path = match grub {
             Some(grub) => grub.clone(),
-            None => referred_to(store, toplevel)?,
+            None => referred_to(store, &system.toplevel)?,
         };
         let found = store
             .resolve(&Path::new(&store_path.to_string()).join(PLATFORM))
@@ -63,6 +61,13 @@ impl Package {
         let path = Path::new(&self.store_path.to_string()).join(FONT);
         let found = self.store.resolve(&path).map_err(|source| GrubError::Font { source })?;
         Ok(Content::bytes(read_small("font", &found.physical)?))
+    }
+}
+
+fn check_architecture(system: &System) -> Result<(), GrubError> {
+    match system.system.as_str() {
+        "x86_64-linux" | "i686-linux" => Ok(()),
+        other => Err(GrubError::System { toplevel: system.toplevel.clone(), system: other.to_owned() }),
     }
 }
 
