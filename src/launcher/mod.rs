@@ -12,6 +12,8 @@ mod drives;
 mod environment;
 pub mod facts;
 mod firmware;
+#[cfg(test)]
+mod golden_tests;
 pub mod guest;
 pub mod just_in_time;
 pub mod make;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use super::platform::Platform;
 
+#[cfg(test)]
+pub use read::every_option;
 pub use reader::Problems;
 
 /// A virtual machine's options. Where a field says nothing of a default, `read.rs` has the module's.

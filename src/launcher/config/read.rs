@@ -188,10 +188,10 @@ impl Read for DiskInterface {
 impl Read for SharedDirectory {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
         let mut table = Table::open(value, at, problems);
-        let source = table.require("source");
-        let target = table.require("target");
+        let source = table.require("source", String::from("/"));
+        let target = table.require("target", String::from("/"));
         let security_model = table.take("securityModel").unwrap_or(SecurityModel::None);
-        Some(Self { source: source?, target: target?, security_model })
+        Some(Self { source, target, security_model })
     }
 }
 
@@ -202,37 +202,45 @@ impl Read for ForwardPort {
         let proto = table.take("proto").unwrap_or(Protocol::Tcp);
         let host = endpoint(table.table("host"));
         let guest = endpoint(table.table("guest"));
-        Some(Self { from, proto, host: host?, guest: guest? })
+        Some(Self { from, proto, host, guest })
     }
 }
 
-fn endpoint(mut table: Table<'_>) -> Option<Endpoint> {
+fn endpoint(mut table: Table<'_>) -> Endpoint {
     let address = table.take("address").unwrap_or_default();
-    let port = table.require("port");
-    Some(Endpoint { address, port: port? })
+    let port = table.require("port", 1);
+    Endpoint { address, port }
 }
 
 impl Read for Interface {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
         let mut table = Table::open(value, at, problems);
-        let vlan = table.require("vlan");
+        let vlan = table.require("vlan", 0);
         let assign_ip = table.take("assignIP").unwrap_or(false);
-        Some(Self { vlan: vlan?, assign_ip })
+        Some(Self { vlan, assign_ip })
     }
 }
 
 impl Read for Drive {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
         let mut table = Table::open(value, at, problems);
-        let file = table.require("file");
+        let file = table.require("file", String::from("/"));
         let drive = Self {
             name: table.take("name").flatten(),
-            file: String::new(),
+            file,
             drive_extra_opts: table.take("driveExtraOpts").unwrap_or_default(),
             device_extra_opts: table.take("deviceExtraOpts").unwrap_or_default(),
         };
         // The module's evaluated list has the guest's name of the disk, which follows from the order.
         let _: Option<String> = table.take("device");
-        Some(Self { file: file?, ..drive })
+        Some(drive)
     }
+}
+
+/// Every option, for the documentation's test.
+#[cfg(test)]
+pub fn every_option() -> Vec<String> {
+    let mut problems = Problems::default();
+    let _ = options(Table::open(serde_json::json!({}), "", &mut problems));
+    problems.known_options()
 }

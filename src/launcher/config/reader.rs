@@ -23,6 +23,12 @@ impl Problems {
         self.found.push(format!("{option}: {what}"));
     }
 
+    /// Every option asked for so far.
+    #[cfg(test)]
+    pub fn known_options(self) -> Vec<String> {
+        self.known
+    }
+
     /// Every problem in one line; nothing if there is none.
     pub fn into_error(mut self) -> Result<(), anyhow::Error> {
         for (table, name) in std::mem::take(&mut self.unknown) {
@@ -63,12 +69,15 @@ pub trait Read: Sized {
 pub struct Table<'p> {
     at: String,
     entries: Map<String, Value>,
+    /// What is missing in something else than a table is not worth telling.
+    is_table: bool,
     problems: &'p mut Problems,
 }
 
 impl<'p> Table<'p> {
     /// The table of the option `at`; an empty one, and a problem, if the value is none.
     pub fn open(value: Value, at: &str, problems: &'p mut Problems) -> Self {
+        let is_table = value.is_object();
         let entries = match value {
             Value::Object(entries) => entries,
             other => {
@@ -76,7 +85,7 @@ impl<'p> Table<'p> {
                 Map::new()
             }
         };
-        Self { at: at.to_owned(), entries, problems }
+        Self { at: at.to_owned(), entries, is_table, problems }
     }
 
     /// Takes an option that may be missing.
@@ -88,12 +97,13 @@ impl<'p> Table<'p> {
         read
     }
 
-    /// Takes an option that has to be there.
-    pub fn require<T: Read>(&mut self, name: &str) -> Option<T> {
-        if !self.entries.contains_key(name) {
+    /// Takes an option that has to be there. Where it is missing or wrong, that is told, and the stand-in lets the
+    /// rules look at the rest.
+    pub fn require<T: Read>(&mut self, name: &str, stand_in: T) -> T {
+        if self.is_table && !self.entries.contains_key(name) {
             self.problems.add(&join(&self.at, name), "is missing");
         }
-        self.take(name)
+        self.take(name).unwrap_or(stand_in)
     }
 
     /// Takes a table, which is empty if it is missing.

@@ -96,6 +96,9 @@ fn check_drives(config: &Config, problems: &mut Problems) {
         if let Some(name) = drive.name.as_deref().filter(|name| !names.insert(name)) {
             problems.add(&at("name"), format_args!("there is another drive named `{name}`"));
         }
+        if drive.file.is_empty() {
+            problems.add(&at("file"), "a file name cannot be empty");
+        }
         check_option_names(&at("driveExtraOpts"), &drive.drive_extra_opts, problems);
         check_option_names(&at("deviceExtraOpts"), &drive.device_extra_opts, problems);
     }
