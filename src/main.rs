@@ -7,6 +7,7 @@ mod invocation;
 mod launcher;
 mod progress;
 mod report;
+mod svg;
 
 use std::io::Write;
 use std::process::ExitCode;

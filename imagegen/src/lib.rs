@@ -15,6 +15,7 @@ pub mod ext4;
 pub mod fixed;
 pub mod gpt;
 pub mod guid;
+pub mod inspect;
 pub mod output;
 pub mod progress;
 pub mod root_disk;

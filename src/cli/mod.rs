@@ -5,6 +5,7 @@ mod boot_disk;
 mod closure;
 mod disk;
 mod efi_vars;
+mod inspect;
 mod registration;
 mod root_disk;
 mod run;
@@ -22,6 +23,7 @@ pub use boot_disk::*;
 pub use closure::*;
 pub use disk::*;
 pub use efi_vars::*;
+pub use inspect::*;
 pub use registration::*;
 pub use root_disk::*;
 pub use run::*;
@@ -78,6 +80,8 @@ pub enum Command {
     /// Make, read and change the EFI variables in OVMF's and AAVMF's flash images
     #[command(subcommand)]
     EfiVars(EfiVarsCommand),
+    /// Show what an image consists of, as tables, JSON or a picture
+    Inspect(InspectArgs),
     /// Read an image back and compare each store path in it with the registration
     Verify(VerifyArgs),
     /// Start a virtual machine in QEMU from a config file

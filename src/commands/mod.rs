@@ -7,6 +7,7 @@ mod closure;
 mod completions;
 mod disk;
 mod efi_vars;
+mod inspect;
 mod man;
 mod registration;
 mod root_disk;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Import(args) => efi_vars::import(args),
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
+        Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args, &reporter),
         Command::Bench(args) => bench::run(args, &reporter),
         Command::Completions(args) => completions::run(args),

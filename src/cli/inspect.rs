@@ -1,0 +1,28 @@
+//! Options of `inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ImageFormatArg;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nix-imagegen inspect disk.qcow2
+  nix-imagegen inspect store.qcow2 --json | jq .contents.usage
+  nix-imagegen inspect disk.qcow2 --svg disk.svg")]
+pub struct InspectArgs {
+    /// The image: raw or qcow2, a disk, a file system or a firmware's variables
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// The container of the image
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: ImageFormatArg,
+    /// Print everything as JSON (docs/reading-images.md)
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the disk to scale
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}

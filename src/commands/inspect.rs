@@ -1,0 +1,248 @@
+//! `inspect`: what an image consists of, as tables, JSON or a picture.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context;
+use imagegen::container::reader::Image;
+use imagegen::inspect::{AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect};
+use imagegen::output::OutputFile;
+use imagegen::units::ByteCount;
+
+use crate::cli::InspectArgs;
+use crate::svg;
+
+/// How many store paths and files a table shows.
+const ROWS: usize = 20;
+
+/// Examines an image and prints or draws what was found.
+pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let image = Image::open(&args.image, args.format.into())?;
+    let inspection = inspect(&image)?;
+    if let Some(path) = &args.svg {
+        let output = OutputFile::create(path)?;
+        let picture = svg::draw(&inspection);
+        output
+            .file()
+            .write_all(picture.as_bytes())
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        output.finish()?;
+        if !args.json {
+            return Ok(());
+        }
+    }
+    let text = if args.json {
+        serde_json::to_string_pretty(&inspection)? + "\n"
+    } else {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = tables(&mut out, &inspection);
+        out
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn tables(out: &mut String, inspection: &Inspection) -> std::fmt::Result {
+    for (depth, file) in inspection.container.files.iter().enumerate() {
+        container(out, file, depth)?;
+    }
+    contents(out, &inspection.contents, "")
+}
+
+fn container(out: &mut String, file: &AllocatedFile, depth: usize) -> std::fmt::Result {
+    let role = if depth == 0 { "Image" } else { "Backing file" };
+    writeln!(out, "{role}  {}", file.path)?;
+    writeln!(out, "  format      {}", file.format)?;
+    writeln!(out, "  disk        {} ({} bytes)", ByteCount(file.virtual_bytes), file.virtual_bytes)?;
+    writeln!(out, "  file        {}, {} on disk", ByteCount(file.file_bytes), ByteCount(file.disk_bytes))?;
+    let totals = file.allocation;
+    write!(out, "  allocation  {} data", ByteCount(totals.data_bytes))?;
+    if totals.compressed_bytes > 0 {
+        write!(
+            out,
+            ", {} compressed into {}",
+            ByteCount(totals.compressed_bytes),
+            ByteCount(totals.compressed_into_bytes)
+        )?;
+    }
+    if totals.zero_bytes > 0 {
+        write!(out, ", {} marked as zeros", ByteCount(totals.zero_bytes))?;
+    }
+    writeln!(out, ", {} not in the file", ByteCount(totals.unallocated_bytes))?;
+    if let (Some(cluster), Some(compression)) = (file.cluster_bytes, file.compression) {
+        writeln!(out, "  clusters    {}, {compression}", ByteCount(cluster))?;
+        writeln!(out, "  snapshots   {}", file.snapshots)?;
+    }
+    if let Some(backing) = &file.backing_file {
+        writeln!(out, "  backing     {backing}")?;
+    }
+    writeln!(out)
+}
+
+fn contents(out: &mut String, contents: &Contents, indent: &str) -> std::fmt::Result {
+    match contents {
+        Contents::PartitionTable(table) => partition_table(out, table),
+        Contents::Ext4(file_system) => ext4(out, file_system, indent),
+        Contents::Fat(file_system) => fat(out, file_system, indent),
+        Contents::EfiVariables(variables) => efi_variables(out, variables, indent),
+        Contents::Other { name } => writeln!(out, "{indent}{name}"),
+        Contents::Zeros => writeln!(out, "{indent}zeros"),
+        Contents::Unknown => writeln!(out, "{indent}unknown contents"),
+        Contents::Damaged { problem } => writeln!(out, "{indent}damaged: {problem}"),
+    }
+}
+
+fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
+    let hybrid = if table.hybrid { ", hybrid MBR" } else { "" };
+    writeln!(
+        out,
+        "Partition table  {}{hybrid}, boot code: {}",
+        table.scheme.to_uppercase(),
+        table.boot_code
+    )?;
+    for problem in &table.problems {
+        writeln!(out, "  problem: {problem}")?;
+    }
+    let mut rows = vec![["NO", "FIRST LBA", "SECTORS", "SIZE", "NAME", "TYPE", "GUID"].map(str::to_owned)];
+    rows.extend(table.partitions.iter().map(|partition| {
+        [
+            partition.number.to_string(),
+            (partition.start_bytes / table.block_bytes).to_string(),
+            (partition.bytes / table.block_bytes).to_string(),
+            ByteCount(partition.bytes).to_string(),
+            partition.name.clone(),
+            partition.type_name.to_owned(),
+            partition.guid.clone().unwrap_or_default(),
+        ]
+    }));
+    aligned(out, "  ", &rows)?;
+    if table.scheme == "gpt" {
+        writeln!(out, "  MBR records")?;
+        for record in &table.mbr {
+            writeln!(
+                out,
+                "    {}  type {:02x}, LBA {}, {} sectors",
+                record.number, record.os_type, record.first_lba, record.sectors
+            )?;
+        }
+    }
+    for partition in &table.partitions {
+        writeln!(out, "\nPartition {}", partition.number)?;
+        contents(out, &partition.contents, "  ")?;
+    }
+    Ok(())
+}
+
+fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result {
+    let bytes = |blocks: u64| ByteCount(blocks.saturating_mul(file_system.block_bytes));
+    writeln!(out, "{indent}ext4  label `{}`, UUID {}", file_system.label, file_system.uuid)?;
+    writeln!(
+        out,
+        "{indent}  size      {}: {} blocks of {}, {} groups",
+        bytes(file_system.blocks),
+        file_system.blocks,
+        ByteCount(file_system.block_bytes),
+        file_system.groups.len()
+    )?;
+    writeln!(
+        out,
+        "{indent}  free      {}, {} of {} inodes",
+        bytes(file_system.free_blocks),
+        file_system.free_inodes,
+        file_system.inodes
+    )?;
+    let usage = &file_system.usage;
+    writeln!(
+        out,
+        "{indent}  holds     {} files of {}, {} directories, {} symbolic links",
+        usage.files,
+        ByteCount(usage.file_bytes),
+        usage.directories,
+        usage.symlinks
+    )?;
+    writeln!(out, "{indent}  journal   {}", file_system.journal)?;
+    writeln!(out, "{indent}  features  {}", file_system.features.join(" "))?;
+    writeln!(out, "{indent}Largest paths")?;
+    let mut rows = vec![["SIZE", "FILES", "PATH"].map(str::to_owned)];
+    rows.extend(file_system.store_paths.iter().take(ROWS).map(|path| {
+        let problem = path.problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default();
+        [
+            ByteCount(path.usage.allocated_bytes).to_string(),
+            path.usage.files.to_string(),
+            format!("{}{problem}", path.name),
+        ]
+    }));
+    aligned(out, &format!("{indent}  "), &rows)?;
+    more(out, indent, file_system.store_paths.len())
+}
+
+fn fat(out: &mut String, file_system: &Fat, indent: &str) -> std::fmt::Result {
+    let label = file_system.label.as_deref().unwrap_or("");
+    writeln!(out, "{indent}{}  label `{label}`, volume id {}", file_system.width, file_system.volume_id)?;
+    writeln!(
+        out,
+        "{indent}  clusters  {} of {}, {} free",
+        file_system.clusters,
+        ByteCount(file_system.cluster_bytes),
+        file_system.free_clusters
+    )?;
+    for entry in &file_system.entries {
+        writeln!(out, "{indent}  entry     {}  ({})", entry.title, entry.file)?;
+        for (key, value) in [
+            ("version", &entry.version),
+            ("linux", &entry.linux),
+            ("initrd", &entry.initrd),
+            ("options", &entry.options),
+        ] {
+            if !value.is_empty() {
+                writeln!(out, "{indent}              {key:7} {value}")?;
+            }
+        }
+    }
+    writeln!(out, "{indent}Files")?;
+    let rows: Vec<_> = file_system
+        .files
+        .iter()
+        .map(|file| {
+            let depth = file.path.matches('/').count();
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            let slash = if file.directory { "/" } else { "" };
+            let size = if file.directory { String::new() } else { ByteCount(file.bytes).to_string() };
+            [size, format!("{}{name}{slash}", "  ".repeat(depth))]
+        })
+        .collect();
+    aligned(out, &format!("{indent}  "), &rows)
+}
+
+fn efi_variables(out: &mut String, store: &EfiVariables, indent: &str) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{indent}EFI variables  {}, {} of {} bytes used",
+        store.format, store.used_bytes, store.capacity_bytes
+    )?;
+    let rows: Vec<_> = store
+        .variables
+        .iter()
+        .map(|variable| {
+            let vendor = variable.vendor.map_or_else(|| variable.guid.clone(), str::to_owned);
+            let value = variable.value.clone().unwrap_or_default();
+            [variable.name.clone(), vendor, variable.bytes.to_string(), value]
+        })
+        .collect();
+    aligned(out, &format!("{indent}  "), &rows)
+}
+
+fn more(out: &mut String, indent: &str, all: usize) -> std::fmt::Result {
+    if all > ROWS { writeln!(out, "{indent}  and {} more (--json has all)", all - ROWS) } else { Ok(()) }
+}
+
+/// Rows of columns, each as wide as its widest cell.
+fn aligned<const N: usize>(out: &mut String, indent: &str, rows: &[[String; N]]) -> std::fmt::Result {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+        writeln!(out, "{indent}{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `inspect`, on our images and on those of mkfs, sgdisk, mtools and the firmware package.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use support::store::Store;
+use support::{imagegen, text, tool};
+
+fn inspect(image: &Path, more: &[&str]) -> String {
+    let output = imagegen().args(["inspect", text(image)]).args(more).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(image: &Path) -> Value {
+    serde_json::from_str(&inspect(image, &["--json"])).unwrap()
+}
+
+/// A field of a list of fields.
+fn field<'j>(fields: &'j Value, name: &str) -> &'j str {
+    fields.as_array().unwrap().iter().find(|field| field["name"] == name).unwrap()["value"].as_str().unwrap()
+}
+
+#[test]
+fn a_store_image_agrees_with_dumpe2fs() {
+    let store = Store::awkward();
+    let directory = tempfile::tempdir().unwrap();
+    let (image, raw) = (directory.path().join("store.qcow2"), directory.path().join("raw"));
+    let registration = store.register();
+    let root = text(store.root.path());
+    let output = imagegen()
+        .args([
+            "store-image",
+            "--registration",
+            text(&registration),
+            "--store-root",
+            root,
+            "-o",
+            text(&image),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    tool(&["qemu-img", "convert", "-O", "raw", text(&image), text(&raw)]);
+
+    let found = json(&image);
+    assert_eq!(found["container"]["files"][0]["format"], "qcow2");
+    assert_eq!(found["container"]["virtual_bytes"], raw.metadata().unwrap().len());
+    let contents = &found["contents"];
+    assert_eq!(contents["kind"], "ext4");
+    let dump = tool(&["dumpe2fs", "-h", text(&raw)]);
+    let dumped = |key: &str| {
+        let line = dump.lines().find(|line| line.starts_with(key)).unwrap();
+        line[key.len()..].trim().to_owned()
+    };
+    assert_eq!(contents["uuid"], dumped("Filesystem UUID:"));
+    assert_eq!(contents["blocks"].to_string(), dumped("Block count:"));
+    assert_eq!(contents["free_blocks"].to_string(), dumped("Free blocks:"));
+    assert_eq!(contents["free_inodes"].to_string(), dumped("Free inodes:"));
+    assert_eq!(field(&contents["superblock"], "s_hash_seed"), dumped("Directory Hash Seed:"));
+    let mut features: Vec<_> =
+        contents["features"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    let expected = dumped("Filesystem features:");
+    let mut expected: Vec<_> = expected.split_whitespace().collect();
+    features.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(features, expected);
+    assert!(contents["store_paths"][0]["name"].as_str().unwrap().ends_with("-payload"));
+    assert!(inspect(&image, &[]).contains("ext4  label `nix-store`"));
+}
+
+#[test]
+fn a_disk_of_sgdisk_and_mtools_is_described() {
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, esp) = (directory.path().join("disk"), directory.path().join("esp"));
+    fs::write(&esp, vec![0; 40 << 20]).unwrap();
+    for (width, bits) in [("FAT16", "16"), ("FAT32", "32")] {
+        tool(&["mkfs.fat", "-F", bits, "-n", "SYSTEM", "-i", "12345678", text(&esp)]);
+        let entry = directory.path().join("entry.conf");
+        fs::write(&entry, "title Some System\nlinux /kernel\noptions quiet\n").unwrap();
+        tool(&["mmd", "-i", text(&esp), "::loader", "::loader/entries", "::Lower case and long"]);
+        tool(&["mcopy", "-i", text(&esp), text(&entry), "::loader/entries/a-long-name.conf"]);
+        let mut bytes = vec![0; 1 << 20];
+        bytes.extend_from_slice(&fs::read(&esp).unwrap());
+        bytes.resize(bytes.len() + (1 << 20), 0);
+        fs::write(&disk, bytes).unwrap();
+        tool(&["sgdisk", "-n", "1:2048:+40M", "-t", "1:ef00", "-c", "1:A name", text(&disk)]);
+
+        let found = json(&disk);
+        let table = &found["contents"];
+        assert_eq!((&table["kind"], &table["scheme"]), (&"partition-table".into(), &"gpt".into()));
+        assert_eq!(table["problems"], Value::Array(vec![]));
+        let partition = &table["partitions"][0];
+        assert_eq!(partition["name"], "A name");
+        assert_eq!(partition["type_name"], "EFI system partition");
+        let fat = &partition["contents"];
+        assert_eq!(fat["width"], width);
+        assert_eq!(fat["label"], "SYSTEM");
+        assert_eq!(fat["volume_id"], "1234-5678");
+        assert_eq!(fat["entries"][0]["title"], "Some System");
+        let paths: Vec<_> =
+            fat["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+        assert_eq!(
+            paths,
+            ["Lower case and long", "loader", "loader/entries", "loader/entries/a-long-name.conf"]
+        );
+        let offset = usize::try_from(fat["files"][3]["guest_offset"].as_u64().unwrap()).unwrap();
+        assert!(fs::read(&disk).unwrap()[offset..].starts_with(b"title Some System"));
+    }
+
+    // The first header is damaged: the backup is used, and both facts are told.
+    let mut bytes = fs::read(&disk).unwrap();
+    bytes[512 + 60] ^= 1;
+    fs::write(&disk, bytes).unwrap();
+    let table = &json(&disk)["contents"];
+    assert_eq!(table["partitions"][0]["name"], "A name");
+    assert!(table["problems"][0].as_str().unwrap().contains("the GPT header in LBA 1 is damaged"), "{table}");
+}
+
+#[test]
+fn variables_and_other_things_are_told_apart() {
+    let found = json(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd"));
+    assert_eq!(found["contents"]["kind"], "efi-variables");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    for (bytes, kind) in [(vec![0; 8192], "zeros"), (vec![7; 8192], "unknown"), (vec![], "zeros")] {
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(json(&file)["contents"]["kind"], kind);
+    }
+    let mut damaged = vec![0; 8192];
+    damaged[1024 + 56..1024 + 58].copy_from_slice(&[0x53, 0xEF]);
+    fs::write(&file, damaged).unwrap();
+    let found = json(&file);
+    assert_eq!(found["contents"]["kind"], "damaged");
+    assert!(found["contents"]["problem"].as_str().unwrap().contains("superblock"));
+}
+
+#[test]
+fn the_picture_is_well_formed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, picture) = (directory.path().join("a<&>\".img"), directory.path().join("picture.svg"));
+    tool(&["mkfs.ext4", "-q", "-L", "a<b&c", text(&image), "300M"]);
+    inspect(&image, &["--svg", text(&picture)]);
+    let check = "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])";
+    tool(&["python3", "-c", check, text(&picture)]);
+    let drawn = fs::read_to_string(&picture).unwrap();
+    assert!(drawn.contains("a&lt;b&amp;c") && drawn.contains("lost+found"));
+}
