@@ -282,7 +282,7 @@ impl Picture {
             let value = if part == 0 { "0".to_owned() } else { ByteCount(size / 4 * part).to_string() };
             let _ = writeln!(
                 self.body,
-                r##"<line x1="{x:.1}" y1="{:.1}" x2="{x:.1}" y2="{:.1}" stroke="{OTHER}"/><text x="{x:.1}" y="{:.1}" font-size="11" fill="{FAINT}" text-anchor="{anchor}">{value}</text>"##,
+                r#"<line x1="{x:.1}" y1="{:.1}" x2="{x:.1}" y2="{:.1}" stroke="{OTHER}"/><text x="{x:.1}" y="{:.1}" font-size="11" fill="{FAINT}" text-anchor="{anchor}">{value}</text>"#,
                 self.y - 3.0,
                 self.y + 2.0,
                 self.y + 13.0
