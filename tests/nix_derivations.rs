@@ -156,3 +156,31 @@ fn the_module_evaluates_and_its_machine_builds() {
         store.nix(&["nix-instantiate", "--parse", text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file))]);
     }
 }
+
+#[test]
+fn a_builder_of_the_farm_without_kvm_takes_the_derivations() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    // Built here, so that only the images are left for the other store.
+    build(&store, &guest, &files, "program");
+    let other = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Nix starts `nix-store --serve` for this host itself, without ssh. The fields behind it: system, key, jobs, speed,
+    // and no feature at all.
+    let builders = format!("ssh://localhost?remote-store={} x86_64-linux - 1 1", text(other.path()));
+    let remotely = ["--max-jobs", "0", "--builders", &builders];
+    for (attribute, name, image) in
+        [("storeImage", "-nixos-store-image", "nixos.qcow2"), ("bootDisk", "-nixos-boot-disk", "disk.img")]
+    {
+        let output = store.build(&guest, &files, attribute, &remotely);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("on 'ssh://localhost"), "{attribute}: {said}");
+        let path = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        assert!(path.ends_with(name), "{path}");
+        let there = other.path().join(&path[1..]).join(image);
+        assert_same(&store.physical(&path).join(image), &there);
+        // And what this machine makes is the same.
+        check(&store, &guest, &files, attribute);
+    }
+    support::run(&["chmod", "-R", "u+w", text(other.path())]);
+}
