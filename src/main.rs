@@ -20,11 +20,11 @@ fn main() -> ExitCode {
     fail_at_file_size_limits();
     clean_up_on_signals();
     match commands::run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             // One line: the whole chain of causes, outermost first.
             eprintln!("error: {}", printable(&format!("{error:#}")));
-            ExitCode::FAILURE
+            commands::failure(&cli)
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod closure;
 pub mod container;
 pub mod content;
 pub mod contents;
+pub mod diff;
 pub mod efi_vars;
 pub mod esp;
 pub mod ext4;

@@ -3,6 +3,7 @@
 mod bench;
 mod boot_disk;
 mod closure;
+mod diff;
 mod disk;
 mod efi_vars;
 mod inspect;
@@ -21,6 +22,7 @@ use imagegen::container::Format;
 pub use bench::*;
 pub use boot_disk::*;
 pub use closure::*;
+pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
 pub use inspect::*;
@@ -82,6 +84,8 @@ pub enum Command {
     EfiVars(EfiVarsCommand),
     /// Show what an image consists of, as tables, JSON or a picture
     Inspect(InspectArgs),
+    /// Say in words how two images differ
+    Diff(DiffArgs),
     /// Read an image back and compare each store path in it with the registration
     Verify(VerifyArgs),
     /// Start a virtual machine in QEMU from a config file

@@ -5,6 +5,7 @@ mod boot_disk;
 mod builder;
 mod closure;
 mod completions;
+mod diff;
 mod disk;
 mod efi_vars;
 mod inspect;
@@ -15,6 +16,8 @@ mod run;
 mod store_image;
 mod verify;
 
+use std::process::ExitCode;
+
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::launcher::caretaker;
 use crate::progress::Reporter;
@@ -22,7 +25,7 @@ use crate::progress::Reporter;
 pub use bench::clean_up;
 
 /// Carries out what the command line asks for.
-pub fn run(cli: &Cli) -> anyhow::Result<()> {
+pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let reporter = Reporter::new(cli);
     match &cli.command {
         Command::StoreImage(args) => store_image::run(args, &reporter),
@@ -39,6 +42,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             EfiVarsCommand::Import(args) => efi_vars::import(args),
             EfiVarsCommand::Export(args) => efi_vars::export(args),
         },
+        Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args, &reporter),
         Command::Bench(args) => bench::run(args, &reporter),
@@ -49,5 +53,11 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             caretaker::run(args);
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit status of a command that failed. `diff` keeps 1 for images that differ.
+pub fn failure(cli: &Cli) -> ExitCode {
+    if matches!(cli.command, Command::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

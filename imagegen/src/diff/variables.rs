@@ -1,0 +1,45 @@
+//! Two variable stores.
+
+use super::{ABSENT, Differences};
+use crate::container::reader::Source;
+use crate::efi_vars::{IMAGE_MAX, Variable, VariableStore, describe};
+use crate::structure;
+use crate::text::shown;
+use crate::units::index;
+
+pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), String> {
+    let (a, b) = (bytes(left)?, bytes(right)?);
+    let parse = |bytes| VariableStore::parse(bytes).map_err(|error| error.to_string());
+    let (a, b) = (parse(&a)?, parse(&b)?);
+    let place = |variable: &Variable| {
+        format!("{} ({})", shown(variable.name.to_string().as_bytes()), variable.vendor)
+    };
+    for one in a.variables() {
+        match b.get(&one.name, one.vendor) {
+            Some(other) => {
+                found.add("efi-variable", &place(one), "attributes", one.attributes, other.attributes);
+                found.add("efi-variable", &place(one), "value", value(one), value(other));
+            }
+            None => found.add("efi-variable", &place(one), "variable", "there", ABSENT),
+        }
+    }
+    for other in b.variables() {
+        if a.get(&other.name, other.vendor).is_none() {
+            found.add("efi-variable", &place(other), "variable", ABSENT, "there");
+        }
+    }
+    Ok(())
+}
+
+fn bytes(source: &dyn Source) -> Result<Vec<u8>, String> {
+    if source.size() > IMAGE_MAX {
+        return Err("a flash image is never so large".to_owned());
+    }
+    source.bytes(0, index(source.size())).map_err(|error| error.to_string())
+}
+
+/// The meaning, and the bytes, which may differ where the meaning does not.
+fn value(variable: &Variable) -> String {
+    let bytes = structure::bytes(&variable.data);
+    describe(variable).map_or(bytes.clone(), |text| format!("{} [{bytes}]", shown(text.as_bytes())))
+}

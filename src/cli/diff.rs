@@ -1,0 +1,31 @@
+//! Options of `diff`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ImageFormatArg;
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 if the images are the same, 1 if they differ, 2 on trouble.
+
+Example:
+  nix-imagegen diff monday.qcow2 tuesday.qcow2")]
+pub struct DiffArgs {
+    /// One image
+    #[arg(value_name = "IMAGE")]
+    pub left: PathBuf,
+    /// The other
+    #[arg(value_name = "IMAGE")]
+    pub right: PathBuf,
+    /// The container of both images
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: ImageFormatArg,
+    /// Compare only what a guest sees: not the format, header and allocation of the files
+    #[arg(long)]
+    pub ignore_container: bool,
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,46 @@
+//! `diff`: how two images differ, in words.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use imagegen::container::reader::Image;
+use imagegen::diff::{Difference, diff};
+use serde::Serialize;
+
+use crate::cli::DiffArgs;
+
+/// Differences are no failure; cmp and diff use the same status.
+const DIFFERENT: u8 = 1;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    same: bool,
+    differences: Vec<Difference>,
+}
+
+/// Compares two images and prints how they differ.
+pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let open = |path| Image::open(path, args.format.into());
+    let differences = diff(&open(&args.left)?, &open(&args.right)?, args.ignore_container)?;
+    let same = differences.is_empty();
+    let text = if args.json {
+        serde_json::to_string_pretty(&Report { same, differences })? + "\n"
+    } else {
+        as_lines(&differences)
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    Ok(if same { ExitCode::SUCCESS } else { DIFFERENT.into() })
+}
+
+fn as_lines(differences: &[Difference]) -> String {
+    let mut text = String::new();
+    for Difference { layer, place, what, left, right } in differences {
+        let place = if place.is_empty() { String::new() } else { format!(" {place}") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{layer}{place}: {what}: {left} | {right}");
+    }
+    text
+}
