@@ -15,6 +15,9 @@ mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use imagegen::closure::nar;
+use imagegen::tree::{NodeId, Tree};
+
 /// How many damaged copies of the seeds each target gets.
 const MUTATIONS: usize = 4000;
 
@@ -136,4 +139,17 @@ fn ext4_file_systems() {
 #[test]
 fn qcow2_images() {
     hold("qcow2");
+}
+
+/// Found by the target `ext4`: files of a damaged image whose lengths do not add up in 64 bits.
+#[test]
+fn lengths_that_add_up_to_more_than_there_is() {
+    let mut tree = Tree::default();
+    let top = tree.open_directory(b"top").unwrap();
+    for (name, size) in [(b"a", u64::MAX), (b"b", u64::MAX - 3), (b"c", 1)] {
+        tree.add_file(name, size, false).unwrap();
+    }
+    tree.close_directory(top);
+    assert_eq!(nar::size(&tree, NodeId(0)), u64::MAX);
+    assert_eq!([0, 1, 7, 8, u64::MAX].map(|size| nar::padding(size).len()), [0, 7, 1, 0, 1]);
 }

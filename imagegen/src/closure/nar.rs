@@ -121,19 +121,20 @@ pub const FRAMING_MAX: usize = 16 << 10;
 /// The zeros behind `size` bytes of contents.
 pub const fn padding(size: u64) -> &'static [u8] {
     const ZEROS: [u8; 8] = [0; 8];
-    ZEROS.split_at(index(size.next_multiple_of(8) - size)).0
+    ZEROS.split_at(index(size.wrapping_neg() % 8)).0
 }
 
-/// The length of the NAR of a subtree, known from the scan alone.
+/// The length of the NAR of a subtree, known from the scan alone; `u64::MAX` stands for all that is longer, as files of
+/// a damaged image may claim to be.
 pub fn size(tree: &Tree, root: NodeId) -> u64 {
-    let mut total = 0;
+    let mut total: u64 = 0;
     let mut framing = Vec::new();
     let mut walk = Walk::new(tree, root);
     while let Some(step) = walk.next(&mut framing) {
-        total += length(framing.len());
+        total = total.saturating_add(length(framing.len()));
         framing.clear();
         if let Step::Contents { size, .. } = step {
-            total += size.next_multiple_of(8);
+            total = total.saturating_add(size).saturating_add(length(padding(size).len()));
         }
     }
     total
