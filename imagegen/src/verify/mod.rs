@@ -144,8 +144,9 @@ pub fn verify(
     // The largest first, so that all threads have work to the end.
     work.sort_by_key(|(registered, _)| std::cmp::Reverse(registered.nar.map_or(0, |nar| nar.size)));
 
-    progress
-        .begin("verify", work.iter().map(|(registered, _)| registered.nar.map_or(0, |nar| nar.size)).sum());
+    // A registration may claim anything.
+    let sizes = work.iter().map(|(registered, _)| registered.nar.map_or(0, |nar| nar.size));
+    progress.begin("verify", sizes.fold(0, u64::saturating_add));
     let next = AtomicUsize::new(0);
     let results = Mutex::new((paths, Vec::new()));
     rayon::broadcast(|_| {
