@@ -185,7 +185,7 @@ impl Picture {
         );
         self.groups(file_system, size);
         let mut pieces = tables_of(file_system);
-        let tables: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+        let tables = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.bytes));
         let mut legend = vec![(TABLES, "bitmaps and inode tables".to_owned(), ByteCount(tables).to_string())];
         for (i, path) in file_system.store_paths.iter().enumerate() {
             let colour = HUES.get(i).filter(|_| i < PATHS).copied().unwrap_or(OTHER);
@@ -206,7 +206,11 @@ impl Picture {
             let count = file_system.store_paths.len() - PATHS;
             legend.push((OTHER, format!("{count} smaller paths"), ByteCount(bytes).to_string()));
         }
-        legend.push((EMPTY, "free".to_owned(), ByteCount(file_system.free_blocks * block).to_string()));
+        legend.push((
+            EMPTY,
+            "free".to_owned(),
+            ByteCount(file_system.free_blocks.saturating_mul(block)).to_string(),
+        ));
         self.bar(&pieces, size, 72.0);
         self.axis(size);
         self.legend(&legend);
@@ -218,8 +222,8 @@ impl Picture {
         self.small("block groups, each filled as far as it is in use");
         for group in &file_system.groups {
             let (x, width) = place(
-                group.first_block * file_system.block_bytes,
-                group.blocks * file_system.block_bytes,
+                group.first_block.saturating_mul(file_system.block_bytes),
+                group.blocks.saturating_mul(file_system.block_bytes),
                 size,
             );
             let used = 1.0 - float(group.free_blocks.into()) / float(group.blocks.max(1));
@@ -355,7 +359,9 @@ fn tables_of(file_system: &Ext4) -> Vec<Piece<'static>> {
     for (start, count) in blocks {
         let (start, bytes) = (start.saturating_mul(block), count.saturating_mul(block));
         match pieces.last_mut() {
-            Some(last) if last.start + last.bytes == start => last.bytes += bytes,
+            Some(last) if last.start.saturating_add(last.bytes) == start => {
+                last.bytes = last.bytes.saturating_add(bytes);
+            }
             _ => pieces.push(Piece {
                 start,
                 bytes,
