@@ -1,0 +1,302 @@
+//! `run` from end to end: what it prints, what it makes, and real boots of the Debian guest, by translation.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::guest::Guest;
+use support::{imagegen, names_in, text, tool};
+
+/// Far more than any boot takes; the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(400);
+
+/// A directory with a config, where everything that `run` makes goes.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new(options: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("tmp")).unwrap();
+        let guest = Guest::get();
+        let config =
+            format!("toplevel = {:?}\nmemorySize = 512\ngraphics = false\n{options}\n", guest.toplevel);
+        fs::write(directory.path().join("vm.toml"), config).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `run` with the guest's store and nothing of the tester's environment but `PATH`.
+    fn run(&self, arguments: &[&str]) -> Command {
+        let mut command = imagegen();
+        command.args(["run", "--config", "vm.toml", "--store-root"]).arg(Guest::get().root).args(arguments);
+        for name in
+            ["NIX_DISK_IMAGE", "NIX_EFI_VARS", "USE_TMPDIR", "SHARED_DIR", "QEMU_OPTS", "QEMU_NET_OPTS"]
+        {
+            command.env_remove(name);
+        }
+        command.env("TMPDIR", self.path("tmp")).env("XDG_CACHE_HOME", self.path("cache"));
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn printed(&self, arguments: &[&str]) -> String {
+        success(&self.run(arguments).output().unwrap())
+    }
+
+    fn error(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Starts the machine; its console goes to a file.
+    fn start(&self) -> Child {
+        let console = format!("file:{}", text(&self.path("console")));
+        let more = ["--accel", "tcg", "--", "-display", "none", "-monitor", "none", "-serial", &console];
+        self.run(&more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs the machine until it switches itself off, and gives what the guest and the program said.
+    fn boot(&self) -> (String, String) {
+        let mut machine = self.start();
+        wait(|| machine.try_wait().unwrap().is_some(), || self.console());
+        let output = machine.wait_with_output().unwrap();
+        success(&output);
+        self.is_cleaned_up();
+        (self.console(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("console")).unwrap_or_default()).replace('\r', "")
+    }
+
+    /// The caretaker works after QEMU's end.
+    fn is_cleaned_up(&self) {
+        wait(|| names_in(&self.path("tmp")).is_empty(), || format!("{:?}", names_in(&self.path("tmp"))));
+    }
+}
+
+fn success(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn wait(mut is_done: impl FnMut() -> bool, state: impl Fn() -> String) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(begun.elapsed() < PATIENCE, "still waiting: {}", state());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What the guest has to say of its store, worked out by other tools.
+fn check_guest(said: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/expected-guest.sh");
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/target/guest");
+    let expected = tool(&[script, guest]);
+    assert_eq!(expected.lines().count(), 2);
+    for line in expected.lines().chain(["GUEST-STORE-IS-WRITABLE", "NIX-IMAGEGEN-GUEST-OK"]) {
+        assert!(said.lines().any(|said| said.ends_with(line)), "no {line} in {said}");
+    }
+}
+
+fn with_registration(options: &str) -> Home {
+    Home::new(&format!("registration = {:?}\nuseNixStoreImage = true\n{options}", Guest::get().registration))
+}
+
+#[test]
+fn a_direct_boot_makes_its_store_image_once_and_the_second_start_finds_it() {
+    let home = with_registration("diskSize = 64\nemptyDiskImages = [3]");
+    let (said, told) = home.boot();
+    check_guest(&said);
+    assert!(said.contains("GUEST-FIRMWARE bios"));
+    assert!(said.contains("regInfo=/tmp/xchg/registration"), "{said}");
+    assert!(told.contains("6 paths verified"), "{told}");
+    tool(&["qemu-img", "check", "--quiet", text(&home.path("nixos.qcow2"))]);
+
+    fs::remove_file(home.path("console")).unwrap();
+    let (said, told) = home.boot();
+    check_guest(&said);
+    assert_eq!(told, "");
+    assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 2);
+}
+
+#[test]
+fn uefi_boots_a_disk_made_just_in_time() {
+    let home = with_registration(
+        "diskImage = false\nuseBootLoader = true\nuseEFIBoot = true\nqemu.diskInterface = \"virtio\"",
+    );
+    let (said, _) = home.boot();
+    check_guest(&said);
+    assert!(said.contains("GUEST-FIRMWARE efi"));
+    assert!(home.path("nixos-efi-vars.fd").is_file());
+    assert!(!home.path("nixos.qcow2").exists());
+}
+
+#[test]
+fn two_machines_at_once_share_one_image() {
+    let home = with_registration("diskImage = false");
+    let print = || {
+        home.run(&["--accel", "tcg", "--print"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let both = [print(), print()].map(|child| child.wait_with_output().unwrap());
+    let made =
+        both.iter().filter(|output| String::from_utf8_lossy(&output.stderr).contains("paths verified"));
+    assert_eq!(made.count(), 1);
+    let lines: Vec<String> = both.iter().map(success).collect();
+    assert_ne!(lines[0], lines[1]);
+    let images = names_in(&home.path("cache/nix-imagegen"));
+    assert_eq!(images.iter().filter(|name| name.ends_with(".qcow2")).count(), 1, "{images:?}");
+}
+
+#[test]
+fn the_printed_command_runs_as_it_stands() {
+    let home = with_registration("diskImage = false\nqemu.options = [\"-display none\", \"-monitor none\"]");
+    let json = home.printed(&["--accel", "tcg", "--print", "--json"]);
+    let words: Vec<String> = serde_json::from_str(&json).unwrap();
+    assert!(words[0].ends_with("/qemu-system-x86_64"));
+    assert_eq!(words[1..3], ["-machine", "accel=tcg"]);
+
+    let console = home.path("console");
+    let option = format!("file:{}", text(&console));
+    let line = home.printed(&["--accel", "tcg", "--print", "--", "-serial", &option]);
+    tool(&["sh", "-c", &format!("cd / && {line}")]);
+    check_guest(&home.console());
+    // It was only printed, so nothing cleans up.
+    assert_eq!(names_in(&home.path("tmp")).len(), 2);
+}
+
+#[test]
+fn signals_end_qemu_and_leave_nothing() {
+    let home = with_registration("diskImage = false\ndirectBoot.enable = false");
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let mut machine = home.start();
+        // The directory is there, and the process is QEMU by now.
+        let command_line = format!("/proc/{}/comm", machine.id());
+        wait(
+            || fs::read_to_string(&command_line).is_ok_and(|name| name.starts_with("qemu-system")),
+            || machine_state(&command_line),
+        );
+        assert_eq!(names_in(&home.path("tmp")).len(), 1);
+        tool(&["kill", signal, &machine.id().to_string()]);
+        machine.wait().unwrap();
+        home.is_cleaned_up();
+    }
+}
+
+fn machine_state(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn use_tmpdir_keeps_the_directory() {
+    let home = with_registration("diskImage = false\nemptyDiskImages = [5, 7]");
+    let output = home.run(&["--accel", "tcg", "--", "-version"]).env("USE_TMPDIR", "1").output().unwrap();
+    success(&output);
+    assert_eq!(names_in(&home.path("tmp")), ["empty0.qcow2", "empty1.qcow2", "store.img", "xchg"]);
+    for (name, size) in [("empty0.qcow2", 5 << 20), ("empty1.qcow2", 7 << 20)] {
+        let info = tool(&["qemu-img", "info", "--output=json", text(&home.path("tmp").join(name))]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["virtual-size"], size);
+    }
+}
+
+#[test]
+fn everything_that_is_missing_is_told_at_once() {
+    let home = Home::new(
+        "cores = 0\nsharedDirectories.x = { source = \"/does/not/exist\", target = \"/x\" }\n\
+         qemu.package = \"/no/qemu\"\nqemu.options = [\"-append $(id)\"]\nuseBootLoader = true\nbootDisk = \"gone.qcow2\"",
+    );
+    let error = home.error(&[]);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    for part in [
+        "cores: expected a whole number of at least 1",
+        "sharedDirectories.x.source: there is no directory `/does/not/exist`",
+        "qemu.package: there is no program `/no/qemu/bin/qemu-system-x86_64`",
+        "qemu.options.<entry 1>: `-append $(id)`: it has a command to run in it",
+        "bootDisk: there is no file",
+    ] {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
+    assert!(names_in(&home.path("tmp")).is_empty());
+}
+
+#[test]
+fn a_qemu_that_is_too_old_or_missing_is_told_with_what_to_install() {
+    let home = Home::new("qemu.package = \"old\"");
+    fs::create_dir_all(home.path("old/bin")).unwrap();
+    let program = home.path("old/bin/qemu-system-x86_64");
+    fs::write(&program, "#!/bin/sh\necho QEMU emulator version 2.5.0\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = home.error(&[]);
+    assert!(
+        error.contains("is QEMU 2.5, which is too old; install QEMU 5.1 or newer (Debian: qemu-system-x86)"),
+        "{error}"
+    );
+
+    let home = Home::new("");
+    let output = home.run(&[]).env("PATH", "/does/not/exist").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("there is no qemu-system-x86_64 on PATH; install QEMU"), "{error}");
+}
+
+#[test]
+fn the_guest_half_is_data() {
+    let home = with_registration("useBootLoader = true\nuseEFIBoot = true\nvlans = [4]");
+    let guest: serde_json::Value = serde_json::from_str(&home.printed(&["--print-guest", "--json"])).unwrap();
+    let mounts = guest["mounts"].as_array().unwrap();
+    let at = |point: &str| mounts.iter().find(|mount| mount["mountPoint"] == point).unwrap();
+    assert_eq!(at("/nix/.ro-store")["device"], "/dev/vdb");
+    assert_eq!(at("/boot")["device"], "/dev/vdc2");
+    assert_eq!(at("/tmp/xchg")["options"][2], "msize=131072");
+    assert_eq!(guest["kernelParamsByQemu"], false);
+    assert_eq!(guest["interfaces"][0]["address"], "192.168.4.1");
+    assert_eq!(guest["initrd"]["availableKernelModules"][7], "overlay");
+    // Nothing was made for it.
+    assert!(names_in(home.directory.path()).iter().all(|name| name == "tmp" || name == "vm.toml"));
+}
+
+#[test]
+fn a_tpm_ends_with_its_machine() {
+    let home = Home::new(
+        "diskImage = false\ndirectBoot.enable = false\ntpm.enable = true\nmountHostNixStore = false",
+    );
+    let mut machine = home.start();
+    let socket = home.path("nixos-swtpm/socket");
+    let command_line = format!("/proc/{}/comm", machine.id());
+    wait(
+        || {
+            fs::read_to_string(&command_line).is_ok_and(|name| name.starts_with("qemu-system"))
+                && socket.exists()
+        },
+        || machine_state(&command_line),
+    );
+    tool(&["kill", &machine.id().to_string()]);
+    machine.wait().unwrap();
+    home.is_cleaned_up();
+    wait(|| !is_running(&socket), || "swtpm is still there".to_owned());
+
+    // QEMU refuses before it connects: swtpm ends all the same.
+    let output = home.run(&["--accel", "tcg", "--", "-no-such-option"]).output().unwrap();
+    assert!(!output.status.success());
+    wait(|| !is_running(&socket), || "swtpm is still there".to_owned());
+}
+
+/// Whether somebody listens.
+fn is_running(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
