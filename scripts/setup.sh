@@ -18,6 +18,7 @@ needed="
     gzip gzip
     mandoc mandoc
     mcopy mtools
+    nc netcat-openbsd
     nix-build nix-bin
     nix-store nix-bin
     qemu-img qemu-utils
@@ -26,6 +27,7 @@ needed="
     resize2fs e2fsprogs
     sgdisk gdisk
     sqlite3 sqlite3
+    swtpm swtpm
     xz xz-utils
     zsh zsh
 "

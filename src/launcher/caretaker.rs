@@ -3,12 +3,13 @@
 //! The launcher becomes QEMU, so it cannot clean up behind it. Before, it starts this program once more, with a pipe
 //! whose other end only QEMU keeps: the pipe closes when QEMU ends, however it ends.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -51,7 +52,15 @@ pub fn run(args: &CaretakerArgs) {
     }
 }
 
-/// swtpm ends when its last connection does. Where QEMU failed before it connected, it would wait for ever.
-fn end_tpm(socket: &PathBuf) {
-    drop(UnixStream::connect(socket));
+/// swtpm's command to end, `CMD_SHUTDOWN` (`swtpm_ioctls(3)`).
+const SHUTDOWN: [u8; 4] = 3_u32.to_be_bytes();
+
+/// swtpm ends when QEMU's connection does. Where QEMU failed before it connected, it would wait for ever.
+fn end_tpm(socket: &Path) {
+    // Most often it is gone by now.
+    let Ok(mut connection) = UnixStream::connect(socket) else { return };
+    let _ = connection.write_all(&SHUTDOWN);
+    // Its answer; the command might be lost with the connection otherwise.
+    let _ = connection.set_read_timeout(Some(Duration::from_secs(5)));
+    let _ = connection.read(&mut [0; 4]);
 }

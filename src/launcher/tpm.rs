@@ -23,7 +23,9 @@ pub fn arguments(tpm: &TpmFacts) -> Vec<OsString> {
         "--tpmstate".into(),
         at("dir=", directory, ""),
         "--ctrl".into(),
-        at("type=unixio,path=", &tpm.socket(), ",terminate"),
+        at("type=unixio,path=", &tpm.socket(), ""),
+        // As an option of --ctrl it is not known before swtpm 0.8.
+        "--terminate".into(),
         "--pid".into(),
         at("file=", &directory.join("pid"), ""),
         "--daemon".into(),
