@@ -276,6 +276,29 @@ fn the_same_closure_gives_the_same_bytes() {
 }
 
 #[test]
+fn compressed_images_are_smaller_and_the_same_to_the_guest() {
+    let store = Store::awkward();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    build(&store, &at("plain"), &[]);
+    for method in ["zlib", "zstd"] {
+        build(&store, &at(method), &["--compress", method, "--jobs", "1"]);
+        tool(&["qemu-img", "check", text(&at(method))]);
+        let compared = tool(&["qemu-img", "compare", text(&at("plain")), text(&at(method))]);
+        assert!(compared.contains("identical"), "{compared}");
+        assert!(at(method).metadata().unwrap().len() < at("plain").metadata().unwrap().len() / 2);
+        build(&store, &at("again"), &["--compress", method, "--jobs", "5"]);
+        assert_eq!(sha256(&at("again")), sha256(&at(method)), "{method}");
+    }
+    let registration = store.register();
+    let target = at("raw");
+    let raw = ["-o", text(&target), "--format", "raw", "--compress", "zstd"];
+    assert!(
+        error_of(store_image(&store, &registration).args(raw)).contains("a raw image cannot be compressed")
+    );
+}
+
+#[test]
 fn a_report_says_what_was_made() {
     let store = Store::awkward();
     let directory = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use imagegen::container::{Format, ImageFile, Sink, detect_format, virtual_size};
+use imagegen::container::{Compression, Format, ImageFile, Sink, detect_format, virtual_size};
 use imagegen::units::{ByteCount, GuestOffset, GuestRange};
 
 /// A small generator of numbers (xorshift64*), so that a failing case can be had again by its seed.
@@ -63,6 +63,18 @@ fn case(seed: u64) -> Case {
 
 /// Writes the case in pieces cut at random, in random order, by several threads.
 fn write(case: &Case, path: &Path, format: Format, threads: u64, seed: u64) {
+    write_as(case, path, format, None, threads, seed);
+}
+
+/// The same, compressed if asked to.
+fn write_as(
+    case: &Case,
+    path: &Path,
+    format: Format,
+    compression: Option<Compression>,
+    threads: u64,
+    seed: u64,
+) {
     let mut random = Random(seed);
     let mut pieces = Vec::new();
     for range in &case.allocated {
@@ -78,7 +90,12 @@ fn write(case: &Case, path: &Path, format: Format, threads: u64, seed: u64) {
     }
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
     let disk_size = ByteCount(u64::try_from(case.disk.len()).unwrap());
-    let image = ImageFile::create(&file, format, disk_size, &case.allocated).unwrap();
+    let image = match compression {
+        Some(compression) => {
+            ImageFile::create_compressed(&file, compression, disk_size, &case.allocated).unwrap()
+        }
+        None => ImageFile::create(&file, format, disk_size, &case.allocated).unwrap(),
+    };
     std::thread::scope(|scope| {
         for share in pieces.chunks(pieces.len().div_ceil(size(threads)).max(1)) {
             let image = &image;
@@ -129,6 +146,56 @@ fn bytes_do_not_depend_on_order_or_threads() {
         write(&case, &a, Format::Qcow2, 1, seed);
         write(&case, &b, Format::Qcow2, 4, seed + 1000);
         assert!(fs::read(&a).unwrap() == fs::read(&b).unwrap(), "seed {seed}");
+    }
+}
+
+#[test]
+fn qemu_reads_what_was_compressed() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).into_os_string().into_string().unwrap();
+    for seed in 1..9 {
+        let mut case = case(seed);
+        // Ranges that do not get shorter stand between ranges that do.
+        let mut random = Random(seed + 77);
+        for range in case.allocated.iter().step_by(3) {
+            for byte in &mut case.disk[size(range.start.0)..size(range.end.0)] {
+                *byte = u8::try_from(random.below(256)).unwrap();
+            }
+        }
+        for compression in [Compression::Zlib, Compression::Zstd] {
+            let (qcow2, again, back) = (at("qcow2"), at("again"), at("back"));
+            write_as(&case, Path::new(&qcow2), Format::Qcow2, Some(compression), 1, seed);
+            qemu_img(&["check", &qcow2]);
+            qemu_img(&["convert", "-f", "qcow2", "-O", "raw", &qcow2, &back]);
+            assert!(fs::read(&back).unwrap() == case.disk, "seed {seed}: the image differs");
+            write_as(&case, Path::new(&again), Format::Qcow2, Some(compression), 4, seed + 1000);
+            assert!(fs::read(&qcow2).unwrap() == fs::read(&again).unwrap(), "seed {seed}: threads");
+        }
+    }
+}
+
+#[test]
+fn clusters_are_compressed_unless_that_makes_them_longer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    let mut random = Random(5);
+    let mut disk = vec![b'x'; 64 << 16];
+    for byte in &mut disk[..16 << 16] {
+        *byte = u8::try_from(random.below(256)).unwrap();
+    }
+    disk[32 << 16..].fill(0);
+    let case = Case { allocated: vec![GuestOffset(0)..GuestOffset(64 << 16)], disk };
+    for (compression, name) in [(Compression::Zlib, "zlib"), (Compression::Zstd, "zstd")] {
+        write_as(&case, &path, Format::Qcow2, Some(compression), 2, 1);
+        // Five clusters of tables, sixteen of noise, and one that all the others share.
+        assert_eq!(path.metadata().unwrap().len(), 22 << 16);
+        let check: serde_json::Value =
+            serde_json::from_str(&qemu_img(&["check", "--output=json", path.to_str().unwrap()])).unwrap();
+        assert_eq!(check["compressed-clusters"], 16, "{check}");
+        assert_eq!(check["allocated-clusters"], 32, "{check}");
+        let info: serde_json::Value =
+            serde_json::from_str(&qemu_img(&["info", "--output=json", path.to_str().unwrap()])).unwrap();
+        assert_eq!(info["format-specific"]["data"]["compression-type"], name);
     }
 }
 

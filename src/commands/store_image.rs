@@ -16,7 +16,7 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use super::closure;
-use crate::cli::{SizeArg, StoreImageArgs};
+use crate::cli::{CompressArg, FormatArg, SizeArg, StoreImageArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile, digest, text_digest};
 
@@ -25,6 +25,9 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let registration = closure::read(&args.closure, &args.store.store_root)?;
     let store = StoreRoot::new(&args.store.store_root);
     check_outputs(args, &registration, &store)?;
+    if args.compress != CompressArg::None && args.format == FormatArg::Raw {
+        anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
+    }
     let output = OutputFile::create(&args.output)?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let threads = thread_pool(args.jobs)?;
@@ -110,7 +113,11 @@ fn write(
     output: &OutputFile,
     reporter: &Reporter,
 ) -> anyhow::Result<Verified> {
-    let image = ImageFile::create(output.file(), args.format.into(), plan.size(), &plan.allocated())?;
+    let (file, size, allocated) = (output.file(), plan.size(), plan.allocated());
+    let image = match args.compress.into() {
+        Some(compression) => ImageFile::create_compressed(file, compression, size, &allocated)?,
+        None => ImageFile::create(file, args.format.into(), size, &allocated)?,
+    };
     let verified = plan.write(&image, !args.no_verify, reporter)?;
     image.finish()?;
     Ok(verified)

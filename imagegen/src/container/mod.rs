@@ -45,6 +45,15 @@ impl Format {
     }
 }
 
+/// How the clusters of a qcow2 image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Deflate, which every QEMU reads.
+    Zlib,
+    /// Zstandard, for QEMU 5.1 and later: several times faster, and smaller.
+    Zstd,
+}
+
 /// Why an image file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
@@ -93,6 +102,7 @@ pub struct ImageFile<'f> {
 enum Writer<'f> {
     Raw(raw::Writer<'f>),
     Qcow2(qcow2::Writer<'f>),
+    Compressed(Box<qcow2::CompressedWriter<'f>>),
 }
 
 impl<'f> ImageFile<'f> {
@@ -113,12 +123,27 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer })
     }
 
+    /// The same as qcow2, with each cluster compressed unless that makes it longer. Calls of [`Sink::data`] from
+    /// several threads compress at once; the bytes of the file do not depend on them.
+    pub fn create_compressed(
+        file: &'f File,
+        compression: Compression,
+        size: ByteCount,
+        allocated: &[GuestRange],
+    ) -> Result<Self, ContainerError> {
+        let size = whole_sectors(size, Format::Qcow2)?;
+        check_plan(size, allocated)?;
+        let writer = qcow2::CompressedWriter::create(file, compression, size, allocated)?;
+        Ok(Self { writer: Writer::Compressed(Box::new(writer)) })
+    }
+
     /// Writes what only now is known; the file is complete after it. Its bytes depend on what was written and
     /// where, not on the order or the number of threads.
     pub fn finish(self) -> Result<(), ContainerError> {
         match self.writer {
             Writer::Raw(_) => Ok(()),
             Writer::Qcow2(writer) => writer.finish(None),
+            Writer::Compressed(writer) => writer.finish(),
         }
     }
 }
@@ -128,7 +153,12 @@ impl Sink for ImageFile<'_> {
         match &self.writer {
             Writer::Raw(writer) => writer.data(offset, bytes),
             Writer::Qcow2(writer) => writer.data(offset, bytes),
+            Writer::Compressed(writer) => writer.data(offset, bytes),
         }
+    }
+
+    fn compresses(&self) -> bool {
+        matches!(self.writer, Writer::Compressed(_))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Plan;
+use super::{BLOCK, Plan};
 use crate::container::Sink;
 use crate::content::Content;
 use crate::progress::Progress;
@@ -95,6 +95,8 @@ impl Plan<'_> {
                 if got < wanted {
                     return Err(ContentError::Size { name: name(), planned, found });
                 }
+                // Zeros up to the end of the block, so that whoever waits for all planned bytes gets them.
+                piece.resize(piece.len().next_multiple_of(index(BLOCK)), 0);
                 sink.data(start.advanced(at), &piece)
                     .map_err(|source| ContentError::Write { name: name(), source })?;
                 progress.advance(got);

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::layout::Layout;
 use super::{CLUSTER, CLUSTER_BITS};
-use crate::container::{ContainerError, Format};
+use crate::container::{Compression, ContainerError, Format};
 use crate::units::{ByteCount, index, length};
 
 /// How every qcow2 file begins.
@@ -21,6 +21,10 @@ const BACKING_NAME_MAX: usize = 1023;
 const EXTENSION_BACKING_FORMAT: u32 = 0xE279_2ACA;
 /// Refcounts of 2^4 bits, the only width that version 2 knew and the usual one.
 const REFCOUNT_ORDER: u32 = 4;
+
+/// Clusters are compressed by another method than zlib's; readers that know only that must refuse the image.
+const INCOMPATIBLE_COMPRESSION_TYPE: u64 = 1 << 3;
+const COMPRESSION_TYPE_ZSTD: u8 = 1;
 
 /// The header of version 3, all numbers big-endian ("Header" in the specification). Fields that are always zero
 /// here (encryption, snapshots, feature bits) keep their places.
@@ -50,7 +54,7 @@ struct Header {
     refcount_order: U32,
     /// The length of this structure; extensions follow it.
     header_length: U32,
-    /// 0 for zlib, the default.
+    /// 0 for zlib, the default; 1 for zstd.
     compression_type: u8,
     padding: [u8; 7],
 }
@@ -74,7 +78,11 @@ pub struct Backing<'p> {
 }
 
 /// The bytes of the first cluster.
-pub fn first_cluster(layout: &Layout, backing: Option<Backing<'_>>) -> Result<Vec<u8>, ContainerError> {
+pub fn first_cluster(
+    layout: &Layout,
+    backing: Option<Backing<'_>>,
+    compression: Option<Compression>,
+) -> Result<Vec<u8>, ContainerError> {
     let mut header = Header::new_zeroed();
     header.magic = MAGIC;
     header.version = 3.into();
@@ -86,6 +94,10 @@ pub fn first_cluster(layout: &Layout, backing: Option<Backing<'_>>) -> Result<Ve
     header.refcount_table_clusters = layout.refcount_table_clusters.into();
     header.refcount_order = REFCOUNT_ORDER.into();
     header.header_length = u32::try_from(size_of::<Header>()).unwrap_or_default().into();
+    if compression == Some(Compression::Zstd) {
+        header.incompatible_features = INCOMPATIBLE_COMPRESSION_TYPE.into();
+        header.compression_type = COMPRESSION_TYPE_ZSTD;
+    }
 
     let mut extensions = Vec::new();
     let mut name: &[u8] = &[];

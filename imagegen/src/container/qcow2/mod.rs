@@ -6,10 +6,14 @@
 //! clusters into the holes; the tables are written after that, and the header last, so that a file that was not
 //! finished is no qcow2 image.
 
+mod codec;
+mod compressed;
 mod header;
 mod layout;
+mod tables;
 mod writer;
 
+pub use compressed::Writer as CompressedWriter;
 pub use header::{Backing, MAGIC, virtual_size};
 pub use layout::SIZE_MAX;
 pub use writer::Writer;

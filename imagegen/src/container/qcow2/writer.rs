@@ -5,17 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use zerocopy::IntoBytes;
-use zerocopy::byteorder::big_endian::{U16, U64};
-
 use super::CLUSTER;
 use super::header::{Backing, first_cluster};
-use super::layout::{Layout, REFCOUNTS, Run, TABLE_ENTRIES};
+use super::layout::{Layout, Run};
+use super::tables::{COPIED, write_l1_table, write_l2_tables, write_refcounts};
 use crate::container::{ContainerError, is_zero};
-use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset, index, length};
-
-/// In L1 and L2 entries: the cluster has a refcount of exactly one, so that QEMU may write it in place.
-const COPIED: u64 = 1 << 63;
+use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
 
 /// A qcow2 image that is being written.
 pub struct Writer<'f> {
@@ -73,13 +68,16 @@ impl<'f> Writer<'f> {
     /// Closes the holes and writes all tables; the header comes last.
     pub fn finish(self, backing: Option<Backing<'_>>) -> Result<(), ContainerError> {
         let io = |action| move |source| ContainerError::Io { action, source };
-        let first = first_cluster(&self.layout, backing)?;
+        let first = first_cluster(&self.layout, backing, None)?;
         let places = self.close_holes().map_err(io("close the holes in"))?;
         let end = self.layout.data_cluster(places.count).0;
         self.file.set_len(end).map_err(io("set the size of"))?;
-        self.write_l2_tables(&places).map_err(io("write the L2 tables of"))?;
-        self.write_l1_table().map_err(io("write the L1 table of"))?;
-        self.write_refcounts(end / CLUSTER).map_err(io("write the refcounts of"))?;
+        write_l2_tables(self.file, &self.layout, |slot| self.entry(slot, &places))
+            .map_err(io("write the L2 tables of"))?;
+        write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
+        // Every cluster of the file is used exactly once.
+        write_refcounts(self.file, &self.layout, end / CLUSTER, |_| 1)
+            .map_err(io("write the refcounts of"))?;
         self.file.write_all_at(&first, 0).map_err(io("write the header of"))
     }
 
@@ -106,50 +104,9 @@ impl<'f> Writer<'f> {
         Ok(Places { count, moved })
     }
 
-    fn write_l2_tables(&self, places: &Places) -> io::Result<()> {
-        let mut runs = self.layout.runs.iter().copied().peekable();
-        for (i, &table) in (0..).zip(&self.layout.l2_tables) {
-            let first = u64::from(table) * TABLE_ENTRIES;
-            let mut entries = vec![U64::ZERO; index(TABLE_ENTRIES)];
-            while let Some(run) = runs.peek().copied().filter(|run| run.guest < first + TABLE_ENTRIES) {
-                let run_end = run.guest + run.count;
-                for guest in run.guest.max(first)..run_end.min(first + TABLE_ENTRIES) {
-                    let slot = run.slot + guest - run.guest;
-                    if self.is_written(slot) {
-                        let host = self.layout.data_cluster(places.of(slot));
-                        entries[index(guest - first)] = (host.0 | COPIED).into();
-                    }
-                }
-                if run_end > first + TABLE_ENTRIES {
-                    break;
-                }
-                runs.next();
-            }
-            self.file.write_all_at(entries.as_bytes(), self.layout.l2_table(i).0)?;
-        }
-        Ok(())
-    }
-
-    fn write_l1_table(&self) -> io::Result<()> {
-        let mut entries = vec![U64::ZERO; index(self.layout.l1_entries.into())];
-        for (i, &table) in (0..).zip(&self.layout.l2_tables) {
-            entries[index(table.into())] = (self.layout.l2_table(i).0 | COPIED).into();
-        }
-        self.file.write_all_at(entries.as_bytes(), self.layout.l1_table().0)
-    }
-
-    /// Every cluster of the file is used exactly once.
-    fn write_refcounts(&self, clusters: u64) -> io::Result<()> {
-        let blocks = self.layout.refcount_blocks();
-        let table: Vec<U64> = (0..blocks).map(|i| self.layout.refcount_block(i).0.into()).collect();
-        self.file.write_all_at(table.as_bytes(), self.layout.refcount_table().0)?;
-        let ones = vec![U16::new(1); index(REFCOUNTS)];
-        for block in 0..blocks {
-            let used = clusters.saturating_sub(block * REFCOUNTS).min(REFCOUNTS);
-            let HostOffset(offset) = self.layout.refcount_block(block);
-            self.file.write_all_at(ones[..index(used)].as_bytes(), offset)?;
-        }
-        Ok(())
+    /// The L2 entry of a data cluster.
+    fn entry(&self, slot: u64, places: &Places) -> u64 {
+        if self.is_written(slot) { self.layout.data_cluster(places.of(slot)).0 | COPIED } else { 0 }
     }
 
     fn mark_written(&self, slot: u64) {
@@ -180,6 +137,6 @@ impl Places {
     }
 }
 
-fn outside_of_plan(at: u64) -> io::Error {
+pub fn outside_of_plan(at: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("byte {at} was not planned to be written"))
 }

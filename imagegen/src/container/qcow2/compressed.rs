@@ -1,0 +1,267 @@
+//! A qcow2 image whose clusters are compressed.
+//!
+//! How long a compressed cluster is, and so where the next one lies, is known only once it is compressed. Threads
+//! compress what they are given, each for itself; then clusters are given their places in guest order, whoever comes
+//! with the next one. So the file depends on the contents alone. What waits for its turn is kept in memory: little
+//! of it as long as data come in roughly ascending order. Tables lie at planned places before the data.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
+
+use super::CLUSTER;
+use super::codec::{Codec, Packed};
+use super::header::first_cluster;
+use super::layout::Layout;
+use super::tables::{COPIED, first_data_cluster, write_l1_table, write_l2_tables, write_refcounts};
+use super::writer::outside_of_plan;
+use crate::container::{Compression, ContainerError};
+use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
+
+/// In L2 entries: the cluster is compressed.
+const COMPRESSED: u64 = 1 << 62;
+/// Where an L2 entry has the number of further sectors of compressed data: 62 - (cluster bits - 8).
+const SECTORS_SHIFT: u32 = 54;
+const SECTOR: u64 = 512;
+
+/// A compressed image that is being written.
+pub struct Writer<'f> {
+    file: &'f File,
+    layout: Layout,
+    compression: Compression,
+    codec: Codec,
+    /// For each data cluster, how many of its bytes were planned.
+    planned: Vec<u32>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Clusters of which a part has come.
+    partial: BTreeMap<u64, Partial>,
+    /// Clusters that wait for those before them.
+    waiting: BTreeMap<u64, Packed>,
+    /// The number of the next data cluster to be given its place.
+    next: u64,
+    /// The L2 entries of those that have theirs.
+    entries: Vec<u64>,
+    space: Space,
+}
+
+struct Partial {
+    bytes: Vec<u8>,
+    /// How many bytes have come.
+    count: u32,
+}
+
+impl<'f> Writer<'f> {
+    pub fn create(
+        file: &'f File,
+        compression: Compression,
+        size: ByteCount,
+        allocated: &[GuestRange],
+    ) -> Result<Self, ContainerError> {
+        let layout = Layout::new(size, allocated)?;
+        let planned = planned_bytes(&layout, allocated);
+        let state = State {
+            partial: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next: 0,
+            entries: Vec::with_capacity(planned.len()),
+            space: Space::new(layout.data_cluster(0).0),
+        };
+        let codec = Codec::new(compression);
+        Ok(Self { file, layout, compression, codec, planned, state: Mutex::new(state) })
+    }
+
+    pub fn data(&self, offset: GuestOffset, mut bytes: &[u8]) -> io::Result<()> {
+        let GuestOffset(mut at) = offset;
+        while !bytes.is_empty() {
+            let guest = at / CLUSTER;
+            let run = self.layout.run_of(guest).ok_or_else(|| outside_of_plan(at))?;
+            let left = (guest + 1) * CLUSTER - at;
+            let (now, rest) = bytes.split_at(index(left.min(length(bytes.len()))));
+            self.piece(run.slot + guest - run.guest, index(at % CLUSTER), now)?;
+            at += length(now.len());
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Takes a piece of a cluster, and compresses the cluster if that was the last one.
+    fn piece(&self, slot: u64, start: usize, bytes: &[u8]) -> io::Result<()> {
+        if length(bytes.len()) == CLUSTER {
+            return self.pack(slot, bytes);
+        }
+        let mut state = self.lock();
+        let partial =
+            state.partial.entry(slot).or_insert_with(|| Partial { bytes: vec![0; index(CLUSTER)], count: 0 });
+        partial.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        // At most a cluster.
+        partial.count += u32::try_from(bytes.len()).unwrap_or_default();
+        if partial.count < self.planned[index(slot)] {
+            return Ok(());
+        }
+        let complete = state.partial.remove(&slot);
+        drop(state);
+        complete.map_or(Ok(()), |partial| self.pack(slot, &partial.bytes))
+    }
+
+    fn pack(&self, slot: u64, cluster: &[u8]) -> io::Result<()> {
+        let packed = self.codec.pack(cluster)?;
+        let mut state = self.lock();
+        state.waiting.insert(slot, packed);
+        loop {
+            let next = state.next;
+            let Some(packed) = state.waiting.remove(&next) else { return Ok(()) };
+            state.place(&packed, self.file)?;
+        }
+    }
+
+    /// Gives the clusters that were not written whole their places, and writes all tables; the header comes last.
+    pub fn finish(self) -> Result<(), ContainerError> {
+        let io = |action| move |source| ContainerError::Io { action, source };
+        let first = first_cluster(&self.layout, None, Some(self.compression))?;
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for slot in state.next..self.layout.data_clusters {
+            let packed = match (state.waiting.remove(&slot), state.partial.remove(&slot)) {
+                (Some(packed), _) => packed,
+                (None, Some(partial)) => {
+                    self.codec.pack(&partial.bytes).map_err(io("compress the last clusters of"))?
+                }
+                (None, None) => Packed::Zero,
+            };
+            state.place(&packed, self.file).map_err(io("write the last clusters of"))?;
+        }
+        let State { entries, space, .. } = state;
+        self.file.set_len(space.next).map_err(io("set the size of"))?;
+        let entry_of = |slot| entries.get(index(slot)).copied().unwrap_or_default();
+        write_l2_tables(self.file, &self.layout, entry_of).map_err(io("write the L2 tables of"))?;
+        write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
+        let tables = first_data_cluster(&self.layout);
+        let count_of = |cluster: u64| match cluster.checked_sub(tables) {
+            Some(data) => space.refcounts.get(index(data)).copied().unwrap_or_default(),
+            None => 1,
+        };
+        write_refcounts(self.file, &self.layout, space.next / CLUSTER, count_of)
+            .map_err(io("write the refcounts of"))?;
+        self.file.write_all_at(&first, 0).map_err(io("write the header of"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes the next cluster.
+    fn place(&mut self, packed: &Packed, file: &File) -> io::Result<()> {
+        let entry = match packed {
+            Packed::Zero => 0,
+            Packed::Raw(bytes) => {
+                let at = self.space.take_cluster();
+                file.write_all_at(bytes, at)?;
+                at | COPIED
+            }
+            Packed::Compressed(bytes) => {
+                let at = self.space.take(length(bytes.len()));
+                file.write_all_at(bytes, at)?;
+                let further_sectors = sectors(at, length(bytes.len())) - 1;
+                at | further_sectors << SECTORS_SHIFT | COMPRESSED
+            }
+        };
+        self.entries.push(entry);
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// The sectors that bytes from `at` on touch.
+fn sectors(at: u64, bytes: u64) -> u64 {
+    (at + bytes).div_ceil(SECTOR) - at / SECTOR
+}
+
+/// Hands out places: whole clusters, and pieces of clusters that are shared.
+#[derive(Debug)]
+struct Space {
+    first: u64,
+    /// The next byte of the cluster that is being shared; at a cluster's beginning there is none.
+    open: u64,
+    /// The first cluster that is not in use.
+    next: u64,
+    /// How often each cluster from the first on is used.
+    refcounts: Vec<u16>,
+}
+
+impl Space {
+    fn new(first: u64) -> Self {
+        Self { first, open: first, next: first, refcounts: Vec::new() }
+    }
+
+    fn take_cluster(&mut self) -> u64 {
+        let at = self.next;
+        self.next += CLUSTER;
+        self.refcounts.push(1);
+        at
+    }
+
+    /// A place for compressed bytes. They may reach into the next cluster, if nobody else has that.
+    fn take(&mut self, bytes: u64) -> u64 {
+        let end_of_open = self.open.next_multiple_of(CLUSTER);
+        if self.open + bytes > end_of_open && end_of_open != self.next {
+            self.open = self.next;
+        }
+        let at = self.open;
+        self.open += bytes;
+        while self.next < self.open {
+            self.next += CLUSTER;
+            self.refcounts.push(0);
+        }
+        // QEMU counts whole sectors; their end lies in the same cluster as the bytes' end.
+        let clusters = (at - self.first) / CLUSTER..=(at + bytes - 1 - self.first) / CLUSTER;
+        for count in &mut self.refcounts[index(*clusters.start())..=index(*clusters.end())] {
+            *count += 1;
+        }
+        at
+    }
+}
+
+/// How many bytes of each data cluster are in the plan.
+fn planned_bytes(layout: &Layout, allocated: &[GuestRange]) -> Vec<u32> {
+    let mut planned = vec![0; index(layout.data_clusters)];
+    for range in allocated {
+        let mut at = range.start.0;
+        while at < range.end.0 {
+            let guest = at / CLUSTER;
+            let end = range.end.0.min((guest + 1) * CLUSTER);
+            if let Some(run) = layout.run_of(guest) {
+                // At most a cluster.
+                planned[index(run.slot + guest - run.guest)] += u32::try_from(end - at).unwrap_or_default();
+            }
+            at = end;
+        }
+    }
+    planned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_bytes_share_clusters_and_go_on_into_free_ones() {
+        let c = CLUSTER;
+        let mut space = Space::new(10 * c);
+        assert_eq!(space.take(1000), 10 * c);
+        assert_eq!(space.take(c - 1), 10 * c + 1000);
+        assert_eq!(space.take_cluster(), 12 * c);
+        // Fits behind the last one, though a whole cluster lies behind it.
+        assert_eq!(space.take(500), 11 * c + 999);
+        // Does not fit, and cannot go on into the next cluster.
+        assert_eq!(space.take(c - 1), 13 * c);
+        assert_eq!(space.refcounts, [2, 2, 1, 1]);
+        assert_eq!(space.next, 14 * c);
+        assert_eq!((sectors(511, 1), sectors(511, 2), sectors(512, 512)), (1, 2, 1));
+    }
+}
