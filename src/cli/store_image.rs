@@ -88,6 +88,16 @@ pub enum SizeArg {
     Fixed(ByteCount),
 }
 
+impl SizeArg {
+    /// The size of a file system, with so much free space if it is to be computed.
+    pub const fn of_file_system(self, additional: ByteCount) -> imagegen::ext4::Size {
+        match self {
+            Self::Auto => imagegen::ext4::Size::Auto { additional },
+            Self::Fixed(size) => imagegen::ext4::Size::Fixed(size),
+        }
+    }
+}
+
 impl std::str::FromStr for SizeArg {
     type Err = imagegen::units::SizeError;
 

@@ -12,7 +12,7 @@ use imagegen::{ext4, fixed};
 
 use super::boot_disk::store_path;
 use super::closure;
-use crate::cli::{RootDiskArgs, SizeArg};
+use crate::cli::RootDiskArgs;
 use crate::progress::Reporter;
 
 /// Writes the disk.
@@ -45,17 +45,13 @@ fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Clos
 }
 
 fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
-    let size = match args.size {
-        SizeArg::Auto => ext4::Size::Auto { additional: args.additional_space },
-        SizeArg::Fixed(size) => ext4::Size::Fixed(size),
-    };
     ext4::Options {
         label: args.label.clone(),
         uuid: args.uuid,
         hash_seed: fixed::EXT4_HASH_SEED,
         time: fixed::STORE_TIME,
         journal: true,
-        size,
+        size: args.size.of_file_system(args.additional_space),
     }
 }
 

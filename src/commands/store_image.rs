@@ -16,7 +16,7 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use super::closure;
-use crate::cli::{CompressArg, FormatArg, SizeArg, StoreImageArgs};
+use crate::cli::{CompressArg, FormatArg, StoreImageArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile, digest, text_digest};
 
@@ -93,17 +93,13 @@ fn registered_path_around<'r>(
 }
 
 fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
-    let size = match args.size {
-        SizeArg::Auto => ext4::Size::Auto { additional: args.additional_space },
-        SizeArg::Fixed(size) => ext4::Size::Fixed(size),
-    };
     ext4::Options {
         label: args.label.clone(),
         uuid: args.uuid,
         hash_seed: fixed::EXT4_HASH_SEED,
         time: fixed::STORE_TIME,
         journal: args.journal,
-        size,
+        size: args.size.of_file_system(args.additional_space),
     }
 }
 

@@ -29,7 +29,7 @@ fn layers(found: &mut Differences, place: &str, a: &Layer, b: &Layer) -> Result<
         let text = |extent: Option<&crate::container::reader::Extent>| {
             extent.map_or_else(
                 || ABSENT.to_owned(),
-                |extent| format!("{:#x}..{:#x} {:?}", extent.guest.start, extent.guest.end, extent.state),
+                |extent| format!("{:#x}..{:#x} {}", extent.guest.start, extent.guest.end, extent.state),
             )
         };
         found.add("container", place, "allocation", text(one.get(i)), text(other.get(i)));

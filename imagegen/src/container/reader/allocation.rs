@@ -33,6 +33,17 @@ pub enum State {
     Compressed(u64),
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unallocated => f.write_str("not allocated"),
+            Self::Zeros => f.write_str("zeros"),
+            Self::Data(HostOffset(offset)) => write!(f, "at {offset:#x} of the file"),
+            Self::Compressed(bytes) => write!(f, "compressed to {bytes} bytes"),
+        }
+    }
+}
+
 /// How many guest bytes are in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Totals {
