@@ -14,7 +14,7 @@ use assert_cmd::assert::OutputAssertExt;
 use ext4_view::{Ext4, Metadata};
 
 use support::store::Store;
-use support::{imagegen, names_in, run, text, tool};
+use support::{error_of, imagegen, names_in, run, text, tool};
 
 /// `store-image` for a store, with its registration.
 fn store_image(store: &Store, registration: &Path) -> Command {
@@ -36,14 +36,6 @@ fn build(store: &Store, output: &Path, more: &[&str]) {
 
 fn sha256(path: &Path) -> String {
     tool(&["sha256sum", text(path)])[..64].to_owned()
-}
-
-fn error_of(command: &mut Command) -> String {
-    let assert = command.assert().failure().code(1).stdout("");
-    let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    assert!(stderr.starts_with("error: "), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    stderr
 }
 
 #[test]
