@@ -14,6 +14,7 @@ test: setup
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	scripts/make-guest.sh target/guest
 	scripts/make-guest.sh target/guest-aarch64 aarch64
+	scripts/make-guest.sh target/guest-scripted scripted
 	cargo test --workspace
 
 # What takes minutes, gigabytes of disk or both; `make test` leaves it out.

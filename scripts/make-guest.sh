@@ -4,17 +4,23 @@
 #   DIR/registration         the registration of its closure
 #   DIR/second-toplevel      a later generation, without the payload and with a specialisation `special`
 #   DIR/second-registration  the registration of the closure of both
-# For a PC if no ARCHITECTURE is given; `aarch64` makes one for an ARM machine, whose only generation is without payload
-# and without GRUB. The same packages give the same closure. Does nothing where it is there already. Run
-# scripts/setup.sh before.
+# For a PC if no KIND is given; `aarch64` makes one for an ARM machine, whose only generation is without payload and
+# without GRUB. `scripted` makes one for a PC, of one generation without payload, that does what the scripts say which
+# QEMU hands to it (guest/scripted-initrd-init); its kernel has modules that the others' lacks, and starts more slowly.
+# The same packages give the same closure. Does nothing where it is there already. Run scripts/setup.sh before.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-architecture=${2:-x86_64}
-case $#-$architecture in
-    1-x86_64 | 2-x86_64) kernel_file=bzImage console=ttyS0 debian=$here/target/debian ;;
-    2-aarch64) kernel_file=Image console=ttyAMA0 debian=$here/target/debian-aarch64 ;;
+kind=${2:-x86_64}
+architecture=x86_64 kernel_file=bzImage console=ttyS0 debian=$here/target/debian
+case $#-$kind in
+    1-x86_64 | 2-x86_64) kernel_package=linux-image-cloud-amd64 ;;
+    2-scripted) kernel_package=linux-image-amd64 ;;
+    2-aarch64)
+        architecture=aarch64 kernel_file=Image console=ttyAMA0 debian=$here/target/debian-aarch64
+        kernel_package=linux-image-cloud-arm64
+        ;;
     *)
-        echo "usage: $0 DIR [x86_64|aarch64]" >&2
+        echo "usage: $0 DIR [x86_64|aarch64|scripted]" >&2
         exit 2
         ;;
 esac
@@ -46,7 +52,7 @@ mkdir -p "$parts"
 nix_store() { nix-store --store "$directory/root" "$@"; }
 add() { nix_store --add "$parts/$1"; }
 
-kernel_image=$(echo "$debian"/linux-image-cloud-*/boot/vmlinuz-*)
+kernel_image=$(echo "$debian/$kernel_package"/boot/vmlinuz-*)
 kernel_version=${kernel_image##*/vmlinuz-}
 
 make_kernel() {
@@ -79,16 +85,44 @@ make_grub() {
 # Each module after those that it needs.
 modules="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk overlay"
 
-make_initrd() {
-    local tree=$parts/initrd-tree module
-    mkdir -p "$tree"/{bin,dev,modules,proc,sys,system}
-    cp "$debian/busybox-static/bin/busybox" "$tree/bin/busybox"
-    cp "$here/guest/initrd-init" "$tree/init"
-    chmod 755 "$tree/init"
+copy_modules() {
+    local tree=$1 module
+    mkdir "$tree/modules"
     for module in $modules; do
-        find "$debian"/linux-image-cloud-*/lib/modules -name "$module.ko" -exec cp {} "$tree/modules/" \;
+        find "$debian/$kernel_package/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
         echo "$module" >> "$tree/modules/order"
     done
+}
+
+# What a scripted guest can load by name, with all that it needs.
+scripted_modules="qemu_fw_cfg virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_net virtio_balloon virtio_console
+virtio-rng 9p 9pnet_virtio overlay sym53c8xx sd_mod ext4 crc32c_generic vfat nls_cp437 nls_ascii efivarfs"
+
+copy_modules_with_needs() {
+    local tree=$1 all=$debian/$kernel_package/lib/modules/$kernel_version module file
+    local busybox=$here/target/debian/busybox-static/bin/busybox
+    "$busybox" depmod -n -b "$debian/$kernel_package" "$kernel_version" > "$parts/needs"
+    for module in $scripted_modules; do
+        for file in $(grep "/$module.ko:" "$parts/needs" | tr -d :); do
+            install -D -m 644 "$all/$file" "$tree/lib/modules/$kernel_version/$file"
+        done
+    done
+    cp "$all/modules.builtin" "$tree/lib/modules/$kernel_version/"
+    "$busybox" depmod -b "$tree" "$kernel_version"
+}
+
+make_initrd() {
+    local tree=$parts/initrd-tree
+    mkdir -p "$tree"/{bin,dev,proc,sys,system}
+    cp "$debian/busybox-static/bin/busybox" "$tree/bin/busybox"
+    if [ "$kind" = scripted ]; then
+        cp "$here/guest/scripted-initrd-init" "$tree/init"
+        copy_modules_with_needs "$tree"
+    else
+        cp "$here/guest/initrd-init" "$tree/init"
+        copy_modules "$tree"
+    fi
+    chmod 755 "$tree/init"
     find "$tree" -exec touch -h -d @1 {} +
     mkdir "$parts/initrd-linux-$kernel_version"
     (cd "$tree" && find . -print0 | sort -z | cpio --quiet --null --create --format=newc --owner=0:0 --reproducible) |
@@ -133,6 +167,7 @@ make_busybox busybox "$debian/busybox-static/bin/busybox"
 make_systemd
 make_initrd
 
+if [ "$kind" = scripted ]; then init=scripted-init; else init=init; fi
 arguments=(
     --argstr system "$architecture-linux"
     --argstr console "$console"
@@ -141,7 +176,7 @@ arguments=(
     --argstr initrd "$(add "initrd-linux-$kernel_version")"
     --argstr busybox "$(add busybox)"
     --argstr systemd "$(add systemd)"
-    --argstr init "$here/guest/init"
+    --argstr init "$here/guest/$init"
     --argstr kernelVersion "$kernel_version"
 )
 make_toplevel() {
@@ -162,12 +197,16 @@ register() {
 
 if [ "$architecture" = x86_64 ]; then
     make_grub
-    make_payload
     arguments+=(--argstr grub "$(add grub-2.06)")
+fi
+if [ "$kind" = x86_64 ]; then
+    make_payload
     toplevel=$(make_toplevel --argstr payload "$(add payload)")
     second=$(make_toplevel --argstr name second --argstr parameters guest.generation=second --argstr specialisation special)
     register "$toplevel" "$second" > "$directory/second-registration"
     echo "$second" > "$directory/second-toplevel"
+elif [ "$kind" = scripted ]; then
+    toplevel=$(make_toplevel --argstr name scripted)
 else
     # What builds it runs on this machine.
     make_busybox builder "$here/target/debian/busybox-static/bin/busybox"

@@ -41,7 +41,7 @@ needed_files="
 "
 # Packages that are only unpacked: what a guest is made of, on a PC and on an ARM machine. A kernel's name has a
 # version in it.
-guest_packages="busybox-static linux-image-cloud-amd64 systemd-boot-efi"
+guest_packages="busybox-static linux-image-cloud-amd64 linux-image-amd64 systemd-boot-efi"
 arm_guest_packages="busybox-static linux-image-cloud-arm64 systemd-boot-efi"
 
 say() { echo "setup: $*" >&2; }

@@ -5,98 +5,16 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Stdio;
 
 use support::guest::Guest;
-use support::{imagegen, names_in, text, tool};
+use support::home::{Home, success, wait};
+use support::{names_in, text, tool};
 
-/// Far more than any boot takes; the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(400);
-
-/// A directory with a config, where everything that `run` makes goes.
-struct Home {
-    directory: tempfile::TempDir,
-}
-
-impl Home {
-    fn new(options: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("tmp")).unwrap();
-        let guest = Guest::get();
-        let config =
-            format!("toplevel = {:?}\nmemorySize = 512\ngraphics = false\n{options}\n", guest.toplevel);
-        fs::write(directory.path().join("vm.toml"), config).unwrap();
-        Self { directory }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// `run` with the guest's store and nothing of the tester's environment but `PATH`.
-    fn run(&self, arguments: &[&str]) -> Command {
-        let mut command = imagegen();
-        command.args(["run", "--config", "vm.toml", "--store-root"]).arg(Guest::get().root).args(arguments);
-        for name in
-            ["NIX_DISK_IMAGE", "NIX_EFI_VARS", "USE_TMPDIR", "SHARED_DIR", "QEMU_OPTS", "QEMU_NET_OPTS"]
-        {
-            command.env_remove(name);
-        }
-        command.env("TMPDIR", self.path("tmp")).env("XDG_CACHE_HOME", self.path("cache"));
-        command.current_dir(self.directory.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn printed(&self, arguments: &[&str]) -> String {
-        success(&self.run(arguments).output().unwrap())
-    }
-
-    fn error(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    /// Starts the machine; its console goes to a file.
-    fn start(&self) -> Child {
-        let console = format!("file:{}", text(&self.path("console")));
-        let more = ["--accel", "tcg", "--", "-display", "none", "-monitor", "none", "-serial", &console];
-        self.run(&more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Runs the machine until it switches itself off, and gives what the guest and the program said.
-    fn boot(&self) -> (String, String) {
-        let mut machine = self.start();
-        wait(|| machine.try_wait().unwrap().is_some(), || self.console());
-        let output = machine.wait_with_output().unwrap();
-        success(&output);
-        self.is_cleaned_up();
-        (self.console(), String::from_utf8(output.stderr).unwrap())
-    }
-
-    fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("console")).unwrap_or_default()).replace('\r', "")
-    }
-
-    /// The caretaker works after QEMU's end.
-    fn is_cleaned_up(&self) {
-        wait(|| names_in(&self.path("tmp")).is_empty(), || format!("{:?}", names_in(&self.path("tmp"))));
-    }
-}
-
-fn success(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn wait(mut is_done: impl FnMut() -> bool, state: impl Fn() -> String) {
-    let begun = Instant::now();
-    while !is_done() {
-        assert!(begun.elapsed() < PATIENCE, "still waiting: {}", state());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// The guest that says what it found in its store.
+fn home(options: &str) -> Home {
+    Home::new(Guest::get(), options)
 }
 
 /// What the guest has to say of its store, worked out by other tools.
@@ -111,7 +29,7 @@ fn check_guest(said: &str) {
 }
 
 fn with_registration(options: &str) -> Home {
-    Home::new(&format!(
+    home(&format!(
         "registration = \"{}\"\nuseNixStoreImage = true\n{options}",
         Guest::get().registration.display()
     ))
@@ -120,7 +38,7 @@ fn with_registration(options: &str) -> Home {
 #[test]
 fn a_direct_boot_makes_its_store_image_once_and_the_second_start_finds_it() {
     let home = with_registration("diskSize = 64\nemptyDiskImages = [3]");
-    let (said, told) = home.boot();
+    let (said, told) = home.boot(&[]);
     check_guest(&said);
     assert!(said.contains("GUEST-FIRMWARE bios"));
     assert!(said.contains("regInfo=/tmp/xchg/registration"), "{said}");
@@ -128,7 +46,7 @@ fn a_direct_boot_makes_its_store_image_once_and_the_second_start_finds_it() {
     tool(&["qemu-img", "check", "-q", text(&home.path("nixos.qcow2"))]);
 
     fs::remove_file(home.path("console")).unwrap();
-    let (said, told) = home.boot();
+    let (said, told) = home.boot(&[]);
     check_guest(&said);
     assert_eq!(told, "");
     assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 2);
@@ -139,7 +57,7 @@ fn uefi_boots_a_disk_made_just_in_time() {
     let home = with_registration(
         "diskImage = false\nuseBootLoader = true\nuseEFIBoot = true\nqemu.diskInterface = \"virtio\"",
     );
-    let (said, _) = home.boot();
+    let (said, _) = home.boot(&[]);
     check_guest(&said);
     assert!(said.contains("GUEST-FIRMWARE efi"));
     assert!(home.path("nixos-efi-vars.fd").is_file());
@@ -187,7 +105,7 @@ fn the_printed_command_runs_as_it_stands() {
 fn signals_end_qemu_and_leave_nothing() {
     let home = with_registration("diskImage = false\ndirectBoot.enable = false");
     for signal in ["-INT", "-TERM", "-KILL"] {
-        let mut machine = home.start();
+        let mut machine = home.start(&[]);
         // The directory is there, and the process is QEMU by now.
         let command_line = format!("/proc/{}/comm", machine.id());
         wait(
@@ -220,7 +138,7 @@ fn use_tmpdir_keeps_the_directory() {
 
 #[test]
 fn everything_that_is_missing_is_told_at_once() {
-    let home = Home::new(
+    let home = home(
         "cores = 0\nsharedDirectories.x = { source = \"/does/not/exist\", target = \"/x\" }\n\
          qemu.package = \"/no/qemu\"\nqemu.options = [\"-append $(id)\"]\nuseBootLoader = true\nbootDisk = \"gone.qcow2\"",
     );
@@ -240,18 +158,18 @@ fn everything_that_is_missing_is_told_at_once() {
 
 #[test]
 fn a_qemu_that_is_too_old_or_missing_is_told_with_what_to_install() {
-    let home = Home::new("qemu.package = \"old\"");
-    fs::create_dir_all(home.path("old/bin")).unwrap();
-    let program = home.path("old/bin/qemu-system-x86_64");
+    let with_old = home("qemu.package = \"old\"");
+    fs::create_dir_all(with_old.path("old/bin")).unwrap();
+    let program = with_old.path("old/bin/qemu-system-x86_64");
     fs::write(&program, "#!/bin/sh\necho QEMU emulator version 2.5.0\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let error = home.error(&[]);
+    let error = with_old.error(&[]);
     assert!(
         error.contains("is QEMU 2.5, which is too old; install QEMU 5.1 or newer (Debian: qemu-system-x86)"),
         "{error}"
     );
 
-    let home = Home::new("");
+    let home = home("");
     let output = home.run(&[]).env("PATH", "/does/not/exist").output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("there is no qemu-system-x86_64 on PATH; install QEMU"), "{error}");
@@ -270,15 +188,14 @@ fn the_guest_half_is_data() {
     assert_eq!(guest["interfaces"][0]["address"], "192.168.4.1");
     assert_eq!(guest["initrd"]["availableKernelModules"][7], "overlay");
     // Nothing was made for it.
-    assert!(names_in(home.directory.path()).iter().all(|name| name == "tmp" || name == "vm.toml"));
+    assert!(names_in(&home.path("")).iter().all(|name| name == "tmp" || name == "vm.toml"));
 }
 
 #[test]
 fn a_tpm_ends_with_its_machine() {
-    let home = Home::new(
-        "diskImage = false\ndirectBoot.enable = false\ntpm.enable = true\nmountHostNixStore = false",
-    );
-    let mut machine = home.start();
+    let home =
+        home("diskImage = false\ndirectBoot.enable = false\ntpm.enable = true\nmountHostNixStore = false");
+    let mut machine = home.start(&[]);
     let socket = home.path("nixos-swtpm/socket");
     let command_line = format!("/proc/{}/comm", machine.id());
     wait(

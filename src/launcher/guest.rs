@@ -1,7 +1,9 @@
 //! The guest's half of a machine as data: what its file systems, initrd and kernel parameters have to be, for whatever
 //! init it has.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -74,6 +76,9 @@ struct Initrd {
     available_kernel_modules: Vec<&'static str>,
     /// Must be loaded.
     kernel_modules: Vec<&'static str>,
+    /// The parameters with which modules must be loaded, by module, as modprobe.d(5) has them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    kernel_module_options: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,9 +145,19 @@ fn has_layer(config: &Config) -> bool {
 fn initrd(config: &Config) -> Initrd {
     let mut available: Vec<_> = AVAILABLE_MODULES.into();
     available.extend(config.writable_store.then_some("overlay"));
-    available.extend((config.qemu.disk_interface == DiskInterface::Scsi).then_some("sym53c8xx"));
+    let mut options = BTreeMap::new();
+    if config.qemu.disk_interface == DiskInterface::Scsi {
+        // The disks' driver comes first, and one controller is searched after the other. All at once, as is Linux's
+        // way, the disks' letters would be a matter of chance.
+        available.extend(["sd_mod", "sym53c8xx"]);
+        options.insert("scsi_mod", "scan=sync");
+    }
     available.extend(config.tpm.enable.then_some("tpm_tis"));
-    Initrd { available_kernel_modules: available, kernel_modules: MODULES.into() }
+    Initrd {
+        available_kernel_modules: available,
+        kernel_modules: MODULES.into(),
+        kernel_module_options: options,
+    }
 }
 
 fn interface(card: NetworkCard) -> Interface {
@@ -188,6 +203,8 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
         boot.no_check = true;
         mounts.push(boot);
     }
+    // A share may lie below another one's mount point. The order of mount points of one depth stays.
+    mounts.sort_by_key(|mount| (!mount.needed_for_boot, Path::new(&mount.mount_point).components().count()));
     mounts
 }
 
@@ -221,6 +238,9 @@ impl Guest {
         }
         let _ = writeln!(text, "# modules: {}", self.initrd.available_kernel_modules.join(" "));
         let _ = writeln!(text, "# modules to load: {}", self.initrd.kernel_modules.join(" "));
+        for (module, options) in &self.initrd.kernel_module_options {
+            let _ = writeln!(text, "# options of module {module}: {options}");
+        }
         let by = if self.kernel_params_by_qemu { "QEMU" } else { "the boot loader" };
         let _ = writeln!(text, "# kernel parameters, passed by {by}: {}", self.kernel_params.join(" "));
         for Interface { name, mac, vlan, address } in &self.interfaces {

@@ -16,6 +16,11 @@ impl Guest {
         Self::at("target/guest")
     }
 
+    /// The one that does what a test's scripts say.
+    pub fn scripted() -> Self {
+        Self::at("target/guest-scripted")
+    }
+
     /// The one that was made in this directory, relative to the project's.
     pub fn at(directory: &str) -> Self {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);

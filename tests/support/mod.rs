@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod guest;
+pub mod home;
 pub mod machine;
 pub mod nix;
 pub mod nixos;
 pub mod random;
+pub mod scripted;
 pub mod store;
 pub mod system;
 
