@@ -8,6 +8,7 @@ mod launcher;
 mod progress;
 mod report;
 mod svg;
+mod target;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,10 +24,18 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             // One line: the whole chain of causes, outermost first.
-            eprintln!("error: {}", printable(&format!("{error:#}")));
+            eprintln!("error: {}", printable(&format!("{error:#}{}", lost())));
             commands::failure(&cli)
         }
     }
+}
+
+/// Says which devices have lost what was on them, and have no whole image instead.
+fn lost() -> String {
+    let devices = imagegen::output::half_written();
+    devices.iter().fold(String::new(), |said, device| {
+        format!("{said}; `{}` is partly overwritten now", device.display())
+    })
 }
 
 /// Escapes what would command the terminal or begin another line: the names of files are somebody else's choice.
@@ -58,7 +67,7 @@ fn clean_up_on_signals() {
             commands::clean_up();
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             // The terminal may be gone.
-            let _ = writeln!(std::io::stderr(), "error: stopped by {name}");
+            let _ = writeln!(std::io::stderr(), "error: stopped by {name}{}", printable(&lost()));
             // Fails only for signals that do not exist.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use data_encoding::HEXLOWER;
 use imagegen::output::OutputFile;
 use imagegen::progress::Progress;
+use imagegen::units::ByteCount;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -85,15 +86,16 @@ impl ReportFile {
     }
 }
 
-/// The SHA-256 of a whole file as hexadecimal digits.
-pub fn digest(file: &File, progress: &dyn Progress) -> io::Result<String> {
-    progress.begin("digest", file.metadata()?.len());
+/// The SHA-256 of the first `length` bytes of a file as hexadecimal digits.
+pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Result<String> {
+    progress.begin("digest", length.0);
     let mut hasher = Sha256::new();
     let mut block = vec![0; DIGEST_BLOCK];
     let mut offset = 0;
-    loop {
-        let read = match file.read_at(&mut block, offset) {
-            Ok(0) => break,
+    while offset < length.0 {
+        let wanted = usize::try_from(length.0 - offset).unwrap_or(DIGEST_BLOCK).min(DIGEST_BLOCK);
+        let read = match file.read_at(&mut block[..wanted], offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),

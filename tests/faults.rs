@@ -7,15 +7,15 @@ mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use support::interposer::interposer;
 use support::random::Random;
 use support::store::Store;
 use support::system::System;
-use support::{imagegen, names_in, text, tool};
+use support::{imagegen, names_in, text};
 
 const OLD: &[u8] = b"the old one";
 
@@ -263,20 +263,6 @@ fn small_store() -> Store {
     let file = store.add('b', "file");
     fs::write(file, "contents").unwrap();
     store
-}
-
-/// The library that makes calls fail, compiled once.
-fn interposer() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/interpose.c");
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpose.so");
-        let new = library.with_extension(format!("{}.so", std::process::id()));
-        let options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"];
-        tool(&[&["cc"], &options[..], &["-o", text(&new), source, "-ldl"]].concat());
-        fs::rename(new, &library).unwrap();
-        library
-    })
 }
 
 /// What the system may answer, and where it may end the program.

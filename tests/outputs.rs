@@ -74,7 +74,7 @@ fn directories_devices_and_read_only_places_are_refused() {
 }
 
 #[test]
-fn a_block_device_is_refused_with_the_way_to_write_it() {
+fn a_block_device_is_refused_without_force() {
     let device = Path::new("/dev/block-device-for-a-test");
     let mut target = text(device).to_owned();
     // Only root can make a node; where even root cannot, one that is there will do.
@@ -82,12 +82,29 @@ fn a_block_device_is_refused_with_the_way_to_write_it() {
     if !made {
         target = tool(&["find", "/dev", "-type", "b"]).lines().next().expect("a block device").to_owned();
     }
-    let error =
-        error_of(imagegen().args(["disk", "create", "--size", "1M", "--format", "raw", "-o", &target]));
+    let create = ["disk", "create", "--size", "1M", "--format", "raw", "-o", &target];
+    let error = error_of(imagegen().args(create));
+    let export = ["efi-vars", "export", "/usr/share/OVMF/OVMF_VARS_4M.fd", "-o", &target];
+    let never = error_of(imagegen().args(export));
     if made {
         fs::remove_file(device).unwrap();
     }
-    assert!(error.contains("is a block device") && error.contains("dd if=FILE"), "{error}");
+    assert!(error.contains("is a block device") && error.contains("give --force"), "{error}");
+    assert!(never.contains("is a block device; name a regular file"), "{never}");
+}
+
+/// `tests/block_device.rs` has devices for it.
+#[test]
+fn force_changes_nothing_for_files() {
+    let place = Place::new();
+    for target in [place.at("new"), place.at("new")] {
+        let create = ["disk", "create", "--force", "--size", "1M", "--format", "raw", "-o", &target];
+        assert!(imagegen().args(create).output().unwrap().status.success());
+        assert_eq!(fs::metadata(&target).unwrap().len(), 1 << 20);
+    }
+    fs::create_dir(place.at("directory")).unwrap();
+    let create = ["disk", "create", "--force", "--size", "1M", "-o", &place.at("directory")];
+    assert!(error_of(imagegen().args(create)).contains("is a directory"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use imagegen::boot::grub::{Resolution, Serial};
 use imagegen::boot::systemd_boot::ConsoleMode;
 use imagegen::units::ByteCount;
 
-use super::{FormatArg, StoreRootArg};
+use super::{ForceArg, FormatArg, StoreRootArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub struct BootDiskArgs {
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Whether it may be a device
+    #[command(flatten)]
+    pub force: ForceArg,
     /// What the disk boots by; several with commas between them
     #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true)]
     pub loader: Vec<LoaderArg>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use imagegen::units::ByteCount;
 
-use super::FormatArg;
+use super::{ForceArg, FormatArg};
 
 /// The subcommands of `disk`.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,9 @@ pub struct DiskCreateArgs {
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Whether it may be a device
+    #[command(flatten)]
+    pub force: ForceArg,
     /// The size of the disk; that of the backing file if not given
     #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
     pub size: Option<ByteCount>,

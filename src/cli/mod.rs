@@ -109,6 +109,15 @@ pub struct StoreRootArg {
     pub store_root: PathBuf,
 }
 
+/// Whether a block device may be overwritten.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ForceArg {
+    /// Let the output be a block device, whose contents are lost: with `--format raw` it is overwritten where it is, so
+    /// that a failure or a signal leaves a part of the image on it. One that is mounted or in other use is refused
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// The container of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {

@@ -7,7 +7,7 @@ use clap::Args;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, FormatArg, SizeArg, StoreRootArg};
+use super::{ClosureArgs, ForceArg, FormatArg, SizeArg, StoreRootArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
@@ -28,6 +28,9 @@ pub struct RootDiskArgs {
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Whether it may be a device
+    #[command(flatten)]
+    pub force: ForceArg,
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,

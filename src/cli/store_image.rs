@@ -7,7 +7,7 @@ use imagegen::container::Compression;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, FormatArg, StoreRootArg};
+use super::{ClosureArgs, ForceArg, FormatArg, StoreRootArg};
 
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub struct StoreImageArgs {
     /// The image to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Whether it may be a device
+    #[command(flatten)]
+    pub force: ForceArg,
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,

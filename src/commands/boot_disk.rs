@@ -3,7 +3,7 @@
 mod report_contents;
 
 use std::collections::BTreeSet;
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use imagegen::boot::grub;
 use imagegen::boot::systemd_boot::{self, Architecture, Program};
 use imagegen::boot::toplevel::{self, Boot, InitrdSecrets};
 use imagegen::boot_disk::{self, GrubLoader, Loaders, Plan};
-use imagegen::container::{Format, ImageFile};
+use imagegen::container::Format;
 use imagegen::efi_vars::{self, EfiVarsError, IMAGE_MAX, VariableStore};
 use imagegen::fixed;
 use imagegen::output::{self, OutputFile};
@@ -25,7 +25,8 @@ use imagegen::units::ByteCount;
 use super::efi_vars::write_image;
 use crate::cli::{BootDiskArgs, Cli, LoaderArg};
 use crate::progress::Reporter;
-use crate::report::{self, Report, ReportFile, digest};
+use crate::report::{self, Report, ReportFile};
+use crate::target::Target;
 use report_contents::{Contents, fixed_values};
 
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
@@ -37,17 +38,16 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let plan = boot_disk::plan(args.size, installed.loaders)?;
 
     check_outputs(args, &store, &generations, &installed.sources)?;
-    let disk = OutputFile::create(&args.output)?;
+    let disk = Target::create(&args.output, args.format.into(), args.force)?;
+    disk.check_for_partition_table()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let efi_vars = efi_vars(args, &plan, installed.efi_program)?;
-    write_disk(&plan, disk.file(), args.format.into(), reporter)
+    write_disk(&plan, &disk, reporter)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
 
-    let image_bytes = disk.file().metadata().context("cannot examine the finished disk")?.len();
-    let sha256 = match report {
-        Some(_) => Some(digest(disk.file(), reporter).context("cannot read the finished disk back")?),
-        None => None,
-    };
+    let image_bytes = disk.length(plan.size())?;
+    let sha256 = report.as_ref().map(|_| disk.digest(image_bytes, reporter)).transpose()?;
+    let rest = disk.rest(plan.size());
     if let Some(efi_vars) = efi_vars {
         efi_vars.finish()?;
     }
@@ -57,7 +57,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             program: report::Program::current()?,
             image: args.output.display().to_string(),
             format: Format::from(args.format).name(),
-            image_bytes,
+            image_bytes: image_bytes.0,
             virtual_bytes: plan.size().0,
             contents: Contents::new(args, &plan, &generations, &installed.sources),
             sha256,
@@ -66,6 +66,13 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         })?;
     }
     reporter.note(&summary(args, &plan, &generations, image_bytes));
+    if let Some(rest) = rest {
+        reporter.note(&format!(
+            "the backup of the partition table is at the image's end, {rest} before the device's; \
+             `sgdisk --move-second-header {0}` moves it, or give a --size that fills the device",
+            args.output.display()
+        ));
+    }
     Ok(())
 }
 
@@ -176,8 +183,8 @@ fn grub_options(args: &BootDiskArgs) -> grub::Options {
     }
 }
 
-fn write_disk(plan: &Plan, file: &File, format: Format, reporter: &Reporter) -> anyhow::Result<()> {
-    let image = ImageFile::create(file, format, plan.size(), &plan.allocated())?;
+fn write_disk(plan: &Plan, disk: &Target, reporter: &Reporter) -> anyhow::Result<()> {
+    let image = disk.image(plan.size(), &plan.allocated(), None)?;
     plan.write(&image, reporter)?;
     image.finish()?;
     Ok(())
@@ -252,14 +259,14 @@ pub(super) fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<Store
     StorePath::parse(logical).with_context(|| format!("`{shown}` is not a store path, nor a link to one"))
 }
 
-fn summary(args: &BootDiskArgs, plan: &Plan, generations: &Generations, image_bytes: u64) -> String {
+fn summary(args: &BootDiskArgs, plan: &Plan, generations: &Generations, image_bytes: ByteCount) -> String {
     let format = Format::from(args.format).name();
     let count = generations.list().len();
     format!(
         "{}: {format} of {} ({} on disk), {count} generation{}, default {}",
         args.output.display(),
         plan.size(),
-        ByteCount(image_bytes),
+        image_bytes,
         if count == 1 { "" } else { "s" },
         generations.default().number,
     )

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::container::{self, Format};
-use imagegen::output::{self, OutputFile};
+use imagegen::output;
 use imagegen::units::ByteCount;
 
 use crate::cli::DiskCreateArgs;
 use crate::progress::Reporter;
+use crate::target::Target;
 
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -30,12 +31,12 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
     if let Some((backing, _)) = backing {
         output::check_apart(&args.output, [as_qemu_finds_it(&args.output, backing).as_path()])?;
     }
-    let output = OutputFile::create(&args.output)?;
+    let output = Target::create(&args.output, format, args.force)?;
     match backing {
         Some((backing, backing_format)) => {
             container::create_overlay(output.file(), backing, backing_format, size)?;
         }
-        None => container::create_empty(output.file(), format, size)?,
+        None => output.image(size, &[], None)?.finish()?,
     }
     output.finish()?;
 

@@ -1,9 +1,8 @@
 //! `root-disk`: a guest's root file system with the database of its store, and the store if asked for.
 
-use anyhow::Context;
 use imagegen::closure::{self as library, Closure};
-use imagegen::container::{Format, ImageFile};
-use imagegen::output::{self, OutputFile};
+use imagegen::container::Format;
+use imagegen::output;
 use imagegen::root_disk::{self, Options, Plan};
 use imagegen::store_image::Verified;
 use imagegen::store_path::StoreRoot;
@@ -14,6 +13,7 @@ use super::boot_disk::store_path;
 use super::closure;
 use crate::cli::RootDiskArgs;
 use crate::progress::Reporter;
+use crate::target::Target;
 
 /// Writes the disk.
 pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -28,11 +28,11 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let files = root_disk::files(&closure, options)?;
     let plan = root_disk::plan(&closure, &files, &file_system_options(args), !args.no_verify, reporter)?;
 
-    let output = OutputFile::create(&args.output)?;
+    let output = Target::create(&args.output, args.format.into(), args.force)?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
-    let image_bytes = output.file().metadata().context("cannot examine the finished image")?.len();
+    let image_bytes = output.length(plan.size())?;
     output.finish()?;
-    reporter.note(&summary(args, &plan, &closure, verified, ByteCount(image_bytes), reporter));
+    reporter.note(&summary(args, &plan, &closure, verified, image_bytes, reporter));
     Ok(())
 }
 
@@ -58,10 +58,10 @@ fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
 fn write(
     plan: &Plan<'_>,
     args: &RootDiskArgs,
-    output: &OutputFile,
+    output: &Target,
     reporter: &Reporter,
 ) -> anyhow::Result<Verified> {
-    let image = ImageFile::create(output.file(), args.format.into(), plan.size(), &plan.allocated())?;
+    let image = output.image(plan.size(), &plan.allocated(), None)?;
     let verified = plan.write(&image, !args.no_verify, reporter)?;
     image.finish()?;
     Ok(verified)

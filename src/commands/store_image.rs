@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use imagegen::closure::{Closure, Registration, scan};
-use imagegen::container::{Format, ImageFile};
+use imagegen::container::Format;
 use imagegen::ext4;
 use imagegen::fixed;
-use imagegen::output::{self, OutputFile};
+use imagegen::output;
 use imagegen::store_image::{self, Counts, Plan, Verified};
 use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
@@ -18,7 +18,8 @@ use serde::Serialize;
 use super::closure;
 use crate::cli::{CompressArg, FormatArg, StoreImageArgs};
 use crate::progress::Reporter;
-use crate::report::{Program, Report, ReportFile, digest, text_digest};
+use crate::report::{Program, Report, ReportFile, text_digest};
+use crate::target::Target;
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -28,7 +29,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.compress != CompressArg::None && args.format == FormatArg::Raw {
         anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
     }
-    let output = OutputFile::create(&args.output)?;
+    let output = Target::create(&args.output, args.format.into(), args.force)?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let threads = thread_pool(args.jobs)?;
 
@@ -37,12 +38,10 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
 
-    let image_bytes = output.file().metadata().context("cannot examine the finished image")?.len();
-    let summary = Summary { counts: plan.counts(), virtual_size: plan.size(), image_bytes, verified };
-    let sha256 = match report {
-        Some(_) => Some(digest(output.file(), reporter).context("cannot read the finished image back")?),
-        None => None,
-    };
+    let length = output.length(plan.size())?;
+    let summary =
+        Summary { counts: plan.counts(), virtual_size: plan.size(), image_bytes: length.0, verified };
+    let sha256 = report.as_ref().map(|_| output.digest(length, reporter)).transpose()?;
     output.finish()?;
     if let (Some(report), Some(sha256)) = (report, sha256) {
         let contents = summary.report(args, &closure, &options, reporter, sha256)?;
@@ -106,14 +105,10 @@ fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
 fn write(
     plan: &Plan<'_>,
     args: &StoreImageArgs,
-    output: &OutputFile,
+    output: &Target,
     reporter: &Reporter,
 ) -> anyhow::Result<Verified> {
-    let (file, size, allocated) = (output.file(), plan.size(), plan.allocated());
-    let image = match args.compress.into() {
-        Some(compression) => ImageFile::create_compressed(file, compression, size, &allocated)?,
-        None => ImageFile::create(file, args.format.into(), size, &allocated)?,
-    };
+    let image = output.image(plan.size(), &plan.allocated(), args.compress.into())?;
     let verified = plan.write(&image, !args.no_verify, reporter)?;
     image.finish()?;
     Ok(verified)

@@ -18,6 +18,8 @@ pub enum Firmware<'a> {
     Ovmf(&'a Path, &'a Path),
     /// The same for ARM machines of 64 bits.
     Aavmf(&'a Path, &'a Path),
+    /// None: QEMU starts a kernel with an initrd.
+    Kernel(&'a Path, &'a Path),
 }
 
 /// A running machine.
@@ -30,10 +32,19 @@ pub struct Machine {
 impl Machine {
     /// Starts a machine with these disks, which stay as they are; it boots from the first.
     pub fn start(firmware: &Firmware<'_>, disks: &[&Path]) -> Self {
+        Self::with_disks(firmware, disks, "snapshot=on")
+    }
+
+    /// Starts a machine that writes to these raw disks.
+    pub fn start_writing(firmware: &Firmware<'_>, disks: &[&Path]) -> Self {
+        Self::with_disks(firmware, disks, "format=raw")
+    }
+
+    fn with_disks(firmware: &Firmware<'_>, disks: &[&Path], how: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let console = directory.path().join("console");
         let (program, machine) = match firmware {
-            Firmware::SeaBios | Firmware::Ovmf(..) => {
+            Firmware::SeaBios | Firmware::Ovmf(..) | Firmware::Kernel(..) => {
                 ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"])
             }
             Firmware::Aavmf(..) => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a57"]),
@@ -53,6 +64,10 @@ impl Machine {
         match firmware {
             // GRUB shows its menu there.
             Firmware::SeaBios => _ = command.args(["-vga", "std"]),
+            Firmware::Kernel(kernel, initrd) => {
+                command.args(["-kernel", text(kernel), "-initrd", text(initrd)]);
+                command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+            }
             Firmware::Ovmf(code, variables) | Firmware::Aavmf(code, variables) => {
                 let flash =
                     |unit, file, more| format!("if=pflash,format=raw,unit={unit},file={}{more}", text(file));
@@ -61,7 +76,7 @@ impl Machine {
             }
         }
         for disk in disks {
-            command.arg("-drive").arg(format!("file={},if=virtio,snapshot=on", text(disk)));
+            command.arg("-drive").arg(format!("file={},if=virtio,{how}", text(disk)));
         }
         let errors = fs::File::create(directory.path().join("errors")).unwrap();
         let process =

@@ -5,6 +5,7 @@
 
 pub mod guest;
 pub mod home;
+pub mod interposer;
 pub mod machine;
 pub mod nix;
 pub mod nixos;

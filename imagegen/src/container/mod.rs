@@ -1,5 +1,6 @@
 //! Where image bytes go: a raw file or a qcow2 file, written at planned offsets by any number of threads.
 
+mod overwrite;
 mod qcow2;
 mod raw;
 pub mod reader;
@@ -101,6 +102,7 @@ pub struct ImageFile<'f> {
 
 enum Writer<'f> {
     Raw(raw::Writer<'f>),
+    Overwrite(overwrite::Writer<'f>),
     Qcow2(qcow2::Writer<'f>),
     Compressed(Box<qcow2::CompressedWriter<'f>>),
 }
@@ -123,7 +125,19 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer })
     }
 
-    /// The same as qcow2, with each cluster compressed unless that makes it longer. Calls of [`Sink::data`] from
+    /// Writes a raw image over what is in `file`, which is a block device: bytes that nobody writes become zeros at
+    /// the end, and what lies behind the image stays.
+    pub fn overwrite(
+        file: &'f File,
+        size: ByteCount,
+        allocated: &[GuestRange],
+    ) -> Result<Self, ContainerError> {
+        let size = whole_sectors(size, Format::Raw)?;
+        check_plan(size, allocated)?;
+        Ok(Self { writer: Writer::Overwrite(overwrite::Writer::new(file, size)) })
+    }
+
+    /// The same as [`ImageFile::create`] for qcow2, with each cluster compressed unless that makes it longer. Calls of [`Sink::data`] from
     /// several threads compress at once; the bytes of the file do not depend on them.
     pub fn create_compressed(
         file: &'f File,
@@ -142,6 +156,7 @@ impl<'f> ImageFile<'f> {
     pub fn finish(self) -> Result<(), ContainerError> {
         match self.writer {
             Writer::Raw(_) => Ok(()),
+            Writer::Overwrite(writer) => writer.finish(),
             Writer::Qcow2(writer) => writer.finish(None),
             Writer::Compressed(writer) => writer.finish(),
         }
@@ -152,6 +167,7 @@ impl Sink for ImageFile<'_> {
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
         match &self.writer {
             Writer::Raw(writer) => writer.data(offset, bytes),
+            Writer::Overwrite(writer) => writer.data(offset, bytes),
             Writer::Qcow2(writer) => writer.data(offset, bytes),
             Writer::Compressed(writer) => writer.data(offset, bytes),
         }

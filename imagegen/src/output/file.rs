@@ -1,22 +1,22 @@
 //! Output files that appear whole or not at all.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
+
+use super::hidden::{forget, lock, remove_abandoned, with_hidden_name};
+use super::{OutputError, directory_of};
 
 /// A file that gets its name when it is finished.
 ///
 /// While it is written it has no name at all (`O_TMPFILE`), so that even a killed process leaves nothing behind.
 /// Where the file system cannot do that, it is a hidden file beside the target, removed on drop and by
-/// [`remove_unfinished`]. To replace an earlier file it needs a hidden name too, for as long as two system calls
+/// [`super::remove_unfinished`]. To replace an earlier file it needs a hidden name too, for as long as two system calls
 /// take. What a process that was killed meanwhile leaves is removed when the next one begins to write the target.
 #[derive(Debug)]
 pub struct OutputFile {
@@ -26,57 +26,6 @@ pub struct OutputFile {
     /// The hidden name, if it has one.
     hidden: Option<PathBuf>,
 }
-
-/// The target could not be opened, or not be put in place.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// The directory is missing or cannot be written.
-    #[error("cannot create `{target}` in `{directory}`; the directory must exist and be writable")]
-    Create {
-        /// The file asked for.
-        target: String,
-        /// Its directory.
-        directory: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Something other than a regular file has the name.
-    #[error("`{target}` is a {kind}; name a regular file or a new one")]
-    NotAFile {
-        /// The file asked for.
-        target: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// A device cannot be replaced as a file can.
-    #[error(
-        "`{0}` is a block device, which cannot be written whole or not at all; \
-         write a raw image to a file and copy it: `dd if=FILE of={0} bs=4M conv=fsync`"
-    )]
-    BlockDevice(String),
-    /// The path ends in `/`, `..` or nothing.
-    #[error("`{0}` has no file name")]
-    NoName(String),
-    /// The output would destroy what it is made from.
-    #[error("`{target}` is, or lies in, the input `{input}`; name another file for the output")]
-    Input {
-        /// The file asked for.
-        target: String,
-        /// What is read.
-        input: String,
-    },
-    /// The finished file could not be given its name.
-    #[error("cannot put the finished file in place as `{target}`")]
-    Finish {
-        /// The file asked for.
-        target: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// Hidden names in use, for [`remove_unfinished`].
-static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl OutputFile {
     /// Starts a file that will be `target`. Nothing is visible there until [`OutputFile::finish`].
@@ -176,33 +125,6 @@ impl Drop for OutputFile {
     }
 }
 
-/// Removes every hidden file that is still being written. For a program that was told to stop and is about to.
-pub fn remove_unfinished() {
-    for hidden in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        let _ = std::fs::remove_file(hidden);
-    }
-}
-
-/// Refuses a target that is one of `inputs`, or lies in a directory among them.
-pub fn check_apart<'p>(target: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> Result<(), OutputError> {
-    // Where that cannot be found out, nothing can be created either.
-    let Some(place) = place_of(target) else { return Ok(()) };
-    for input in inputs {
-        let is_inside = |input: Option<PathBuf>| input.is_some_and(|input| place.starts_with(input));
-        // The name, and what a link of that name leads to.
-        if is_inside(place_of(input)) || is_inside(input.canonicalize().ok()) {
-            let (target, input) = (target.display().to_string(), input.display().to_string());
-            return Err(OutputError::Input { target, input });
-        }
-    }
-    Ok(())
-}
-
-/// The absolute path of a file that need not exist: its directory without links, and its own name.
-pub fn place_of(file: &Path) -> Option<PathBuf> {
-    Some(directory_of(file).canonicalize().ok()?.join(file.file_name()?))
-}
-
 fn check_target(target: &Path) -> Result<(), OutputError> {
     let shown = || target.display().to_string();
     if target.file_name().is_none() {
@@ -212,87 +134,11 @@ fn check_target(target: &Path) -> Result<(), OutputError> {
     let Ok(found) = target.metadata() else { return Ok(()) };
     let kind = match found.file_type() {
         kind if kind.is_file() => return Ok(()),
-        kind if kind.is_block_device() => return Err(OutputError::BlockDevice(shown())),
+        kind if kind.is_block_device() => "block device",
         kind if kind.is_dir() => "directory",
         _ => "character device, pipe or socket",
     };
     Err(OutputError::NotAFile { target: shown(), kind })
-}
-
-fn directory_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes something under a name beside the target that is not taken, and gives both.
-fn with_hidden_name<T>(
-    target: &Path,
-    mut make: impl FnMut(&Path) -> io::Result<T>,
-) -> io::Result<(PathBuf, T)> {
-    // In another container, another process may have the same number.
-    let mut attempt = 0;
-    loop {
-        let hidden = hidden_name(target, attempt);
-        // Before it exists, so that a signal in between finds it.
-        remember(&hidden);
-        match make(&hidden) {
-            Ok(value) => return Ok((hidden, value)),
-            Err(error) => {
-                forget(&hidden);
-                if error.kind() != io::ErrorKind::AlreadyExists || attempt == HIDDEN_NAMES_MAX {
-                    return Err(error);
-                }
-            }
-        }
-        attempt += 1;
-    }
-}
-
-/// How many hidden names are tried.
-const HIDDEN_NAMES_MAX: u32 = 100;
-/// How hidden names end.
-const HIDDEN_SUFFIX: &str = ".part";
-
-fn hidden_name(target: &Path, attempt: u32) -> PathBuf {
-    let mut name = hidden_prefix(target);
-    name.push(format!("{}-{attempt}{HIDDEN_SUFFIX}", std::process::id()));
-    target.with_file_name(name)
-}
-
-/// How the hidden names of a target begin. A name of 255 bytes leaves no room for more, so that its end is cut.
-fn hidden_prefix(target: &Path) -> OsString {
-    const LENGTH_MAX: usize = 200;
-    let name = target.file_name().unwrap_or_default().as_bytes();
-    let mut prefix = OsString::from(".");
-    prefix.push(OsStr::from_bytes(&name[..name.len().min(LENGTH_MAX)]));
-    prefix.push(".");
-    prefix
-}
-
-/// Removes hidden files of the target that nobody holds the lock of: those who wrote them were killed. That it may
-/// fail is no reason not to go on.
-fn remove_abandoned(target: &Path) {
-    let prefix = hidden_prefix(target);
-    let Ok(entries) = std::fs::read_dir(directory_of(target)) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let middle = name.as_bytes().strip_prefix(prefix.as_bytes());
-        let middle = middle.and_then(|rest| rest.strip_suffix(HIDDEN_SUFFIX.as_bytes()));
-        let is_ours = middle.is_some_and(|rest| rest.iter().all(|&b| b.is_ascii_digit() || b == b'-'));
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        if File::open(entry.path()).is_ok_and(|file| lock(&file)) {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// Takes a file's lock, unless another process has it or the file system knows no locks.
-fn lock(file: &File) -> bool {
-    retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).is_ok()
 }
 
 fn link_open_file(file: &File, name: &Path) -> Result<(), Errno> {
@@ -308,14 +154,6 @@ fn rename_if_new(from: &Path, to: &Path) -> Result<(), Errno> {
         Err(Errno::INVAL) => rustix::fs::rename(from, to),
         renamed => renamed,
     }
-}
-
-fn remember(hidden: &Path) {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(hidden.to_owned());
-}
-
-fn forget(hidden: &Path) {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != hidden);
 }
 
 #[cfg(test)]
@@ -419,30 +257,6 @@ mod tests {
         std::fs::remove_dir(&below).unwrap();
         assert!(output.finish().unwrap_err().to_string().contains("below/disk.img"));
         assert!(entries(directory.path()).is_empty());
-    }
-
-    #[test]
-    fn inputs_are_not_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        std::fs::create_dir(at("source")).unwrap();
-        std::fs::write(at("file"), "").unwrap();
-        std::os::unix::fs::symlink("file", at("link")).unwrap();
-        std::os::unix::fs::symlink("source", at("way")).unwrap();
-        for (target, input) in [
-            ("file", "file"),
-            ("link", "link"),
-            ("file", "link"),
-            ("source/new", "source"),
-            ("way/new", "source"),
-            ("source/../file", "file"),
-        ] {
-            let error = check_apart(&at(target), [at(input).as_path()]).unwrap_err().to_string();
-            assert!(error.contains("is, or lies in, the input"), "{error}");
-        }
-        for target in ["new", "sources", "missing/file"] {
-            check_apart(&at(target), [at("source").as_path(), &at("file"), &at("none")]).unwrap();
-        }
     }
 
     #[test]

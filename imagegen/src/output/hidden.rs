@@ -1,0 +1,102 @@
+//! Names beside a target for as long as it is written: what they are, and who removes them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
+
+use super::directory_of;
+
+/// Hidden names in use, for [`remove_unfinished`].
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes every hidden file that is still being written. For a program that was told to stop and is about to.
+pub fn remove_unfinished() {
+    for hidden in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = std::fs::remove_file(hidden);
+    }
+}
+
+/// Makes something under a name beside the target that is not taken, and gives both.
+pub fn with_hidden_name<T>(
+    target: &Path,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<(PathBuf, T)> {
+    // In another container, another process may have the same number.
+    let mut attempt = 0;
+    loop {
+        let hidden = hidden_name(target, attempt);
+        // Before it exists, so that a signal in between finds it.
+        remember(&hidden);
+        match make(&hidden) {
+            Ok(value) => return Ok((hidden, value)),
+            Err(error) => {
+                forget(&hidden);
+                if error.kind() != io::ErrorKind::AlreadyExists || attempt == HIDDEN_NAMES_MAX {
+                    return Err(error);
+                }
+            }
+        }
+        attempt += 1;
+    }
+}
+
+/// How many hidden names are tried.
+const HIDDEN_NAMES_MAX: u32 = 100;
+/// How hidden names end.
+const HIDDEN_SUFFIX: &str = ".part";
+
+fn hidden_name(target: &Path, attempt: u32) -> PathBuf {
+    let mut name = hidden_prefix(target);
+    name.push(format!("{}-{attempt}{HIDDEN_SUFFIX}", std::process::id()));
+    target.with_file_name(name)
+}
+
+/// How the hidden names of a target begin. A name of 255 bytes leaves no room for more, so that its end is cut.
+fn hidden_prefix(target: &Path) -> OsString {
+    const LENGTH_MAX: usize = 200;
+    let name = target.file_name().unwrap_or_default().as_bytes();
+    let mut prefix = OsString::from(".");
+    prefix.push(OsStr::from_bytes(&name[..name.len().min(LENGTH_MAX)]));
+    prefix.push(".");
+    prefix
+}
+
+/// Removes hidden files of the target that nobody holds the lock of: those who wrote them were killed. That it may
+/// fail is no reason not to go on.
+pub fn remove_abandoned(target: &Path) {
+    let prefix = hidden_prefix(target);
+    let Ok(entries) = std::fs::read_dir(directory_of(target)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let middle = name.as_bytes().strip_prefix(prefix.as_bytes());
+        let middle = middle.and_then(|rest| rest.strip_suffix(HIDDEN_SUFFIX.as_bytes()));
+        let is_ours = middle.is_some_and(|rest| rest.iter().all(|&b| b.is_ascii_digit() || b == b'-'));
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|file| lock(&file)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Takes a file's lock, unless another process has it or the file system knows no locks.
+pub fn lock(file: &File) -> bool {
+    retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).is_ok()
+}
+
+/// Has [`remove_unfinished`] remove the name too.
+fn remember(hidden: &Path) {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(hidden.to_owned());
+}
+
+/// Leaves the name to whoever has it.
+pub fn forget(hidden: &Path) {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != hidden);
+}

@@ -1,0 +1,118 @@
+//! Where an image goes: a file that appears whole, or a block device if that is allowed.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use imagegen::container::{Compression, Format, ImageFile};
+use imagegen::output::{OutputDevice, OutputFile};
+use imagegen::units::{ByteCount, GuestRange, SECTOR};
+
+use crate::cli::ForceArg;
+use crate::progress::Reporter;
+use crate::report::digest;
+
+/// What an image is written to.
+pub struct Target {
+    place: Place,
+    format: Format,
+}
+
+enum Place {
+    File(OutputFile),
+    Device(OutputDevice),
+}
+
+impl Target {
+    /// Begins a file, or opens the device. Nothing is changed yet.
+    pub fn create(path: &Path, format: Format, force: ForceArg) -> anyhow::Result<Self> {
+        if !OutputDevice::is_at(path) {
+            return Ok(Self { place: Place::File(OutputFile::create(path)?), format });
+        }
+        let shown = path.display();
+        ensure!(
+            force.force,
+            "`{shown}` is a block device, and all on it would be lost; give --force and --format raw to overwrite it"
+        );
+        ensure!(
+            format == Format::Raw,
+            "`{shown}` is a block device, which takes no {} image; give --format raw",
+            format.name()
+        );
+        Ok(Self { place: Place::Device(OutputDevice::open(path)?), format })
+    }
+
+    /// Lays out the image; see [`ImageFile::create`].
+    pub fn image(
+        &self,
+        size: ByteCount,
+        allocated: &[GuestRange],
+        compression: Option<Compression>,
+    ) -> anyhow::Result<ImageFile<'_>> {
+        Ok(match (&self.place, compression) {
+            (Place::File(output), None) => ImageFile::create(output.file(), self.format, size, allocated)?,
+            (Place::File(output), Some(compression)) => {
+                ImageFile::create_compressed(output.file(), compression, size, allocated)?
+            }
+            (Place::Device(device), _) => {
+                device.begin(size)?;
+                ImageFile::overwrite(device.file(), size, allocated)?
+            }
+        })
+    }
+
+    /// Refuses a device whose sectors are not those that partition tables of this program count in.
+    pub fn check_for_partition_table(&self) -> anyhow::Result<()> {
+        if let Place::Device(device) = &self.place {
+            let sector = device.sector().context("cannot find the size of the device's sectors")?;
+            if sector != SECTOR {
+                bail!(
+                    "the device has sectors of {sector} bytes, and the partition table is for sectors of {SECTOR}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The file or device.
+    pub fn file(&self) -> &File {
+        match &self.place {
+            Place::File(output) => output.file(),
+            Place::Device(device) => device.file(),
+        }
+    }
+
+    /// How many bytes a finished image of `size` takes there.
+    pub fn length(&self, size: ByteCount) -> anyhow::Result<ByteCount> {
+        match &self.place {
+            Place::File(output) => {
+                let metadata = output.file().metadata().context("cannot examine the finished image")?;
+                Ok(ByteCount(metadata.len()))
+            }
+            Place::Device(_) => Ok(size),
+        }
+    }
+
+    /// The SHA-256 of a finished image of `length` bytes.
+    pub fn digest(&self, length: ByteCount, reporter: &Reporter) -> anyhow::Result<String> {
+        digest(self.file(), length, reporter).context("cannot read the finished image back")
+    }
+
+    /// What there is to know about a device that is larger than an image of `size`.
+    pub fn rest(&self, size: ByteCount) -> Option<ByteCount> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Device(device) => {
+                device.size().0.checked_sub(size.0).filter(|&rest| rest > 0).map(ByteCount)
+            }
+        }
+    }
+
+    /// Gives the file its name, or waits until all is on the device.
+    pub fn finish(self) -> anyhow::Result<()> {
+        match self.place {
+            Place::File(output) => Ok(output.finish()?),
+            Place::Device(device) => Ok(device.finish()?),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `--force`: the program overwrites block devices, in a virtual machine that has some to lose.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::guest::Guest;
+use support::interposer::interposer;
+use support::machine::{Firmware, Machine};
+use support::nix::copy_libraries;
+use support::system::System;
+use support::{imagegen, text, tool};
+
+const MIB: usize = 1 << 20;
+/// What is on the disks before.
+const OLD: u8 = 0xff;
+/// The sizes of the disks vda, vdb and so on, in MiB.
+const DISKS: [usize; 7] = [80, 32, 64, 1, 16, 32, 1];
+
+/// What the machine's init said of each attempt.
+struct Said(BTreeMap<String, Attempt>);
+
+#[derive(Default, Debug)]
+struct Attempt {
+    output: String,
+    status: i32,
+}
+
+impl Said {
+    fn read(console: &str) -> Self {
+        let mut attempts: BTreeMap<String, Attempt> = BTreeMap::new();
+        for line in console.lines() {
+            if let Some((name, output)) = line.split_once(" says ") {
+                let attempt = attempts.entry(name.to_owned()).or_default();
+                attempt.output += output;
+                attempt.output.push('\n');
+            } else if let Some((name, status)) = line.split_once(" ended with ") {
+                attempts.entry(name.to_owned()).or_default().status = status.parse().unwrap();
+            }
+        }
+        Self(attempts)
+    }
+
+    /// What an attempt printed, which must have ended so.
+    fn of(&self, name: &str, status: i32) -> &str {
+        let attempt = self.0.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.0));
+        assert_eq!(attempt.status, status, "{name}: {}", attempt.output);
+        println!("{name}: {}", attempt.output.trim_end());
+        &attempt.output
+    }
+}
+
+#[test]
+fn devices_are_overwritten_with_what_files_would_hold() {
+    let directory = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let system = System::new();
+    let initrd = at("initrd");
+    make_initrd(&initrd, &at("tree"), &system);
+    let disks: Vec<PathBuf> = (0..DISKS.len()).map(|i| at(&format!("disk-{i}"))).collect();
+    for (disk, size) in disks.iter().zip(DISKS) {
+        fs::write(disk, vec![OLD; size * MIB]).unwrap();
+    }
+    // The one that the machine mounts.
+    tool(&["mkfs.ext4", "-q", "-F", text(&disks[4])]);
+    let mounted = fs::read(&disks[4]).unwrap();
+
+    let guest = Guest::get();
+    let kernel = part_of(&guest, "kernel");
+    let borrowed: Vec<&Path> = disks.iter().map(PathBuf::as_path).collect();
+    let console = Machine::start_writing(&Firmware::Kernel(&kernel, &initrd), &borrowed).until_off();
+    let said = Said::read(&console);
+
+    assert!(said.of("unforced", 1).contains("all on it would be lost; give --force and --format raw"));
+    assert!(said.of("as-qcow2", 1).contains("takes no qcow2 image; give --format raw"));
+    let too_small = said.of("too-small", 1);
+    assert!(too_small.contains("`/dev/vdd` is too small: it has 1.0 MiB (1048576 bytes), and the image"));
+    assert!(said.of("mounted", 1).contains("cannot open the block device `/dev/vde`; unmount it"));
+    assert_eq!(fs::read(&disks[3]).unwrap(), vec![OLD; MIB], "nothing is written where it does not fit");
+
+    let root = ["--store-root", text(system.store.root.path()), "--format", "raw", "-q"];
+    let registration = ["--registration", text(&system.registration)];
+    let boot_disk = made(
+        &[&["boot-disk", "--loader=systemd-boot", "--toplevel", &system.toplevels[0]], &root[..]].concat(),
+        &at("boot"),
+    );
+    let store_image = made(&[&["store-image"], &registration[..], &root].concat(), &at("store"));
+    let with_store = ["root-disk", "--with-store", "--additional-space=8M"];
+    let root_disk = made(&[&with_store[..], &registration, &root].concat(), &at("root"));
+
+    assert!(said.of("boot-disk", 0).contains("before the device's; `sgdisk --move-second-header"));
+    assert!(tool(&["sha256sum", text(&at("store"))]).starts_with(said.of("digest", 0).trim()));
+    check(&disks[0], &boot_disk, &vec![OLD; 80 * MIB]);
+    said.of("store-image", 0);
+    check(&disks[1], &store_image, &vec![OLD; 32 * MIB]);
+    said.of("root-disk", 0);
+    check(&disks[2], &root_disk, &vec![OLD; 64 * MIB]);
+    said.of("disk-create", 0);
+    // Rounded up to a sector.
+    check(&disks[4], &vec![0; 10_000_384], &mounted);
+
+    assert!(!said.of("fault-early", 1).contains("overwritten"));
+    let fault = said.of("fault-late", 1);
+    assert!(fault.contains("Input/output error"), "{fault}");
+    assert!(fault.contains("; `/dev/vdf` is partly overwritten now"), "{fault}");
+    // As a shell tells of SIGTERM, and in its words.
+    assert_eq!(
+        said.of("signal", 128 + 15),
+        "error: stopped by SIGTERM; `/dev/vdf` is partly overwritten now\nTerminated\n"
+    );
+    // sgdisk finds both tables, where they are and where it is told to move the second to.
+    tool(&["sgdisk", "--move-second-header", text(&disks[0])]);
+    assert!(tool(&["sgdisk", "--verify", text(&disks[0])]).contains("No problems found"));
+    tool(&["e2fsck", "-fn", text(&disks[1])]);
+    tool(&["e2fsck", "-fn", text(&disks[2])]);
+}
+
+/// Makes an image as a file, and gives its bytes.
+fn made(arguments: &[&str], file: &Path) -> Vec<u8> {
+    let output = imagegen().args(arguments).arg("-o").arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read(file).unwrap()
+}
+
+/// The image is on the disk, and what was behind it still is.
+fn check(disk: &Path, image: &[u8], before: &[u8]) {
+    let found = fs::read(disk).unwrap();
+    assert_eq!(found.len(), before.len());
+    let differs = found.iter().zip(image).position(|(found, expected)| found != expected);
+    assert_eq!(differs, None, "{}", disk.display());
+    assert!(image.len() < found.len() && found[image.len()..] == before[image.len()..], "{}", disk.display());
+}
+
+/// The guest's initrd with another init, the program under test, and a store to make images from.
+fn make_initrd(initrd: &Path, tree: &Path, system: &System) {
+    for directory in ["bin", "inputs", "lib", "proc", "sys"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    symlink("lib", tree.join("lib64")).unwrap();
+    let program = tree.join("bin/nix-imagegen");
+    // Without what a debugger needs it is a tenth of the size.
+    tool(&["strip", "-o", text(&program), env!("CARGO_BIN_EXE_nix-imagegen")]);
+    copy_libraries(&program, &tree.join("lib"));
+    fs::copy(interposer(), tree.join("lib/interpose.so")).unwrap();
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/block_device/init"), tree.join("init")).unwrap();
+    tool(&["cp", "-a", text(&system.store.root.path().join("nix")), text(&tree.join("inputs"))]);
+    fs::copy(&system.registration, tree.join("inputs/registration")).unwrap();
+    fs::write(tree.join("inputs/toplevel"), &system.toplevels[0]).unwrap();
+
+    let mut first = fs::read(part_of(&Guest::get(), "initrd")).unwrap();
+    // Where Linux looks for a second archive.
+    first.resize(first.len().next_multiple_of(4), 0);
+    let mut file = File::create(initrd).unwrap();
+    file.write_all(&first).unwrap();
+    let mut cpio = Command::new("cpio");
+    cpio.args(["--quiet", "--create", "--format=newc", "--owner=0:0"]).current_dir(tree);
+    let mut cpio = cpio.stdin(Stdio::piped()).stdout(file).spawn().unwrap();
+    let names = Command::new("find").arg(".").current_dir(tree).output().unwrap().stdout;
+    cpio.stdin.take().unwrap().write_all(&names).unwrap();
+    assert!(cpio.wait().unwrap().success());
+}
+
+/// The file that a link of the guest's toplevel leads to.
+fn part_of(guest: &Guest, link: &str) -> PathBuf {
+    let target = fs::read_link(guest.physical(&guest.toplevel).join(link)).unwrap();
+    guest.physical(text(&target))
+}
