@@ -52,14 +52,7 @@ fn add_files(tree: &mut Tree, number: usize) {
 }
 
 fn options() -> ext4::Options {
-    ext4::Options {
-        label: fixed::STORE_IMAGE_LABEL.to_owned(),
-        uuid: fixed::STORE_IMAGE_UUID,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
-        journal: false,
-        size: ext4::Size::Auto { additional: ByteCount(0) },
-    }
+    ext4::Options::new(fixed::STORE_IMAGE_LABEL, fixed::STORE_IMAGE_UUID)
 }
 
 /// Takes everything and keeps nothing.

@@ -1,7 +1,4 @@
-//! Writers for boot disks and Nix store images: same input, same bytes.
-//!
-//! The library spawns no process, reads no environment and no clock, draws no random numbers and prints nothing.
-//! Everything that other tools draw at random is fixed in [`fixed`].
+#![doc = include_str!("../README.md")]
 
 pub mod boot;
 pub mod boot_disk;

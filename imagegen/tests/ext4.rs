@@ -20,14 +20,7 @@ use imagegen::units::ByteCount;
 const HASH: &str = "s66mzxpvicwk07gjbjfw9izjfa797vsw";
 
 fn options(size: Size) -> Options {
-    Options {
-        label: "nixos".into(),
-        uuid: fixed::STORE_IMAGE_UUID,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
-        journal: true,
-        size,
-    }
+    Options { journal: true, size, ..Options::new("nixos", fixed::STORE_IMAGE_UUID) }
 }
 
 fn tool(command: &[&str]) -> String {

@@ -87,14 +87,7 @@ impl Source {
 }
 
 fn options() -> ext4::Options {
-    ext4::Options {
-        label: fixed::STORE_IMAGE_LABEL.to_owned(),
-        uuid: fixed::STORE_IMAGE_UUID,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
-        journal: false,
-        size: ext4::Size::Auto { additional: ByteCount(0) },
-    }
+    ext4::Options::new(fixed::STORE_IMAGE_LABEL, fixed::STORE_IMAGE_UUID)
 }
 
 /// An error with all its causes, as the program shows it.

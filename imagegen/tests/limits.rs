@@ -10,23 +10,15 @@ use std::process::Command;
 
 use imagegen::closure::{Registration, nar, scan};
 use imagegen::container::{Format, ImageFile};
-use imagegen::ext4::{self, Options, Size};
+use imagegen::ext4::{self, Options};
 use imagegen::fixed;
 use imagegen::progress::Silent;
 use imagegen::store_image;
 use imagegen::store_path::StoreRoot;
 use imagegen::tree::{NodeId, Tree};
-use imagegen::units::ByteCount;
 
 fn options() -> Options {
-    Options {
-        label: "limits".into(),
-        uuid: fixed::STORE_IMAGE_UUID,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
-        journal: false,
-        size: Size::Auto { additional: ByteCount(0) },
-    }
+    Options::new("limits", fixed::STORE_IMAGE_UUID)
 }
 
 fn tool(command: &[&str]) -> String {

@@ -2,12 +2,12 @@
 
 use imagegen::closure::{self as library, Closure};
 use imagegen::container::Format;
+use imagegen::ext4;
 use imagegen::output;
 use imagegen::root_disk::{self, Options, Plan};
 use imagegen::store_image::Verified;
 use imagegen::store_path::StoreRoot;
 use imagegen::units::ByteCount;
-use imagegen::{ext4, fixed};
 
 use super::boot_disk::store_path;
 use super::closure;
@@ -46,12 +46,9 @@ fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Clos
 
 fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
     ext4::Options {
-        label: args.label.clone(),
-        uuid: args.uuid,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
         journal: true,
         size: args.size.of_file_system(args.additional_space),
+        ..ext4::Options::new(&args.label, args.uuid)
     }
 }
 

@@ -8,7 +8,6 @@ use anyhow::{Context, ensure};
 use imagegen::closure::{Closure, Registration, scan};
 use imagegen::container::Format;
 use imagegen::ext4;
-use imagegen::fixed;
 use imagegen::output;
 use imagegen::store_image::{self, Counts, Plan, Verified};
 use imagegen::store_path::{StorePath, StoreRoot};
@@ -93,12 +92,9 @@ fn registered_path_around<'r>(
 
 fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
     ext4::Options {
-        label: args.label.clone(),
-        uuid: args.uuid,
-        hash_seed: fixed::EXT4_HASH_SEED,
-        time: fixed::STORE_TIME,
         journal: args.journal,
         size: args.size.of_file_system(args.additional_space),
+        ..ext4::Options::new(&args.label, args.uuid)
     }
 }
 

@@ -31,6 +31,19 @@ pub struct Settings {
     pub machine_id: Option<String>,
 }
 
+impl Default for Settings {
+    /// What NixOS's options for systemd-boot are unless they are set.
+    fn default() -> Self {
+        Self {
+            timeout: Timeout::Seconds(5),
+            editor: true,
+            console_mode: ConsoleMode::Keep,
+            kernel_params: Vec::new(),
+            machine_id: None,
+        }
+    }
+}
+
 /// The resolution of the menu, in the words of `loader.conf(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsoleMode {

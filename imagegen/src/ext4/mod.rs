@@ -31,6 +31,7 @@ mod write;
 use std::io;
 
 use crate::container::Sink;
+use crate::fixed;
 use crate::guid::Guid;
 use crate::tree::{NodeId, Tree};
 use crate::units::{ByteCount, GuestOffset, GuestRange};
@@ -61,6 +62,20 @@ pub struct Options {
     pub journal: bool,
     /// How large it is to be.
     pub size: Size,
+}
+
+impl Options {
+    /// A read-only file system just large enough, with this project's hash seed and time.
+    pub fn new(label: impl Into<String>, uuid: Guid) -> Self {
+        Self {
+            label: label.into(),
+            uuid,
+            hash_seed: fixed::EXT4_HASH_SEED,
+            time: fixed::STORE_TIME,
+            journal: false,
+            size: Size::Auto { additional: ByteCount(0) },
+        }
+    }
 }
 
 /// The size of a file system.
