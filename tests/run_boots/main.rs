@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod disks;
+mod loaders;
+mod network;
 mod shares;
 #[path = "../support/mod.rs"]
 mod support;

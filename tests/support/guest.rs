@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::{text, tool};
+
 /// The guest's closure in a store of its own.
 pub struct Guest {
     pub root: PathBuf,
@@ -43,5 +45,15 @@ impl Guest {
     /// Where a store path of the guest really is.
     pub fn physical(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Checks what a guest that looks at its store says of it, as other tools have worked it out.
+    pub fn check(&self, said: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/expected-guest.sh");
+        let expected = tool(&[script, text(self.root.parent().unwrap())]);
+        assert_eq!(expected.lines().count(), 2);
+        for line in expected.lines().chain(["GUEST-STORE-IS-WRITABLE", "NIX-IMAGEGEN-GUEST-OK"]) {
+            assert!(said.lines().any(|said| said.ends_with(line)), "no {line} in {said}");
+        }
     }
 }

@@ -86,6 +86,16 @@ impl Home {
         (self.console(), String::from_utf8(output.stderr).unwrap())
     }
 
+    /// Waits for something that a machine does while it runs.
+    pub fn wait(&self, machine: &mut Child, is_done: impl Fn() -> bool) {
+        let has_ended = || {
+            let ended = machine.try_wait().unwrap();
+            assert!(ended.is_none() || is_done(), "{ended:?}: {}", self.console());
+            is_done()
+        };
+        wait(has_ended, || self.console());
+    }
+
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("console")).unwrap_or_default()).replace('\r', "")
     }

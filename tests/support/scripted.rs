@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use serde_json::Value;
 
 use super::guest::Guest;
-use super::home::{Home, wait};
+use super::home::Home;
 use super::text;
 
 /// A directory with a config and the scripts.
@@ -42,7 +42,7 @@ impl Scripted {
         self.start_by(&mut self.home.run(&[]), script)
     }
 
-    fn start_by(&self, run: &mut Command, script: &str) -> Child {
+    pub fn start_by(&self, run: &mut Command, script: &str) -> Child {
         let _ = fs::remove_file(self.home.path("console"));
         let initrd = preparation(&self.guest_half());
         let mut arguments = Vec::new();
@@ -59,12 +59,6 @@ impl Scripted {
         let said = Said(self.home.until_off(machine).0);
         said.has("GUEST-DONE");
         said
-    }
-
-    /// Waits for the guest to say a line.
-    pub fn until_said(&self, line: &str) {
-        let has_said = || self.home.console().lines().any(|said| said == line);
-        wait(has_said, || self.home.console());
     }
 }
 
@@ -101,8 +95,8 @@ fn preparation(guest: &Value) -> String {
             writeln!(script, "modprobe {module} || fail there is no module {module}").unwrap();
         }
     }
-    // The kernel asks for these by itself in an initrd that has all of kmod.
-    script.push_str("modprobe -a ext4 crc32c_generic vfat nls_cp437 nls_ascii\n");
+    // A system with all of kmod loads these when they are asked for.
+    script.push_str("modprobe -a ext4 crc32c_generic vfat nls_cp437 nls_ascii efivarfs\n");
     if let Some(blank) = guest.get("formatIfBlank") {
         let device = blank["device"].as_str().unwrap();
         writeln!(script, "for _ in 1 2 3 4 5 6 7 8 9 10; do [ -b {device} ] && break; sleep 1; done")
