@@ -25,6 +25,7 @@ needed="
     qemu-system-aarch64 qemu-system-arm
     qemu-system-x86_64 qemu-system-x86
     resize2fs e2fsprogs
+    sfdisk fdisk
     sgdisk gdisk
     sqlite3 sqlite3
     swtpm swtpm

@@ -98,14 +98,15 @@ impl Target {
         digest(self.file(), length, reporter).context("cannot read the finished image back")
     }
 
-    /// What there is to know about a device that is larger than an image of `size`.
-    pub fn rest(&self, size: ByteCount) -> Option<ByteCount> {
-        match &self.place {
-            Place::File(_) => None,
-            Place::Device(device) => {
-                device.size().0.checked_sub(size.0).filter(|&rest| rest > 0).map(ByteCount)
-            }
-        }
+    /// What there is to know about a GPT whose disk of `size` is smaller than the device at `path`.
+    pub fn note_on_gpt(&self, path: &Path, size: ByteCount) -> Option<String> {
+        let Place::Device(device) = &self.place else { return None };
+        let rest = device.size().0.checked_sub(size.0).filter(|&rest| rest > 0).map(ByteCount)?;
+        Some(format!(
+            "the backup of the partition table is at the image's end, {rest} before the device's; \
+             `sgdisk --move-second-header {0}` moves it, or give a --size that fills the device",
+            path.display()
+        ))
     }
 
     /// Gives the file its name, or waits until all is on the device.

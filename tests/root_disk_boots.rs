@@ -62,6 +62,13 @@ impl Prepared {
         output
     }
 
+    /// An empty store of EFI variables, to be changed.
+    fn variables(&self) -> PathBuf {
+        let variables = self.directory.path().join("vars.fd");
+        fs::copy("/usr/share/OVMF/OVMF_VARS.fd", &variables).unwrap();
+        variables
+    }
+
     /// Checks what the guest said.
     fn judge(&self, guest: &Guest, said: &str) {
         let requisites = self.store.nix(&["nix-store", "--query", "--requisites", &guest.toplevel]);
@@ -79,6 +86,10 @@ impl Prepared {
             assert!(said.lines().any(|found| found == line), "{line}: {said}");
         }
     }
+}
+
+fn ovmf(variables: &Path) -> Firmware<'_> {
+    Firmware::Ovmf(Path::new("/usr/share/OVMF/OVMF_CODE.fd"), variables)
 }
 
 #[test]
@@ -103,9 +114,39 @@ fn a_guest_knows_the_paths_on_its_root_disk_under_uefi() {
     let boot = prepared.write("boot-disk", &arguments);
     let arguments = ["--toplevel", &guest.toplevel, "--with-store"];
     let root = prepared.write("root-disk", &[&closure[..], &arguments].concat());
-    let variables = prepared.directory.path().join("vars.fd");
-    fs::copy("/usr/share/OVMF/OVMF_VARS.fd", &variables).unwrap();
-    let firmware = Firmware::Ovmf(Path::new("/usr/share/OVMF/OVMF_CODE.fd"), &variables);
-    let said = Machine::start(&firmware, &[&boot, &root]).until_off();
+    let variables = prepared.variables();
+    let said = Machine::start(&ovmf(&variables), &[&boot, &root]).until_off();
     prepared.judge(&guest, &said);
+}
+
+/// One disk that has everything, under both kinds of firmware where it has a loader for both. What the guest's kernel was
+/// told of its firmware is the proof that it was that one.
+fn boot_one_disk(table: &str, loaders: &str, firmwares: &[&str]) {
+    let guest = Guest::get();
+    let prepared = Prepared::new(&guest);
+    let system = ["--closure", &guest.toplevel, &prepared.check, "--toplevel", &guest.toplevel];
+    let form = ["--with-store", "--partition-table", table, "--loader", loaders, "--timeout", "0"];
+    let disk = prepared.write("root-disk", &[&system[..], &form].concat());
+    for kind in firmwares {
+        let variables = prepared.variables();
+        let firmware = if *kind == "efi" { ovmf(&variables) } else { Firmware::SeaBios };
+        let said = Machine::start(&firmware, &[&disk]).until_off();
+        assert!(said.contains(&format!("GUEST-FIRMWARE {kind}\n")), "{said}");
+        prepared.judge(&guest, &said);
+    }
+}
+
+#[test]
+fn one_disk_with_an_mbr_boots_under_seabios() {
+    boot_one_disk("legacy", "grub", &["bios"]);
+}
+
+#[test]
+fn one_disk_with_an_efi_system_partition_boots_under_uefi() {
+    boot_one_disk("efi", "systemd-boot", &["efi"]);
+}
+
+#[test]
+fn one_disk_boots_under_seabios_and_uefi() {
+    boot_one_disk("hybrid", "systemd-boot,grub", &["bios", "efi"]);
 }

@@ -11,7 +11,7 @@ use imagegen::container::{Format, ImageFile, Sink};
 use imagegen::content::{Content, NamedContent};
 use imagegen::ext4;
 use imagegen::fixed;
-use imagegen::gpt;
+use imagegen::mbr;
 use imagegen::progress::Silent;
 use imagegen::tree::Tree;
 use imagegen::units::{ByteCount, GuestOffset};
@@ -154,8 +154,8 @@ fn boot_disks(criterion: &mut Criterion) {
     group.bench_function("partition table", |bencher| {
         let sectors = boot_disk::DEFAULT_SIZE.0 / 512;
         bencher.iter(|| {
-            let table = gpt::plan(sectors).unwrap();
-            black_box((table.primary(&[0; gpt::BOOT_CODE]), table.backup()))
+            let table = boot_disk::Partitions::new(sectors).unwrap().table();
+            black_box((table.primary(&[0; mbr::BOOT_CODE]), table.backup()))
         });
     });
     group.bench_function("plan", |bencher| bencher.iter(plan));

@@ -1,16 +1,21 @@
 //! The boot disk: partition table, a place for BIOS boot code, and the EFI system partition.
 
+mod partitions;
+
 use std::io;
 
-use crate::boot::grub::{self, CoreImage, GrubDirectory, GrubError, Installation};
+use crate::boot::grub::{GrubError, Installation};
 use crate::container::Sink;
-use crate::content::NamedContent;
 use crate::efi_vars::{DevicePath, HardDrive, LoadOption, LoadOptionError};
 use crate::esp::{self, Contents, EspError};
 use crate::fixed;
-use crate::gpt::{self, BOOT_CODE, GptError, Partition, Table};
+use crate::gpt::Table;
+use crate::mbr::{BOOT_CODE, Partition};
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
+
+pub use crate::boot::{GrubLoader, Loaders};
+pub use partitions::{ESP_NUMBER, Partitions, PartitionsError};
 
 /// What the module's `diskImage` has.
 pub const DEFAULT_SIZE: ByteCount = ByteCount(60 << 20);
@@ -19,30 +24,10 @@ const STEP: u64 = 1 << 20;
 /// No FAT16 file system is larger, so that no disk need be tried beyond.
 const LARGEST: u64 = 4 << 30;
 
-/// The number of the EFI system partition.
-const ESP_NUMBER: u32 = 2;
-
-/// What the boot loaders put on the disk.
-#[derive(Debug, Clone, Default)]
-pub struct Loaders {
-    /// The files of the EFI system partition.
-    pub files: Vec<NamedContent>,
-    /// What a BIOS starts, if it is to start anything.
-    pub grub: Option<GrubLoader>,
-}
-
-/// GRUB outside of file systems.
-#[derive(Debug, Clone)]
-pub struct GrubLoader {
-    /// The package, which has the boot sector.
-    pub directory: GrubDirectory,
-    /// What the boot sector loads from the BIOS boot partition.
-    pub core: CoreImage,
-}
-
 /// A disk of which everything is known but the contents of the files.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    partitions: Partitions,
     table: Table,
     grub: Option<Installation>,
     esp: esp::Plan,
@@ -53,7 +38,7 @@ pub struct Plan {
 pub enum BootDiskError {
     /// The partition table.
     #[error(transparent)]
-    Table(#[from] GptError),
+    Partitions(#[from] PartitionsError),
     /// The EFI system partition.
     #[error(transparent)]
     Esp(#[from] EspError),
@@ -84,20 +69,23 @@ pub enum BootDiskError {
 pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
     let Loaders { files, grub } = loaders;
     let contents = Contents::new(files)?;
-    let (table, esp) = partitions(size, &contents).map_err(|error| match smallest_size(size, &contents) {
-        Some(enough) if error.is_lack_of_room() => {
-            BootDiskError::TooSmall { size, enough, source: Box::new(error) }
-        }
-        _ => error,
-    })?;
-    let grub = grub.map(|grub| install(table, &grub)).transpose()?;
-    Ok(Plan { table, grub, esp })
+    let (partitions, esp) =
+        esp_of(size, &contents).map_err(|error| match smallest_size(size, &contents) {
+            Some(enough) if error.is_lack_of_room() => {
+                BootDiskError::TooSmall { size, enough, source: Box::new(error) }
+            }
+            _ => error,
+        })?;
+    let table = partitions.table();
+    let mbr = table.mbr(&[0; BOOT_CODE]);
+    let grub = grub.map(|grub| grub.install(partitions.bios_boot(), &mbr)).transpose()?;
+    Ok(Plan { partitions, table, grub, esp })
 }
 
-fn partitions(size: ByteCount, contents: &Contents) -> Result<(Table, esp::Plan), BootDiskError> {
-    let table = gpt::plan(size.0.div_ceil(SECTOR))?;
-    let esp = esp::plan(table.esp(), contents)?;
-    Ok((table, esp))
+fn esp_of(size: ByteCount, contents: &Contents) -> Result<(Partitions, esp::Plan), BootDiskError> {
+    let partitions = Partitions::new(size.0.div_ceil(SECTOR))?;
+    let esp = esp::plan(partitions.esp(), contents)?;
+    Ok((partitions, esp))
 }
 
 /// The smallest disk larger than `size` for the contents, in whole steps, if there is one.
@@ -105,13 +93,7 @@ fn smallest_size(size: ByteCount, contents: &Contents) -> Option<ByteCount> {
     let steps = size.0 / STEP + 1..=LARGEST / STEP;
     steps
         .map(|steps| ByteCount(steps * STEP))
-        .find(|size| gpt::plan(size.0 / SECTOR).is_ok_and(|table| esp::fits(table.esp(), contents)))
-}
-
-/// The sectors that start GRUB, for a disk with this table.
-fn install(table: Table, loader: &GrubLoader) -> Result<Installation, GrubError> {
-    let Partition { first, last } = table.bios_boot();
-    grub::install(&loader.directory, &loader.core, &(first..=last), &table.mbr(&[0; BOOT_CODE]))
+        .find(|size| Partitions::new(size.0 / SECTOR).is_ok_and(|disk| esp::fits(disk.esp(), contents)))
 }
 
 /// The entry that `bootctl install` makes on a machine that was booted from such a disk: the program at `path` of
@@ -126,7 +108,8 @@ impl BootDiskError {
     fn is_lack_of_room(&self) -> bool {
         matches!(
             self,
-            Self::Table(GptError::TooSmall { .. }) | Self::Esp(EspError::TooSmall(_) | EspError::Full { .. })
+            Self::Partitions(PartitionsError::TooSmall { .. })
+                | Self::Esp(EspError::TooSmall(_) | EspError::Full { .. })
         )
     }
 }
@@ -134,12 +117,12 @@ impl BootDiskError {
 impl Plan {
     /// The size of the disk.
     pub fn size(&self) -> ByteCount {
-        ByteCount(self.table.sectors() * SECTOR)
+        ByteCount(self.table.sectors * SECTOR)
     }
 
-    /// The partition table.
-    pub fn table(&self) -> Table {
-        self.table
+    /// Where the partitions lie.
+    pub fn partitions(&self) -> Partitions {
+        self.partitions
     }
 
     /// The files and directories of the EFI system partition.
@@ -150,7 +133,8 @@ impl Plan {
     /// The ranges that [`Plan::write`] writes, sorted and disjoint.
     pub fn allocated(&self) -> Vec<GuestRange> {
         let core_image = self.grub.as_ref().map_or(0, |grub| length(grub.core.len()));
-        let mut ranges = vec![GuestOffset(0)..self.table.bios_boot().first.offset().advanced(core_image)];
+        let mut ranges =
+            vec![GuestOffset(0)..self.partitions.bios_boot().first.offset().advanced(core_image)];
         ranges.extend(self.esp.allocated());
         ranges.push(self.table.backup_start().offset()..GuestOffset(self.size().0));
         ranges

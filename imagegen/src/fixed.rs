@@ -26,6 +26,16 @@ pub const STORE_IMAGE_UUID: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D
 pub const ROOT_DISK_UUID: Guid = Guid::from_u128(0xF222_513B_DED1_49FA_B591_20CE_86A2_FE7F);
 /// The label of a root disk's file system: what NixOS's images are mounted by.
 pub const ROOT_DISK_LABEL: &str = "nixos";
+/// The unique GUIDs of the partitions before a root disk's file system, by number, whatever is in them:
+/// make-disk-image's.
+pub const ROOT_DISK_PARTITION_GUIDS: [Guid; 2] = [BIOS_BOOT_PARTITION_GUID, ESP_GUID];
+/// The unique GUID of the partition with a root disk's file system: make-disk-image's, the same as the UUID.
+pub const ROOT_PARTITION_GUID: Guid = ROOT_DISK_UUID;
+/// The label of a root disk's EFI system partition, by which NixOS's images mount it.
+pub const ROOT_DISK_ESP_LABEL: [u8; 11] = *b"ESP        ";
+/// The disk signature of a root disk with an MBR, which parted draws at random; Linux names the partition by it,
+/// `4e49584f-01`. "NIXO" in ASCII.
+pub const ROOT_DISK_SIGNATURE: u32 = 0x4E49_584F;
 /// The seed of ext4's directory hash; mkfs draws it at random, and it decides where each name lies in a large
 /// directory. It need not be secret: the store is read-only and its names are known.
 pub const EXT4_HASH_SEED: Guid = Guid::from_u128(0x6E69_7873_746F_4E72_A5C1_6D61_6765_0002);

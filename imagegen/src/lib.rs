@@ -14,6 +14,7 @@ pub mod fixed;
 pub mod gpt;
 pub mod guid;
 pub mod inspect;
+pub mod mbr;
 pub mod output;
 pub mod progress;
 pub mod root_disk;

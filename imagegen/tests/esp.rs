@@ -13,7 +13,7 @@ use imagegen::container::Sink;
 use imagegen::content::{Content, NamedContent};
 use imagegen::esp::{self, Contents, EspError};
 use imagegen::fixed;
-use imagegen::gpt::Partition;
+use imagegen::mbr::Partition;
 use imagegen::progress::Silent;
 use imagegen::units::{ByteCount, GuestOffset, Lba};
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use imagegen::gpt::{self, BOOT_CODE, GptError};
+use imagegen::boot_disk::{Partitions, PartitionsError};
+use imagegen::mbr::BOOT_CODE;
 use imagegen::units::{ByteCount, Lba};
 use sha2::{Digest, Sha256};
 
@@ -19,7 +20,7 @@ const SGDISK: &str = "--set-alignment=1 --new=1:34:2047 --change-name=1:BIOSBoot
     --partition-guid=2:970C694F-AFD0-4B99-B750-CDB7A329AB6F --hybrid 2 --recompute-chs";
 
 fn write_ours(path: &Path, sectors: u64) {
-    let table = gpt::plan(sectors).unwrap();
+    let table = Partitions::new(sectors).unwrap().table();
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
     file.write_all_at(&table.primary(&[0; BOOT_CODE]), 0).unwrap();
@@ -81,17 +82,14 @@ fn the_default_disk_is_the_one_of_the_module() {
         data_encoding::HEXLOWER.encode(&Sha256::digest(fs::read(&path).unwrap())),
         "3cc6dd90bae76a1e8c09b9875c8b23dac1c34e96e9a080b56e5e4af702f6eb47"
     );
-    let table = gpt::plan(60 * 2048).unwrap();
-    assert_eq!((table.bios_boot().first, table.bios_boot().last), (Lba(34), Lba(2047)));
-    assert_eq!(
-        (table.esp().first, table.esp().last, table.esp().sectors()),
-        (Lba(2048), Lba(122_846), 120_799)
-    );
+    let disk = Partitions::new(60 * 2048).unwrap();
+    assert_eq!((disk.bios_boot().first, disk.bios_boot().last), (Lba(34), Lba(2047)));
+    assert_eq!((disk.esp().first, disk.esp().last, disk.esp().sectors()), (Lba(2048), Lba(122_846), 120_799));
 }
 
 #[test]
 fn boot_code_takes_nothing_from_the_table() {
-    let table = gpt::plan(60 * 2048).unwrap();
+    let table = Partitions::new(60 * 2048).unwrap().table();
     let (with, without) = (table.primary(&[0xA5; BOOT_CODE]), table.primary(&[0; BOOT_CODE]));
     assert!(with[..BOOT_CODE] == [0xA5; BOOT_CODE] && with[BOOT_CODE..] == without[BOOT_CODE..]);
 }
@@ -100,10 +98,13 @@ fn boot_code_takes_nothing_from_the_table() {
 fn sizes_without_room_are_refused() {
     for sectors in [0, 34, 2081] {
         let smallest = ByteCount(2082 * 512);
-        assert_eq!(gpt::plan(sectors), Err(GptError::TooSmall { size: ByteCount(sectors * 512), smallest }));
+        assert_eq!(
+            Partitions::new(sectors),
+            Err(PartitionsError::TooSmall { size: ByteCount(sectors * 512), smallest })
+        );
     }
-    assert!(gpt::plan(u64::from(u32::MAX)).is_ok());
+    assert!(Partitions::new(u64::from(u32::MAX)).is_ok());
     for sectors in [1 << 32, u64::MAX] {
-        assert!(matches!(gpt::plan(sectors), Err(GptError::TooLarge(_))));
+        assert!(matches!(Partitions::new(sectors), Err(PartitionsError::TooLarge(_))));
     }
 }

@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use imagegen::boot::grub::{
-    CORE_MODULES, GrubDirectory, Options, PREFIX, Resolution, Serial, boot_sector, grub_cfg, install,
-    plan_core,
+    GrubDirectory, Options, Place, Resolution, Serial, boot_sector, grub_cfg, install, plan_core,
 };
 use imagegen::boot::toplevel::{Boot, BootFile, System};
 use imagegen::boot::{Generations, Timeout};
 use imagegen::content::Content;
+use imagegen::fixed::ROOT_DISK_UUID;
 use imagegen::store_path::StorePath;
 use imagegen::units::Lba;
 
 const SECTOR: usize = 512;
+/// Where GRUB's files are on a boot disk.
+const PLACE: Place = Place::Esp { partition: 2, volume_id: 0x4E49_584F };
+/// Where they are on a disk of one ext4 partition.
+const ROOT: Place = Place::Root { uuid: ROOT_DISK_UUID, with_store: true };
 const BIOS_BOOT: std::ops::RangeInclusive<Lba> = Lba(34)..=Lba(2047);
 
 fn grub_path() -> PathBuf {
@@ -115,9 +119,10 @@ type Case<'a> = (&'a [&'a str], &'a str, Option<&'a [u8]>);
 #[test]
 fn a_core_image_holds_what_grub_mkimage_puts_in() {
     let script: &[u8] = b"search.fs_uuid 4E49-584F root\nset prefix=($root)/grub\n";
-    let cases: [Case<'_>; 7] = [
-        (&CORE_MODULES, "(hd0,gpt2)/grub", None),
-        (&["biosdisk", "part_gpt", "fat", "search_fs_uuid"], PREFIX, Some(script)),
+    let cases: [Case<'_>; 8] = [
+        (PLACE.core_modules(), "(hd0,gpt2)/grub", None),
+        (ROOT.core_modules(), "(,msdos1)/boot/grub", None),
+        (&["biosdisk", "part_gpt", "fat", "search_fs_uuid"], "(,gpt2)/grub", Some(script)),
         (&["normal", "linux", "all_video", "gfxterm", "serial", "fat", "fat"], "/a", Some(b"")),
         (&["zfs", "btrfs", "xfs", "ext2", "lvm", "mdraid1x", "cryptodisk", "luks"], "(hd0)/boot/grub", None),
         (&["fshelp"], "", Some(b"1")),
@@ -140,14 +145,14 @@ fn a_core_image_holds_what_grub_mkimage_puts_in() {
 
 #[test]
 fn a_core_image_is_the_same_twice() {
-    let core = || plan_core(&grub(), &["normal", "fat"], PREFIX, None).unwrap().at(Lba(34)).unwrap();
+    let core = || plan_core(&grub(), &["normal", "fat"], "(,gpt2)/grub", None).unwrap().at(Lba(34)).unwrap();
     assert!(core() == core());
 }
 
 #[test]
 fn the_boot_sector_keeps_the_partitions() {
     let mbr: [u8; SECTOR] = std::array::from_fn(|i| u8::try_from(i % 251).unwrap());
-    let core = plan_core(&grub(), &CORE_MODULES, PREFIX, None).unwrap();
+    let core = plan_core(&grub(), PLACE.core_modules(), &PLACE.prefix(), None).unwrap();
     let installed = install(&grub(), &core, &BIOS_BOOT, &mbr).unwrap();
     let boot_img = fs::read(grub_path().join("boot.img")).unwrap();
     for (i, &byte) in installed.boot_sector.iter().enumerate() {
@@ -172,13 +177,12 @@ fn the_boot_sector_keeps_the_partitions() {
 #[test]
 fn too_large_a_core_image_is_refused_with_both_numbers() {
     let grub = grub();
-    let core = plan_core(&grub, &CORE_MODULES, PREFIX, None).unwrap();
+    let core = plan_core(&grub, PLACE.core_modules(), &PLACE.prefix(), None).unwrap();
     let last = Lba(34 + core.sectors() - 1);
     assert!(install(&grub, &core, &(Lba(34)..=last), &[0; SECTOR]).is_ok());
     let too_small = Lba(34)..=Lba(last.0 - 1);
     let error = install(&grub, &core, &too_small, &[0; SECTOR]).unwrap_err().to_string();
-    let numbers =
-        format!("{} sectors, and the BIOS boot partition only {}", core.sectors(), core.sectors() - 1);
+    let numbers = format!("{} sectors, and the place for it only {}", core.sectors(), core.sectors() - 1);
     assert!(error.contains(&numbers), "{error}");
 
     // `grub-mkimage` gives up on these, too. Some modules in the list are not built for BIOS.
@@ -187,7 +191,7 @@ fn too_large_a_core_image_is_refused_with_both_numbers() {
     let built = |module: &String| grub.file(&format!("{module}.mod")).exists();
     let modules: Vec<_> =
         all.filter(|module| grub.closure(&[module]).is_ok_and(|needed| needed.iter().all(built))).collect();
-    let error = plan_core(&grub, &modules, PREFIX, None).unwrap_err().to_string();
+    let error = plan_core(&grub, &modules, "(,gpt2)/grub", None).unwrap_err().to_string();
     assert!(error.contains("sectors, and only 960 fit"), "{error}");
 }
 
@@ -213,7 +217,7 @@ fn copy_of_grub() -> tempfile::TempDir {
 fn a_damaged_package_is_an_error_that_names_the_file() {
     let attempt = |directory: &Path| {
         let grub = GrubDirectory::open(directory)?;
-        let core = plan_core(&grub, &["fat"], PREFIX, None)?;
+        let core = plan_core(&grub, &["fat"], "(,gpt2)/grub", None)?;
         install(&grub, &core, &BIOS_BOOT, &[0; SECTOR])
     };
     assert!(attempt(copy_of_grub().path()).is_ok());
@@ -275,7 +279,7 @@ fn a_menu_is_right_whatever_the_names() {
     let store_path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "a".repeat(32))).unwrap();
     let file = |name: &str| BootFile {
         store_path: store_path("files"),
-        file_name: name.to_owned(),
+        inside: name.to_owned(),
         content: Content::bytes(*b""),
     };
     let boot = |label: &str| Boot {
@@ -299,7 +303,7 @@ fn a_menu_is_right_whatever_the_names() {
     let others = (1..=20).map(|number| (number, system(number))).collect();
     let generations = Generations::new(system(3), others, Some("'".to_owned())).unwrap();
     let options = Options {
-        volume_id: 0x4E49_584F,
+        place: PLACE,
         timeout: Timeout::MenuForce,
         kernel_params: vec!["g={$h}".to_owned()],
         resolution: Some(Resolution { width: 1024, height: 768 }),
@@ -307,6 +311,12 @@ fn a_menu_is_right_whatever_the_names() {
     };
     let text = grub_cfg(&generations, &options).unwrap();
     assert_eq!(script_check(&text), "");
+    let text = grub_cfg(&generations, &Options { place: ROOT, ..options }).unwrap();
+    assert_eq!(script_check(&text), "");
+    assert!(text.contains("search --set=drive1 --fs-uuid f222513b-ded1-49fa-b591-20ce86a2fe7f\n"));
+    assert!(
+        text.contains(&format!("initrd ($drive1)/'nix/store/{}-files/initrd ; reboot'\n", "a".repeat(32)))
+    );
     // The judge is awake.
     assert_ne!(script_check(&text.replace(r"'\''", "'")), "");
 }

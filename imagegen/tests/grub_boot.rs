@@ -8,9 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::boot::grub::{
-    CORE_MODULES, GrubDirectory, Options, PREFIX, Resolution, Serial, grub_cfg, install, plan_core,
-};
+use imagegen::boot::grub::{GrubDirectory, Options, Place, Resolution, Serial, grub_cfg, install, plan_core};
 use imagegen::boot::toplevel::{Boot, BootFile, System};
 use imagegen::boot::{Generations, Timeout};
 use imagegen::content::Content;
@@ -140,7 +138,7 @@ impl Disk {
         let disk = OpenOptions::new().read(true).write(true).open(&self.image).unwrap();
         let mut mbr = [0; 512];
         disk.read_exact_at(&mut mbr, 0).unwrap();
-        let core = plan_core(&grub, &CORE_MODULES, PREFIX, embedded).unwrap();
+        let core = plan_core(&grub, PLACE.core_modules(), &PLACE.prefix(), embedded).unwrap();
         let installed = install(&grub, &core, &(Lba(34)..=Lba(2047)), &mbr).unwrap();
         disk.write_all_at(&installed.core, installed.core_start.offset().0).unwrap();
         disk.write_all_at(&installed.boot_sector, 0).unwrap();
@@ -163,6 +161,9 @@ impl Disk {
     }
 }
 
+/// That of boot disks.
+const PLACE: Place = Place::Esp { partition: 2, volume_id: ESP_VOLUME_ID };
+
 const VIRTIO: &str = "file=DISK,format=raw,if=virtio";
 
 fn store_path(digit: &str, name: &str) -> StorePath {
@@ -172,7 +173,7 @@ fn store_path(digit: &str, name: &str) -> StorePath {
 fn boot_entry(init: &str, params: &[&str]) -> Boot {
     let file = |name: &str| BootFile {
         store_path: store_path("a", "x"),
-        file_name: name.to_owned(),
+        inside: name.to_owned(),
         content: Content::bytes(*b""),
     };
     Boot {
@@ -201,7 +202,7 @@ fn system(number: u32, params: &[&str], special: &str) -> System {
 
 fn options() -> Options {
     Options {
-        volume_id: ESP_VOLUME_ID,
+        place: PLACE,
         timeout: Timeout::Seconds(0),
         kernel_params: Vec::new(),
         resolution: None,

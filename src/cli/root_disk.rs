@@ -3,18 +3,22 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use imagegen::guid::Guid;
+use imagegen::root_disk::PartitionTable;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, ForceArg, FormatArg, SizeArg, StoreRootArg};
+use super::{ClosureArgs, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   nix-imagegen root-disk --closure ./result --toplevel ./result -o root.qcow2
 The same with the store in it:
-  nix-imagegen root-disk --closure ./result --toplevel ./result --with-store -o nixos.qcow2")]
+  nix-imagegen root-disk --closure ./result --toplevel ./result --with-store -o nixos.qcow2
+And with boot loaders, so that this one disk boots under UEFI and BIOSes:
+  nix-imagegen root-disk --closure ./result --toplevel ./result --with-store \\
+    --partition-table hybrid --loader systemd-boot,grub -o nixos.qcow2")]
 pub struct RootDiskArgs {
     /// Which closure the guest's Nix is to know
     #[command(flatten)]
@@ -25,6 +29,19 @@ pub struct RootDiskArgs {
     /// Put the closure itself on the disk too, instead of directories to mount a store image on
     #[arg(long)]
     pub with_store: bool,
+    /// How the disk is divided, in the words of nixpkgs' make-disk-image
+    #[arg(long, value_name = "KIND", default_value = "none")]
+    pub partition_table: PartitionTableArg,
+    /// Where the EFI system partition ends, which begins at 8 MiB; rounded up to a MiB
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub boot_size: ByteCount,
+    /// What the disk boots by, for --toplevel and a --partition-table that has a place for it; several with commas
+    /// between them, nothing if not given
+    #[arg(long, value_name = "LOADER", value_delimiter = ',', requires = "toplevel")]
+    pub loader: Vec<LoaderArg>,
+    /// What the loaders show and start
+    #[command(flatten)]
+    pub menu: MenuArgs,
     /// The disk to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
@@ -43,7 +60,7 @@ pub struct RootDiskArgs {
     /// The file system's UUID
     #[arg(long, value_name = "UUID", default_value_t = imagegen::fixed::ROOT_DISK_UUID)]
     pub uuid: Guid,
-    /// The file system's size, or `auto` for what the files need and the free space
+    /// The disk's size, or `auto` for what the files need and the free space
     #[arg(long, value_name = "SIZE", default_value = "auto")]
     pub size: SizeArg,
     /// Free space to add when the size is computed
@@ -55,4 +72,70 @@ pub struct RootDiskArgs {
     /// How many threads to use; one for each processor if not given
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// How a root disk is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PartitionTableArg {
+    /// The file system fills the disk; it boots from another one
+    None,
+    /// An MBR with one partition from 1 MiB on; GRUB goes before it
+    Legacy,
+    /// A GPT with an EFI system partition and the file system's
+    Efi,
+    /// The same with a partition for GRUB's core image
+    Hybrid,
+}
+
+impl PartitionTableArg {
+    /// The loaders that a disk with this table has a place for.
+    pub const fn loaders(self) -> &'static [LoaderArg] {
+        match self {
+            Self::None => &[],
+            Self::Legacy => &[LoaderArg::Grub],
+            Self::Efi => &[LoaderArg::SystemdBoot],
+            Self::Hybrid => &[LoaderArg::SystemdBoot, LoaderArg::Grub],
+        }
+    }
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Legacy => "legacy",
+            Self::Efi => "efi",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+impl RootDiskArgs {
+    /// The table that is asked for.
+    pub const fn table(&self) -> PartitionTable {
+        let boot_end = self.boot_size;
+        match self.partition_table {
+            PartitionTableArg::None => PartitionTable::None,
+            PartitionTableArg::Legacy => PartitionTable::Legacy,
+            PartitionTableArg::Efi => PartitionTable::Efi { boot_end },
+            PartitionTableArg::Hybrid => PartitionTable::Hybrid { boot_end },
+        }
+    }
+
+    /// What is wrong with the options together.
+    pub fn contradiction(&self) -> Option<String> {
+        let table = self.partition_table;
+        if let Some(loader) = self.loader.iter().find(|loader| !table.loaders().contains(loader)) {
+            let (loader, table) = (loader.name(), table.name());
+            return Some(format!("{loader} has no place on a disk with --partition-table {table}"));
+        }
+        if let Some((option, loader)) = self.menu.option_without_loader(&self.loader) {
+            let loader = loader.name();
+            return Some(format!("{option} is for {loader}, which --loader does not name"));
+        }
+        let option = self.menu.option_of_any_loader().filter(|_| self.loader.is_empty())?;
+        Some(format!("{option} is for boot loaders, and --loader names none"))
+    }
 }

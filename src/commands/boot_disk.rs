@@ -8,22 +8,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use clap::CommandFactory;
-use clap::error::ErrorKind;
 use imagegen::boot::Generations;
-use imagegen::boot::grub;
-use imagegen::boot::systemd_boot::{self, Architecture, Program};
-use imagegen::boot::toplevel::{self, Boot, InitrdSecrets};
-use imagegen::boot_disk::{self, GrubLoader, Loaders, Plan};
+use imagegen::boot::grub::Place;
+use imagegen::boot::systemd_boot::Architecture;
+use imagegen::boot_disk::{self, Plan};
 use imagegen::container::Format;
 use imagegen::efi_vars::{self, EfiVarsError, IMAGE_MAX, VariableStore};
 use imagegen::fixed;
 use imagegen::output::{self, OutputFile};
-use imagegen::store_path::{STORE_DIR, StorePath, StoreRoot};
+use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 
 use super::efi_vars::write_image;
-use crate::cli::{BootDiskArgs, Cli, LoaderArg};
+use super::loaders;
+use super::wrong_usage;
+use crate::cli::BootDiskArgs;
 use crate::progress::Reporter;
 use crate::report::{self, Report, ReportFile};
 use crate::target::Target;
@@ -33,8 +32,9 @@ use report_contents::{Contents, fixed_values};
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     check_options(args);
     let store = StoreRoot::new(&args.store.store_root);
-    let generations = generations(args, &store)?;
-    let installed = install(args, &store, &generations)?;
+    let generations = loaders::generations(&args.menu, &args.toplevel, &args.store.store_root)?;
+    let place = Place::Esp { partition: boot_disk::ESP_NUMBER, volume_id: fixed::ESP_VOLUME_ID };
+    let installed = loaders::install(&args.menu, &args.loader, place, &args.store.store_root, &generations)?;
     let plan = boot_disk::plan(args.size, installed.loaders)?;
 
     check_outputs(args, &store, &generations, &installed.sources)?;
@@ -47,7 +47,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
 
     let image_bytes = disk.length(plan.size())?;
     let sha256 = report.as_ref().map(|_| disk.digest(image_bytes, reporter)).transpose()?;
-    let rest = disk.rest(plan.size());
+    let note_on_gpt = disk.note_on_gpt(&args.output, plan.size());
     if let Some(efi_vars) = efi_vars {
         efi_vars.finish()?;
     }
@@ -66,12 +66,8 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         })?;
     }
     reporter.note(&summary(args, &plan, &generations, image_bytes));
-    if let Some(rest) = rest {
-        reporter.note(&format!(
-            "the backup of the partition table is at the image's end, {rest} before the device's; \
-             `sgdisk --move-second-header {0}` moves it, or give a --size that fills the device",
-            args.output.display()
-        ));
+    if let Some(note) = note_on_gpt {
+        reporter.note(&note);
     }
     Ok(())
 }
@@ -80,8 +76,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
 fn check_options(args: &BootDiskArgs) {
     if let Some((option, loader)) = args.option_without_loader() {
         let loader = loader.name();
-        let message = format!("{option} is for {loader}, which --loader does not name");
-        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        wrong_usage(&format!("{option} is for {loader}, which --loader does not name"));
     }
 }
 
@@ -112,77 +107,6 @@ fn check_outputs(
     Ok(())
 }
 
-/// Reads the system and the others that the menu is to offer.
-fn generations(args: &BootDiskArgs, store: &StoreRoot) -> anyhow::Result<Generations> {
-    let secrets = if args.ignore_initrd_secrets { InitrdSecrets::LeaveOut } else { InitrdSecrets::Refuse };
-    let read = |path: &Path| -> anyhow::Result<_> {
-        let toplevel = store_path(path, &args.store.store_root)?;
-        Ok(toplevel::read(store, &toplevel, secrets)?)
-    };
-    let toplevel = read(&args.toplevel)?;
-    let others: anyhow::Result<Vec<_>> = args
-        .generation
-        .iter()
-        .map(|generation| Ok((generation.number, read(&generation.toplevel)?)))
-        .collect();
-    Ok(Generations::new(toplevel, others?, args.default_specialisation.clone())?)
-}
-
-/// What is to be on the disk, and where it comes from.
-struct Installed {
-    loaders: Loaders,
-    /// What systemd-boot runs on, if it is installed.
-    efi_program: Option<Architecture>,
-    /// The store paths that files are taken from.
-    sources: BTreeSet<StorePath>,
-}
-
-/// Collects what each of the boot loaders puts on the disk.
-fn install(args: &BootDiskArgs, store: &StoreRoot, generations: &Generations) -> anyhow::Result<Installed> {
-    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
-    let sources = boots.flat_map(Boot::files).map(|file| file.store_path.clone()).collect();
-    let mut installed = Installed { loaders: Loaders::default(), efi_program: None, sources };
-    let system = &generations.default().system;
-    let named = |path: Option<&Path>| path.map(|path| store_path(path, &args.store.store_root)).transpose();
-    if args.loader.contains(&LoaderArg::SystemdBoot) {
-        let systemd = named(args.systemd.as_deref())?;
-        let program = Program::read(store, &system.system, systemd.as_ref(), &system.toplevel)?;
-        let settings = systemd_boot_settings(args);
-        installed.loaders.files.extend(systemd_boot::files(generations, &program, &settings)?);
-        installed.efi_program = Some(program.architecture());
-        installed.sources.insert(program.store_path().clone());
-    }
-    if args.loader.contains(&LoaderArg::Grub) {
-        let grub = named(args.grub.as_deref())?;
-        let package = grub::Package::find(store, grub.as_ref(), system)?;
-        installed.loaders.files.extend(grub::files(generations, &package, &grub_options(args))?);
-        let core = package.core_image()?;
-        installed.loaders.grub = Some(GrubLoader { directory: package.directory().clone(), core });
-        installed.sources.insert(package.store_path().clone());
-    }
-    Ok(installed)
-}
-
-fn systemd_boot_settings(args: &BootDiskArgs) -> systemd_boot::Settings {
-    systemd_boot::Settings {
-        timeout: args.timeout,
-        editor: !args.no_editor,
-        console_mode: args.console_mode,
-        kernel_params: args.kernel_param.clone(),
-        machine_id: args.machine_id.as_ref().map(|id| id.0.clone()),
-    }
-}
-
-fn grub_options(args: &BootDiskArgs) -> grub::Options {
-    grub::Options {
-        volume_id: fixed::ESP_VOLUME_ID,
-        timeout: args.timeout,
-        kernel_params: args.kernel_param.clone(),
-        resolution: args.resolution,
-        serial: args.serial_console,
-    }
-}
-
 fn write_disk(plan: &Plan, disk: &Target, reporter: &Reporter) -> anyhow::Result<()> {
     let image = disk.image(plan.size(), &plan.allocated(), None)?;
     plan.write(&image, reporter)?;
@@ -202,7 +126,7 @@ fn efi_vars(
     };
     let entry = program
         .filter(|_| args.boot_disk_entry)
-        .map(|program| boot_disk::boot_entry(plan.table().esp(), &program.program_path()))
+        .map(|program| boot_disk::boot_entry(plan.partitions().esp(), &program.program_path()))
         .transpose()?;
     let mut bytes = read_template(template)?;
     let unusable = || format!("cannot use the EFI variables of `{}`", template.display());
@@ -239,24 +163,6 @@ fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {
         Ok(_) | Err(EfiVarsError::Blank) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Takes `/nix/store/…-nixos-system`, with or without slashes at its end, or a link to such a path.
-pub(super) fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<StorePath> {
-    let shown = path.display();
-    if let Ok(rest) = path.strip_prefix(STORE_DIR) {
-        let text = format!("{STORE_DIR}/{}", rest.display());
-        return StorePath::parse(text.trim_end_matches('/')).with_context(|| {
-            format!("`{shown}` is not a store path; name the whole of it and nothing inside")
-        });
-    }
-    let found = path.canonicalize().with_context(|| format!("cannot find `{shown}`"))?;
-    let root = store_root
-        .canonicalize()
-        .with_context(|| format!("cannot find the store's root `{}`", store_root.display()))?;
-    let logical = found.strip_prefix(&root).ok().map(|rest| Path::new("/").join(rest));
-    let logical = logical.as_deref().and_then(Path::to_str).unwrap_or_default();
-    StorePath::parse(logical).with_context(|| format!("`{shown}` is not a store path, nor a link to one"))
 }
 
 fn summary(args: &BootDiskArgs, plan: &Plan, generations: &Generations, image_bytes: ByteCount) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use imagegen::closure::{Registration, database, references_graph};
 
-use super::boot_disk::store_path;
+use super::store_path::store_path;
 use crate::cli::ClosureArgs;
 
 /// Reads the registration that the options name.

@@ -7,12 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use imagegen::boot::systemd_boot::Architecture;
-use imagegen::boot_disk;
+use imagegen::boot_disk::{self, Partitions};
 use imagegen::efi_vars::{
     self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
     export_json, import_json, vendor_name,
 };
-use imagegen::gpt;
 use imagegen::output::{self, OutputFile};
 use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
@@ -105,9 +104,9 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
 
 /// The entry that `bootctl install` would make on a machine that was booted from a boot disk of that size.
 fn boot_disk_entry(size: ByteCount, architecture: ArchitectureArg) -> anyhow::Result<LoadOption> {
-    let table = gpt::plan(size.0.div_ceil(SECTOR))?;
+    let disk = Partitions::new(size.0.div_ceil(SECTOR))?;
     let program = Architecture::from(architecture).program_path();
-    Ok(boot_disk::boot_entry(table.esp(), &program)?)
+    Ok(boot_disk::boot_entry(disk.esp(), &program)?)
 }
 
 fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {

@@ -9,14 +9,19 @@ mod diff;
 mod disk;
 mod efi_vars;
 mod inspect;
+mod loaders;
 mod man;
 mod registration;
 mod root_disk;
 mod run;
 mod store_image;
+mod store_path;
 mod verify;
 
 use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
 use crate::launcher::caretaker;
@@ -55,6 +60,11 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program as clap does, for options that do not go together.
+fn wrong_usage(message: &str) -> ! {
+    Cli::command().error(ErrorKind::ArgumentConflict, message).exit()
 }
 
 /// The exit status of a command that failed. `diff` keeps 1 for images that differ.

@@ -1,38 +1,92 @@
-//! `root-disk`: a guest's root file system with the database of its store, and the store if asked for.
+//! `root-disk`: a guest's root file system with the database of its store, and if asked for, the store and all that it
+//! takes to boot from the same disk.
 
+mod report_contents;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use imagegen::boot::grub::Place;
+use imagegen::boot::toplevel::Boot;
+use imagegen::boot::{Generations, Loaders};
 use imagegen::closure::{self as library, Closure};
 use imagegen::container::Format;
-use imagegen::ext4;
 use imagegen::output;
-use imagegen::root_disk::{self, Options, Plan};
+use imagegen::root_disk::{self, Options, Plan, Profile};
 use imagegen::store_image::Verified;
-use imagegen::store_path::StoreRoot;
+use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
+use imagegen::{ext4, fixed};
 
-use super::boot_disk::store_path;
-use super::closure;
-use crate::cli::RootDiskArgs;
+use super::store_path::store_path;
+use super::{closure, loaders, wrong_usage};
+use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::progress::Reporter;
+use crate::report::{Program, Report, ReportFile};
 use crate::target::Target;
+use report_contents::{Contents, fixed_values};
 
-/// Writes the disk.
+/// Writes the disk and, if asked for, its report.
 pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    for input in closure::input_files(&args.closure, &args.store.store_root) {
-        output::check_apart(&args.output, [input.as_path()])?;
+    if let Some(contradiction) = args.contradiction() {
+        wrong_usage(&contradiction);
     }
+    check_outputs(args)?;
     let threads = super::store_image::thread_pool(args.jobs)?;
     let closure = threads.install(|| read_closure(args, reporter))?;
-    let toplevel =
-        args.toplevel.as_deref().map(|path| store_path(path, &args.store.store_root)).transpose()?;
-    let options = Options { toplevel: toplevel.as_ref(), with_store: args.with_store };
-    let files = root_disk::files(&closure, options)?;
-    let plan = root_disk::plan(&closure, &files, &file_system_options(args), !args.no_verify, reporter)?;
+    let systems = Systems::read(args, &closure)?;
+    let options = Options {
+        profile: systems.profile(),
+        with_store: args.with_store,
+        table: args.table(),
+        loaders: &systems.loaders,
+        file_system: file_system_options(args),
+    };
+    let files = root_disk::files(&closure, &options)?;
+    let plan = root_disk::plan(&closure, &files, &options, !args.no_verify, reporter)?;
 
     let output = Target::create(&args.output, args.format.into(), args.force)?;
+    if args.partition_table != PartitionTableArg::None {
+        output.check_for_partition_table()?;
+    }
+    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
     let image_bytes = output.length(plan.size())?;
+    let sha256 = report.as_ref().map(|_| output.digest(image_bytes, reporter)).transpose()?;
+    let has_gpt = plan.partitions().last_sectors().is_some();
+    let note_on_gpt = output.note_on_gpt(&args.output, plan.size()).filter(|_| has_gpt);
     output.finish()?;
+    if let (Some(report), Some(sha256)) = (report, sha256) {
+        report.finish(&Report {
+            program: Program::current()?,
+            image: args.output.display().to_string(),
+            format: Format::from(args.format).name(),
+            image_bytes: image_bytes.0,
+            virtual_bytes: plan.size().0,
+            contents: Contents::new(args, &plan, &closure, verified),
+            sha256,
+            phases: reporter.phases(),
+            fixed: fixed_values(&options),
+        })?;
+    }
     reporter.note(&summary(args, &plan, &closure, verified, image_bytes, reporter));
+    if let Some(note) = note_on_gpt {
+        reporter.note(&note);
+    }
+    Ok(())
+}
+
+/// Refuses outputs that would destroy what they are made from, or one another.
+fn check_outputs(args: &RootDiskArgs) -> anyhow::Result<()> {
+    let inputs = closure::input_files(&args.closure, &args.store.store_root);
+    for output in std::iter::once(&args.output).chain(&args.report) {
+        output::check_apart(output, inputs.iter().map(PathBuf::as_path))?;
+    }
+    if let Some(report) = &args.report {
+        let is_same = output::place_of(report) == output::place_of(&args.output);
+        ensure!(!is_same, "the disk and its report cannot both be `{}`", report.display());
+    }
     Ok(())
 }
 
@@ -42,6 +96,70 @@ fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Clos
     let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
     library::fill_in_hashes(&mut closure, reporter)?;
     Ok(closure)
+}
+
+/// The systems of the profile and what starts them.
+struct Systems {
+    /// With their numbers, ascending.
+    generations: Vec<(u32, StorePath)>,
+    /// The number of the one that is in force.
+    current: u32,
+    loaders: Loaders,
+}
+
+impl Systems {
+    /// The toplevel alone is generation 1; only a boot loader needs more of it than its name.
+    fn read(args: &RootDiskArgs, closure: &Closure) -> anyhow::Result<Self> {
+        let root = &args.store.store_root;
+        let Some(toplevel) = &args.toplevel else {
+            return Ok(Self { generations: Vec::new(), current: 1, loaders: Loaders::default() });
+        };
+        if args.loader.is_empty() {
+            let generations = vec![(1, store_path(toplevel, root)?)];
+            return Ok(Self { generations, current: 1, loaders: Loaders::default() });
+        }
+        let generations = loaders::generations(&args.menu, toplevel, root)?;
+        let place = place_of_grub(args);
+        if !place.copies_kernels() {
+            check_kernels(&generations, closure)?;
+        }
+        let installed = loaders::install(&args.menu, &args.loader, place, root, &generations)?;
+        let numbered =
+            |generation: &imagegen::boot::Generation| (generation.number, generation.system.toplevel.clone());
+        Ok(Self {
+            generations: generations.list().iter().map(numbered).collect(),
+            current: generations.default().number,
+            loaders: installed.loaders,
+        })
+    }
+
+    fn profile(&self) -> Option<Profile<'_>> {
+        let generations: Vec<_> = self.generations.iter().map(|(number, path)| (*number, path)).collect();
+        (!generations.is_empty()).then_some(Profile { generations, current: self.current })
+    }
+}
+
+/// Where GRUB's files go: to the EFI system partition, which is the first one, or to the root file system.
+fn place_of_grub(args: &RootDiskArgs) -> Place {
+    if args.partition_table == PartitionTableArg::Legacy {
+        Place::Root { uuid: args.uuid, with_store: args.with_store }
+    } else {
+        Place::Esp { partition: 1, volume_id: fixed::ESP_VOLUME_ID }
+    }
+}
+
+/// GRUB reads kernels from the store on the disk, so they must be there.
+fn check_kernels(generations: &Generations, closure: &Closure) -> anyhow::Result<()> {
+    let registered: BTreeSet<_> = closure.registration.paths().iter().map(|found| &found.path).collect();
+    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
+    for file in boots.flat_map(Boot::files) {
+        let path = &file.store_path;
+        ensure!(
+            registered.contains(path),
+            "{path}, which a system starts, is not in the closure; name it with --closure, or register it"
+        );
+    }
+    Ok(())
 }
 
 fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
@@ -77,8 +195,13 @@ fn summary(
     } else {
         "without a store".to_owned()
     };
+    let boots = match args.loader[..] {
+        [] => String::new(),
+        [first] => format!(", boots by {}", first.name()),
+        [first, second, ..] => format!(", boots by {} and {}", first.name(), second.name()),
+    };
     format!(
-        "{}: {} of {} ({image_bytes} on disk) that knows {} store paths, {store}; {:.1} s",
+        "{}: {} of {} ({image_bytes} on disk) that knows {} store paths, {store}{boots}; {:.1} s",
         args.output.display(),
         Format::from(args.format).name(),
         plan.size(),

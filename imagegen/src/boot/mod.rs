@@ -1,10 +1,12 @@
 //! Boot loaders: what of a NixOS system they start, and the files by which they do.
 
 pub mod grub;
+mod loaders;
 pub mod systemd_boot;
 mod timeout;
 pub mod toplevel;
 
+pub use loaders::{GrubLoader, Loaders};
 pub use timeout::{Timeout, TimeoutError};
 
 use crate::store_path::StorePath;

@@ -251,14 +251,9 @@ fn lines_of(lines: &[(&str, String)]) -> String {
     lines.iter().flat_map(|(key, value)| [*key, " ", value, "\n"]).collect()
 }
 
-/// Where NixOS puts a file of the store: under a name that says where it comes from, so that it never changes.
+/// Where NixOS puts a file of the store.
 fn path_on_esp(file: &BootFile) -> String {
-    let base = file.store_path.base_name();
-    if file.file_name.is_empty() {
-        format!("EFI/nixos/{base}.efi")
-    } else {
-        format!("EFI/nixos/{base}-{}.efi", file.file_name)
-    }
+    format!("EFI/nixos/{}.efi", file.copy_name())
 }
 
 impl fmt::Display for ConsoleMode {

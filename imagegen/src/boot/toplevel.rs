@@ -68,10 +68,21 @@ impl Boot {
 pub struct BootFile {
     /// The store path that it lies in.
     pub store_path: StorePath,
-    /// Its own name; empty where the store path is the file.
-    pub file_name: String,
+    /// Its path in there; empty where the store path is the file.
+    pub inside: String,
     /// Its bytes.
     pub content: Content,
+}
+
+impl BootFile {
+    /// What NixOS names a copy of it: a name that says where it comes from, so that it never changes.
+    pub fn copy_name(&self) -> String {
+        let base = self.store_path.base_name();
+        match self.inside.rsplit('/').next() {
+            None | Some("") => base.to_owned(),
+            Some(name) => format!("{base}-{name}"),
+        }
+    }
 }
 
 /// What to do with a system whose initrd is to get secrets on the machine that it is installed on.
@@ -310,10 +321,9 @@ impl Reader<'_> {
         if !metadata.is_file() {
             return Err(ToplevelError::NotAFile { what, path: shown(&physical) });
         }
-        let file_name = found.inner.file_name().unwrap_or_default();
-        let file_name = file_name.to_str().ok_or_else(|| self.unusable(what, &shown(path)))?.to_owned();
+        let inside = found.inner.to_str().ok_or_else(|| self.unusable(what, &shown(path)))?.to_owned();
         let content = Content::File { size: metadata.len(), physical };
-        Ok(BootFile { store_path: found.store_path, file_name, content })
+        Ok(BootFile { store_path: found.store_path, inside, content })
     }
 
     /// Every NixOS system with an initrd names a script here; one without secrets ends before it adds any.

@@ -1,6 +1,7 @@
 //! Where image bytes go: a raw file or a qcow2 file, written at planned offsets by any number of threads.
 
 mod overwrite;
+mod part;
 mod qcow2;
 mod raw;
 pub mod reader;
@@ -11,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
+
+pub use part::{Part, ranges_of_part};
 
 /// Takes the bytes of a disk or file system at their final place.
 ///

@@ -35,6 +35,8 @@ pub struct Contents {
     pub(super) directories: Vec<Directory>,
     /// Files in the order of their paths.
     pub(super) files: Vec<NamedContent>,
+    /// The volume's label, filled up with spaces.
+    pub(super) label: [u8; 11],
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +66,11 @@ impl Contents {
     /// errors.
     pub fn new(mut files: Vec<NamedContent>) -> Result<Self, EspError> {
         files.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
-        let mut contents = Self { directories: vec![Directory::new(String::new(), 0)], files: Vec::new() };
+        let mut contents = Self {
+            directories: vec![Directory::new(String::new(), 0)],
+            files: Vec::new(),
+            label: fixed::ESP_LABEL,
+        };
         for (number, file) in files.iter().enumerate() {
             contents.add(&file.path, number)?;
         }
@@ -73,6 +79,12 @@ impl Contents {
         }
         contents.files = files;
         Ok(contents)
+    }
+
+    /// The same with another label than [`fixed::ESP_LABEL`].
+    #[must_use]
+    pub fn labelled(self, label: [u8; 11]) -> Self {
+        Self { label, ..self }
     }
 
     /// The number of files.
@@ -134,7 +146,7 @@ impl Contents {
             bytes.extend_from_slice(DirectoryEntry::new(name, attributes, cluster, size).as_bytes());
         };
         if directory == 0 {
-            entry(fixed::ESP_LABEL, ATTR_VOLUME_ID, 0, 0);
+            entry(self.label, ATTR_VOLUME_ID, 0, 0);
         } else {
             entry(*b".          ", ATTR_DIRECTORY, directory_cluster(directory), 0);
             // The root, which has no cluster, is entered as zero.

@@ -5,7 +5,7 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::EspError;
 use crate::fixed;
-use crate::gpt::Partition;
+use crate::mbr::Partition;
 use crate::units::{ByteCount, GuestOffset, SECTOR};
 
 /// The number of copies of the allocation table.
@@ -120,7 +120,7 @@ impl Geometry {
     }
 
     /// The first sector of the file system.
-    pub fn boot_sector_bytes(&self) -> BootSector {
+    pub fn boot_sector_bytes(&self, label: [u8; 11]) -> BootSector {
         // The search for a geometry keeps every number within the width of its field.
         let byte = |n: u64| u8::try_from(n).unwrap_or(u8::MAX);
         let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
@@ -144,7 +144,7 @@ impl Geometry {
             reserved1: 0,
             boot_sig: 0x29,
             vol_id: fixed::ESP_VOLUME_ID.into(),
-            vol_lab: fixed::ESP_LABEL,
+            vol_lab: label,
             fil_sys_type: *b"FAT16   ",
             boot_code: [0; 448],
             signature: [0x55, 0xAA],

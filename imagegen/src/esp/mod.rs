@@ -16,7 +16,7 @@ use layout::{FATS, FIRST_CLUSTER, Geometry, MEDIA};
 
 use crate::container::Sink;
 use crate::content::{Content, NamedContent, open_source};
-use crate::gpt::Partition;
+use crate::mbr::Partition;
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
 
@@ -185,7 +185,8 @@ impl Plan {
     pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), EspError> {
         let data =
             |offset, bytes: &[u8]| sink.data(offset, bytes).map_err(|source| EspError::Write { source });
-        data(self.geometry.boot_sector(), self.geometry.boot_sector_bytes().as_bytes())?;
+        let boot_sector = self.geometry.boot_sector_bytes(self.contents.label);
+        data(self.geometry.boot_sector(), boot_sector.as_bytes())?;
         let table = self.table();
         for copy in 0..FATS {
             data(self.geometry.fat_copy(copy), table.as_bytes())?;

@@ -1,29 +1,68 @@
-//! The root disk: an ext4 file system on which a guest's Nix knows its store from the first boot on.
+//! The root disk: an ext4 file system on which a guest's Nix knows its store from the first boot on, and around it, if
+//! asked for, all that it takes to boot from the same disk.
 
+mod boot;
 mod database;
 mod directory;
+mod partitions;
 mod skeleton;
 
+use std::io;
+
+use crate::boot::Loaders;
+use crate::boot::grub::GrubError;
 use crate::closure::{Closure, Registered, database as source};
-use crate::container::Sink;
+use crate::container::{Part, Sink, ranges_of_part};
 use crate::content::Content;
-use crate::ext4::{self, ContentError, Ext4Error};
+use crate::esp::EspError;
+use crate::ext4::{self, ContentError, Ext4Error, Size};
 use crate::progress::Progress;
 use crate::store_image::{self, StoreImageError, Verified};
 use crate::store_path::StorePath;
-use crate::tree::TreeError;
-use crate::units::{ByteCount, GuestRange};
+use crate::tree::{Kind, NodeId, TreeError};
+use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 pub use database::DatabaseError;
 pub use directory::Files;
+pub use partitions::{BOOT_END, PartitionTable, Partitions, PartitionsError};
+
+use boot::Boot;
 
 /// What the disk holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options<'o> {
-    /// What the system profile leads to; no profile without.
-    pub toplevel: Option<&'o StorePath>,
+    /// The system profile; none without.
+    pub profile: Option<Profile<'o>>,
     /// The store itself too, and not only its database.
     pub with_store: bool,
+    /// How the disk is divided.
+    pub table: PartitionTable,
+    /// What it boots by. The files go to the EFI system partition or, where there is none, to the root file system.
+    pub loaders: &'o Loaders,
+    /// The root file system; a fixed size is that of the whole disk.
+    pub file_system: ext4::Options,
+}
+
+/// The systems of a machine, by their numbers.
+#[derive(Debug, Clone)]
+pub struct Profile<'o> {
+    /// Every generation.
+    pub generations: Vec<(u32, &'o StorePath)>,
+    /// The number of the one that is in force.
+    pub current: u32,
+}
+
+/// What is in the root file system, in numbers; the store is, but not the EFI system partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, the root directory included.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// The bytes of all files.
+    pub source_bytes: u64,
 }
 
 /// Why a root disk cannot be made.
@@ -41,6 +80,42 @@ pub enum RootDiskError {
     /// The file system.
     #[error("cannot lay out the file system")]
     FileSystem(#[from] Ext4Error),
+    /// The size was given and is not enough for a disk with this partition table.
+    #[error(
+        "the files need a disk of {needed} bytes, {} more than {asked}; give at least --size {needed}",
+        .needed - .asked
+    )]
+    TooSmall {
+        /// What was asked for.
+        asked: u64,
+        /// The least that would do.
+        needed: u64,
+    },
+    /// The partition table.
+    #[error(transparent)]
+    Partitions(#[from] PartitionsError),
+    /// The EFI system partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
+    /// What does not fit would on a larger EFI system partition.
+    #[error("the EFI system partition is too small; --boot-size {}M is the smallest that will do", .enough.0 >> 20)]
+    BootSize {
+        /// The first end of the partition, in whole MiB, with which it would work.
+        enough: ByteCount,
+        /// What does not fit.
+        source: EspError,
+    },
+    /// GRUB does not fit, or has not the files that it should have.
+    #[error(transparent)]
+    Grub(#[from] GrubError),
+    /// The image cannot be written.
+    #[error("cannot write the {part} of the root disk")]
+    Write {
+        /// The part of the disk.
+        part: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreImageError),
@@ -49,17 +124,21 @@ pub enum RootDiskError {
     Content(#[from] ContentError),
 }
 
-/// Puts together all files of the disk. Every path of the closure must have its hash
+/// Puts together all files of the root file system. Every path of the closure must have its hash
 /// ([`crate::closure::fill_in_hashes`]).
-pub fn files(closure: &Closure, options: Options<'_>) -> Result<Files, RootDiskError> {
+pub fn files(closure: &Closure, options: &Options<'_>) -> Result<Files, RootDiskError> {
     let paths = closure.registration.paths();
-    if let Some(toplevel) = options.toplevel
-        && !paths.iter().any(|Registered { path, .. }| path == toplevel)
-    {
-        return Err(RootDiskError::Toplevel(toplevel.clone()));
+    let systems = options.profile.iter().flat_map(|profile| &profile.generations);
+    for (_, toplevel) in systems {
+        if !paths.iter().any(|Registered { path, .. }| path == *toplevel) {
+            return Err(RootDiskError::Toplevel((*toplevel).clone()));
+        }
     }
-    let mut root = skeleton::root(options.toplevel, !options.with_store);
+    let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
     skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
+    if options.table.esp().is_none() {
+        skeleton::add_boot_files(&mut root, &options.loaders.files);
+    }
     if options.with_store {
         root.store("nix/store", 0o1775, &closure.tree);
     }
@@ -70,6 +149,7 @@ pub fn files(closure: &Closure, options: Options<'_>) -> Result<Files, RootDiskE
 pub struct Plan<'f> {
     files: &'f Files,
     file_system: FileSystem<'f>,
+    boot: Boot,
 }
 
 enum FileSystem<'f> {
@@ -77,66 +157,124 @@ enum FileSystem<'f> {
     WithStore(store_image::Plan<'f>),
 }
 
-/// Lays out the file system for `files`, made of `closure`; if `verify`, the sizes of the store's paths are compared
-/// with their registration.
+/// Lays out the disk for `files`, made of `closure` with the same options; if `verify`, the sizes of the store's paths
+/// are compared with their registration.
 pub fn plan<'f>(
     closure: &'f Closure,
     files: &'f Files,
-    options: &ext4::Options,
+    options: &Options<'_>,
     verify: bool,
     progress: &dyn Progress,
 ) -> Result<Plan<'f>, RootDiskError> {
-    let file_system = match files.store {
-        None => FileSystem::Plain(ext4::plan(&files.tree, options)?),
-        Some(store) => FileSystem::WithStore(store_image::plan_within(
-            closure,
-            &files.tree,
-            store,
-            options,
-            verify,
-            progress,
-        )?),
+    let file_system = plan_file_system(closure, files, options, verify, progress)
+        .map_err(|error| too_small(error, options))?;
+    let boot = boot::plan(options.table, file_system.ext4().size(), options.loaders)?;
+    Ok(Plan { files, file_system, boot })
+}
+
+fn plan_file_system<'f>(
+    closure: &'f Closure,
+    files: &'f Files,
+    options: &Options<'_>,
+    verify: bool,
+    progress: &dyn Progress,
+) -> Result<FileSystem<'f>, RootDiskError> {
+    let size = options.table.file_system_size(options.file_system.size);
+    let options = ext4::Options { size, ..options.file_system.clone() };
+    Ok(match files.store {
+        None => FileSystem::Plain(ext4::plan(&files.tree, &options)?),
+        Some(store) => {
+            let tree = &files.tree;
+            let plan = store_image::plan_within(closure, tree, store, &options, verify, progress)?;
+            FileSystem::WithStore(plan)
+        }
+    })
+}
+
+/// The sizes in such an error are the file system's; whoever gave one means the disk.
+fn too_small(error: RootDiskError, options: &Options<'_>) -> RootDiskError {
+    let (
+        RootDiskError::FileSystem(Ext4Error::TooSmall { needed, .. })
+        | RootDiskError::Store(StoreImageError::FileSystem(Ext4Error::TooSmall { needed, .. })),
+        Size::Fixed(asked),
+        false,
+    ) = (&error, options.file_system.size, options.table == PartitionTable::None)
+    else {
+        return error;
     };
-    Ok(Plan { files, file_system })
+    RootDiskError::TooSmall { asked: asked.0, needed: needed.saturating_add(options.table.besides().0) }
 }
 
 impl Plan<'_> {
-    /// The size of the file system.
+    /// The size of the disk.
     pub fn size(&self) -> ByteCount {
-        self.ext4().size()
+        self.boot.partitions().disk_size()
     }
 
-    /// Where bytes other than zeros may come to lie.
+    /// Where the root file system lies.
+    pub fn partitions(&self) -> &Partitions {
+        self.boot.partitions()
+    }
+
+    /// What is in the root file system.
+    pub fn counts(&self) -> Counts {
+        let tree = &self.files.tree;
+        let mut counts = Counts::default();
+        for node in tree.subtree(NodeId(0)).map(NodeId) {
+            match tree.kind(node) {
+                Kind::Directory => counts.directories += 1,
+                Kind::Symlink { .. } => counts.symlinks += 1,
+                Kind::File { size, .. } => {
+                    counts.files += 1;
+                    counts.source_bytes += size;
+                }
+            }
+        }
+        counts
+    }
+
+    /// Where bytes other than zeros may come to lie, sorted and disjoint.
     pub fn allocated(&self) -> Vec<GuestRange> {
-        self.ext4().allocated()
+        let mut ranges = self.boot.allocated_before();
+        ranges.extend(ranges_of_part(self.root_start(), self.file_system.ext4().allocated()));
+        ranges.extend(self.boot.allocated_behind());
+        ranges
     }
 
-    /// Writes the file system; if `verify`, the store's paths are compared with their hashes on the way.
+    /// Writes the disk; if `verify`, the store's paths are compared with their hashes on the way.
     pub fn write(
         &self,
         sink: &impl Sink,
         verify: bool,
         progress: &dyn Progress,
     ) -> Result<Verified, RootDiskError> {
+        self.boot.write(sink, progress)?;
+        let root = Part::new(sink, self.root_start());
         let verified = match &self.file_system {
-            FileSystem::WithStore(plan) => plan.write(sink, verify, progress)?,
+            FileSystem::WithStore(plan) => plan.write(&root, verify, progress)?,
             FileSystem::Plain(plan) => {
-                plan.write_metadata(sink).map_err(StoreImageError::Metadata)?;
+                plan.write_metadata(&root).map_err(StoreImageError::Metadata)?;
                 Verified::default()
             }
         };
         progress.begin("write", self.files.contents.iter().map(|(_, content)| Content::size(content)).sum());
         for (node, content) in &self.files.contents {
-            self.ext4().write_content(*node, content, sink, progress)?;
+            self.file_system.ext4().write_content(*node, content, &root, progress)?;
         }
         progress.end();
         Ok(verified)
     }
 
+    fn root_start(&self) -> GuestOffset {
+        self.partitions().root().first.offset()
+    }
+}
+
+impl FileSystem<'_> {
     fn ext4(&self) -> &ext4::Plan<'_> {
-        match &self.file_system {
-            FileSystem::Plain(plan) => plan,
-            FileSystem::WithStore(plan) => plan.file_system(),
+        match self {
+            Self::Plain(plan) => plan,
+            Self::WithStore(plan) => plan.file_system(),
         }
     }
 }

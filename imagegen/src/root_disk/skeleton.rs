@@ -1,8 +1,8 @@
 //! What a NixOS guest finds on its root file system at the first boot.
 
+use super::Profile;
 use super::directory::Directory;
-use crate::content::Content;
-use crate::store_path::StorePath;
+use crate::content::{Content, NamedContent};
 
 /// Directories and their modes: what the initrd mounts on, what nixos-install makes, and what Nix itself would make
 /// when it opens the store.
@@ -35,11 +35,8 @@ const DIRECTORIES: [(&str, u16); 24] = [
 /// Where the initrd puts the store image and the layer over it, if the store is not on this disk.
 const OVERLAY_DIRECTORIES: [&str; 2] = ["nix/.ro-store", "nix/.rw-store"];
 
-/// The number of the generation that the profile begins with.
-const GENERATION: &str = "system-1-link";
-
 /// The root directory without store and database.
-pub fn root<'t>(toplevel: Option<&StorePath>, store_is_elsewhere: bool) -> Directory<'t> {
+pub fn root<'t>(profile: Option<&Profile<'_>>, store_is_elsewhere: bool) -> Directory<'t> {
     let mut root = Directory::default();
     for (path, mode) in DIRECTORIES {
         root.directory(path, mode);
@@ -52,9 +49,12 @@ pub fn root<'t>(toplevel: Option<&StorePath>, store_is_elsewhere: bool) -> Direc
     // Without this file, switch-to-configuration takes the machine for another distribution's.
     root.file("etc/NIXOS", 0o644, Content::bytes(*b""));
     root.symlink("nix/var/nix/gcroots/profiles", "/nix/var/nix/profiles");
-    if let Some(toplevel) = toplevel {
-        root.symlink(&format!("nix/var/nix/profiles/{GENERATION}"), toplevel.to_string());
-        root.symlink("nix/var/nix/profiles/system", GENERATION);
+    if let Some(profile) = profile {
+        let link = |number| format!("system-{number}-link");
+        for (number, toplevel) in &profile.generations {
+            root.symlink(&format!("nix/var/nix/profiles/{}", link(*number)), toplevel.to_string());
+        }
+        root.symlink("nix/var/nix/profiles/system", link(profile.current));
     }
     root
 }
@@ -65,4 +65,11 @@ pub fn add_database(root: &mut Directory<'_>, schema: u32, database: Vec<u8>) {
     root.file("nix/var/nix/db/schema", 0o644, Content::bytes(schema.to_string().into_bytes()));
     // The lock that every Nix takes; it would make it.
     root.file("nix/var/nix/db/big-lock", 0o600, Content::bytes(*b""));
+}
+
+/// Adds what a boot loader reads from the root file system.
+pub fn add_boot_files(root: &mut Directory<'_>, files: &[NamedContent]) {
+    for file in files {
+        root.file(&file.path, 0o644, file.content.clone());
+    }
 }

@@ -7,13 +7,14 @@
 use std::fmt::{self, Write};
 
 use super::GrubError;
+use super::Place;
 use super::kernel_parameters::linux_arguments;
 use super::options::{Options, Resolution, Serial};
-use crate::boot::toplevel::{Boot, BootFile};
+use crate::boot::toplevel::Boot;
 use crate::boot::{Generation, Generations, Timeout};
 use crate::fixed;
 
-/// Where the font of a menu in graphics lies on the EFI system partition: NixOS's name for it.
+/// Where the font of a menu in graphics lies in `/boot`: NixOS's name for it.
 pub const FONT: &str = "converted-font.pf2";
 /// What NixOS puts before every version in a label; titles here say it themselves.
 const DISTRIBUTION: &str = "NixOS ";
@@ -101,7 +102,7 @@ fn push_header(text: &mut String, options: &Options, default: usize) {
         Timeout::MenuHidden => (0, "hidden"),
         Timeout::MenuDisabled => (0, "menu"),
     };
-    let search = search(options.volume_id);
+    let search = options.place.search();
     push(
         text,
         format_args!(
@@ -125,12 +126,13 @@ set timeout_style={style}
         ),
     );
     if let Some(Resolution { width, height }) = options.resolution {
+        let font = Place::named(&options.place.in_boot(FONT));
         push(
             text,
             format_args!(
                 "insmod vbe
 insmod font
-if loadfont ($drive1)/{FONT}; then
+if loadfont {font}; then
   insmod gfxterm
   set gfxmode={width}x{height}
   set gfxpayload=text
@@ -158,37 +160,18 @@ terminal_output --append serial
 fn push_entry(text: &mut String, options: &Options, entry: &Entry<'_>, flags: &str) -> Result<(), GrubError> {
     let Entry { title, boot } = entry;
     refuse_control_characters("title", title)?;
-    let kernel = path_on_boot_partition(&boot.kernel);
-    let arguments = linux_arguments(title, &kernel, boot, &options.kernel_params)?;
-    let (title, search, kernel) = (quoted(title), search(options.volume_id), on_boot_partition(&kernel));
+    let place = options.place;
+    let kernel = place.path(&boot.kernel);
+    let image = format!("(hd0,{})/{kernel}", place.partition());
+    let arguments = linux_arguments(title, &image, boot, &options.kernel_params)?;
+    let (title, search, kernel) = (quoted(title), place.search(), Place::named(&kernel));
     push(text, format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
     if let Some(initrd) = &boot.initrd {
-        let initrd = on_boot_partition(&path_on_boot_partition(initrd));
+        let initrd = Place::named(&place.path(initrd));
         push(text, format_args!("  initrd {initrd}\n"));
     }
     text.push_str("}\n\n");
     Ok(())
-}
-
-/// Sets `drive1` to the EFI system partition.
-fn search(volume_id: u32) -> String {
-    let (high, low) = (volume_id >> 16, volume_id & 0xffff);
-    format!("search --set=drive1 --fs-uuid {high:04X}-{low:04X}")
-}
-
-/// Where NixOS puts a file of the store for GRUB: under a name that says where it comes from. Has no `/` in front.
-pub(super) fn path_on_boot_partition(file: &BootFile) -> String {
-    let base = file.store_path.base_name();
-    if file.file_name.is_empty() {
-        format!("kernels/{base}")
-    } else {
-        format!("kernels/{base}-{}", file.file_name)
-    }
-}
-
-/// The name of a file of the EFI system partition, quoted for GRUB.
-fn on_boot_partition(path: &str) -> String {
-    format!("($drive1)/{}", quoted(path))
 }
 
 /// An error if `text`, which is a `what`, holds a control character.
@@ -217,14 +200,14 @@ fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::toplevel::System;
+    use crate::boot::toplevel::{BootFile, System};
     use crate::content::Content;
     use crate::store_path::StorePath;
     use std::collections::BTreeMap;
 
     fn file(digit: &str, name: &str) -> BootFile {
         let store_path = StorePath::parse(&format!("/nix/store/{}-{name}", digit.repeat(32))).unwrap();
-        BootFile { store_path, file_name: "file".to_owned(), content: Content::bytes(*b"x") }
+        BootFile { store_path, inside: "dir/file".to_owned(), content: Content::bytes(*b"x") }
     }
 
     fn boot(params: &[&str]) -> Boot {
@@ -253,7 +236,7 @@ mod tests {
 
     fn options() -> Options {
         Options {
-            volume_id: 0x00AB_584F,
+            place: Place::Esp { partition: 2, volume_id: 0x00AB_584F },
             timeout: Timeout::Seconds(5),
             kernel_params: vec!["last".to_owned()],
             resolution: None,

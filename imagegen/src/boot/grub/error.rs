@@ -90,15 +90,14 @@ pub enum GrubError {
         /// The sectors that can be loaded.
         limit: u64,
     },
-    /// The core image is larger than the partition for it.
+    /// The core image is larger than the BIOS boot partition, or than the gap before the first partition.
     #[error(
-        "the core image of GRUB has {sectors} sectors, and the BIOS boot partition only {available}; embed \
-         fewer modules"
+        "the core image of GRUB has {sectors} sectors, and the place for it only {available}; embed fewer modules"
     )]
     CoreTooLargeForPartition {
         /// The sectors of the image.
         sectors: u64,
-        /// The sectors of the partition.
+        /// The sectors that there are.
         available: u64,
     },
     /// The sectors of a partition that GRUB cannot be put on.

@@ -6,13 +6,14 @@ use crate::boot::toplevel::Boot;
 
 /// The kernel reads this much of its command line on x86 (`COMMAND_LINE_SIZE` is 2048, a NUL included).
 const COMMAND_LINE_MAX: usize = 2047;
-/// GRUB's own parameter, before all others, with the device that `$drive1` stands for.
-const BOOT_IMAGE: &str = "BOOT_IMAGE=(hd0,gpt2)/";
+/// GRUB's own parameter, before all others; behind it, the kernel's file.
+const BOOT_IMAGE: &str = "BOOT_IMAGE=";
 
-/// What follows the file `kernel` on the `linux` line, each argument with a space before it.
+/// What follows the kernel's file on the `linux` line, each argument with a space before it. GRUB passes on the file as
+/// `image`, with the device that it lies on.
 pub(super) fn linux_arguments(
     title: &str,
-    kernel: &str,
+    image: &str,
     boot: &Boot,
     more: &[String],
 ) -> Result<String, GrubError> {
@@ -21,7 +22,7 @@ pub(super) fn linux_arguments(
     let text = text.map(String::as_str).collect::<Vec<_>>().join(" ");
 
     let mut arguments = String::new();
-    let mut length = BOOT_IMAGE.len() + kernel.len();
+    let mut length = BOOT_IMAGE.len() + image.len();
     for parameter in parameters(title, &text)? {
         let argument = argument(parameter)?;
         // GRUB puts an argument with a space into double quotes.
@@ -92,14 +93,14 @@ mod tests {
         let store_path = StorePath::parse(&format!("/nix/store/{}-linux", "1".repeat(32))).unwrap();
         let boot = Boot {
             label: String::new(),
-            kernel: BootFile { store_path, file_name: String::new(), content: Content::bytes(*b"") },
+            kernel: BootFile { store_path, inside: String::new(), content: Content::bytes(*b"") },
             initrd: None,
             device_tree: None,
             init: "/nix/store/h-system/init".to_owned(),
             kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
             sort_key: None,
         };
-        linux_arguments("NixOS", "kernels/k-bzImage", &boot, &[])
+        linux_arguments("NixOS", "(hd0,gpt2)/kernels/k-bzImage", &boot, &[])
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::Place;
 use crate::boot::Timeout;
 
 /// A PC has four serial ports with known addresses.
@@ -10,8 +11,8 @@ const PORTS: u8 = 4;
 /// What is in the menu besides its entries.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The volume id of the EFI system partition, by which GRUB finds it.
-    pub volume_id: u32,
+    /// Where GRUB's files are.
+    pub place: Place,
     /// How long the menu waits.
     pub timeout: Timeout,
     /// Parameters that every kernel gets after its own.

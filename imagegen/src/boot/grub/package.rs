@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CORE_MODULES, CoreImage, GrubDirectory, GrubError, PREFIX, plan_core};
+use super::{CoreImage, GrubDirectory, GrubError, Place, plan_core};
 use crate::boot::toplevel::{System, ToplevelError, read_small};
 use crate::content::Content;
 use crate::store_path::{STORE_DIR, StorePath, StoreRoot};
@@ -51,9 +51,9 @@ impl Package {
         &self.directory
     }
 
-    /// The core image that finds the EFI system partition by itself.
-    pub fn core_image(&self) -> Result<CoreImage, GrubError> {
-        plan_core(&self.directory, &CORE_MODULES, PREFIX, None)
+    /// The core image that finds the file system of GRUB's files by itself.
+    pub fn core_image(&self, place: Place) -> Result<CoreImage, GrubError> {
+        plan_core(&self.directory, place.core_modules(), &place.prefix(), None)
     }
 
     /// The font of menus in graphics.

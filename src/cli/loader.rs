@@ -1,0 +1,135 @@
+//! The options of boot loaders, common to every subcommand that installs one.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use imagegen::boot::Timeout;
+use imagegen::boot::grub::{Resolution, Serial};
+use imagegen::boot::systemd_boot::ConsoleMode;
+
+/// What is installed, and what its menu shows.
+#[derive(Debug, Args)]
+pub struct MenuArgs {
+    /// The systemd whose systemd-boot to install; the one that the toplevel links to if not given
+    #[arg(long, value_name = "STORE_PATH")]
+    pub systemd: Option<PathBuf>,
+    /// The GRUB to install; the one that the toplevel refers to, itself or through its installer, if not given
+    #[arg(long, value_name = "STORE_PATH")]
+    pub grub: Option<PathBuf>,
+    /// How long the menu waits: seconds, menu-force, menu-hidden or menu-disabled
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub timeout: Timeout,
+    /// Add a parameter to the kernel's command line in every entry
+    #[arg(long, value_name = "PARAM", allow_hyphen_values = true)]
+    pub kernel_param: Vec<String>,
+    /// Offer this system too, as generation N; the toplevel gets the next number if it is not among them
+    #[arg(long, value_name = "N=STORE_PATH")]
+    pub generation: Vec<GenerationArg>,
+    /// Boot this specialisation of the toplevel by default
+    #[arg(long, value_name = "NAME")]
+    pub default_specialisation: Option<String>,
+    /// systemd-boot: do not let the kernel's command line be edited in the menu
+    #[arg(long)]
+    pub no_editor: bool,
+    /// systemd-boot: the resolution of the menu: keep, auto, max or a mode's number
+    #[arg(long, value_name = "MODE", default_value = "keep")]
+    pub console_mode: ConsoleMode,
+    /// systemd-boot: the machine's ID, to be named in every entry
+    #[arg(long, value_name = "ID")]
+    pub machine_id: Option<MachineIdArg>,
+    /// GRUB: show the menu in graphics of this size, with the package's font; in text if not given
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub resolution: Option<Resolution>,
+    /// GRUB: show the menu on a serial port too, named as Linux does, as in ttyS0,115200
+    #[arg(long, value_name = "PORT")]
+    pub serial_console: Option<Serial>,
+    /// Install initrds without the secrets that a script of the system would add to them
+    #[arg(long)]
+    pub ignore_initrd_secrets: bool,
+}
+
+impl MenuArgs {
+    /// An option of a boot loader that is not among those to be installed, with that loader.
+    pub fn option_without_loader(&self, loaders: &[LoaderArg]) -> Option<(&'static str, LoaderArg)> {
+        use LoaderArg::{Grub, SystemdBoot};
+        let options = [
+            (self.systemd.is_some(), "--systemd", SystemdBoot),
+            (self.no_editor, "--no-editor", SystemdBoot),
+            (self.console_mode != ConsoleMode::Keep, "--console-mode", SystemdBoot),
+            (self.machine_id.is_some(), "--machine-id", SystemdBoot),
+            (self.grub.is_some(), "--grub", Grub),
+            (self.resolution.is_some(), "--resolution", Grub),
+            (self.serial_console.is_some(), "--serial-console", Grub),
+        ];
+        let unused = options.into_iter().find(|(given, _, loader)| *given && !loaders.contains(loader));
+        unused.map(|(_, option, loader)| (option, loader))
+    }
+
+    /// An option that was given and needs a boot loader, whichever it is.
+    pub fn option_of_any_loader(&self) -> Option<&'static str> {
+        let options = [
+            (!self.kernel_param.is_empty(), "--kernel-param"),
+            (!self.generation.is_empty(), "--generation"),
+            (self.default_specialisation.is_some(), "--default-specialisation"),
+            (self.ignore_initrd_secrets, "--ignore-initrd-secrets"),
+        ];
+        options.into_iter().find(|(given, _)| *given).map(|(_, option)| option)
+    }
+}
+
+/// A boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LoaderArg {
+    /// For UEFI
+    SystemdBoot,
+    /// For BIOSes
+    Grub,
+}
+
+impl LoaderArg {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SystemdBoot => "systemd-boot",
+            Self::Grub => "grub",
+        }
+    }
+}
+
+/// A generation on the command line.
+#[derive(Debug, Clone)]
+pub struct GenerationArg {
+    /// Its number.
+    pub number: u32,
+    /// The toplevel, as `--toplevel` takes it.
+    pub toplevel: PathBuf,
+}
+
+impl std::str::FromStr for GenerationArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, toplevel) =
+            text.split_once('=').ok_or("write N=STORE_PATH, as in `3=/nix/store/…-nixos-system`")?;
+        let number =
+            number.parse().ok().filter(|number| *number > 0).ok_or("the number must be one from 1 on")?;
+        Ok(Self { number, toplevel: toplevel.into() })
+    }
+}
+
+/// A machine ID as in `/etc/machine-id`.
+#[derive(Debug, Clone)]
+pub struct MachineIdArg(pub String);
+
+impl std::str::FromStr for MachineIdArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 32 && text.bytes().all(is_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a machine ID has 32 hexadecimal digits in lower case (machine-id(5))")
+        }
+    }
+}
