@@ -12,7 +12,7 @@
       packages = forAll (system: {
         default = nixpkgs.legacyPackages.${system}.callPackage ./nix/package.nix { };
       });
-      # mkStoreImage, mkBootDisk and mkVm.
+      # mkStoreImage, mkBootDisk, mkRootDisk and mkVm.
       lib = forAll (system: import ./nix { inherit system; program = self.packages.${system}.default; });
       nixosModules.default = ./nix/module.nix;
       devShells = forAll (system: {

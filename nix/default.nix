@@ -96,6 +96,43 @@ rec {
       } // options;
     };
 
+  # A root disk whose Nix knows the closure of `paths`: $out/nixos.qcow2, or nixos.img if `format` is "raw".
+  # `partitionTable` is "none", "legacy", "efi" or "hybrid" as in make-disk-image; with one of the latter three the disk
+  # boots by itself, with "none" it needs a boot disk beside it.
+  mkRootDisk =
+    {
+      toplevel,
+      name ? "nixos-disk-image",
+      format ? "qcow2",
+      paths ? [ toplevel ],
+      # The closure itself too, and not only its registration.
+      withStore ? true,
+      partitionTable ? "none",
+      loaders ? {
+        none = [ ];
+        legacy = [ "grub" ];
+        efi = [ "systemd-boot" ];
+        hybrid = [ "systemd-boot" "grub" ];
+      }.${partitionTable},
+      # Packages of the boot loaders, where the toplevel does not lead to them.
+      systemd ? null,
+      grub ? null,
+      timeout ? null,
+      options ? { },
+      structuredAttrs ? true,
+    }:
+    mkDerivation {
+      inherit name paths structuredAttrs;
+      product = "root-disk";
+      options = given {
+        inherit format withStore partitionTable timeout;
+        toplevel = inStore toplevel;
+        loader = loaders;
+        systemd = if systemd == null then null else inStore systemd;
+        grub = if grub == null then null else inStore grub;
+      } // options;
+    };
+
   # A virtual machine: $out/bin/run-NAME-vm, which `nix-imagegen run` is behind. `config` has the names of NixOS's
   # `virtualisation` options; the images come with it where these ask for them.
   mkVm =

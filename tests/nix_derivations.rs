@@ -77,6 +77,46 @@ fn derivations_give_the_bytes_of_the_command_line_twice() {
     check(&store, &guest, &files, "bootDisk");
 }
 
+/// A registration with the fourth line of every record empty.
+fn without_derivers(registration: &str) -> String {
+    let mut lines = registration.lines();
+    let mut text = String::new();
+    while let Some(path) = lines.next() {
+        let [hash, size, _deriver, count] = std::array::from_fn(|_| lines.next().unwrap());
+        let references: Vec<_> = lines.by_ref().take(count.parse().unwrap()).collect();
+        text += &[&[path, hash, size, "", count], &references[..]].concat().join("\n");
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn root_disks_are_the_command_lines_too() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest);
+    let files = store.add_program();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+
+    let disk = build(&store, &guest, &files, "rootDisk");
+    // Nix tells a derivation everything of its closure but the derivers.
+    fs::write(at("registration"), without_derivers(&fs::read_to_string(&guest.registration).unwrap()))
+        .unwrap();
+    let registration = at("registration");
+    let closure = ["--registration", text(&registration), "--toplevel", &guest.toplevel];
+    let form =
+        ["--with-store", "--partition-table", "hybrid", "--loader", "systemd-boot,grub", "--timeout", "0"];
+    by_command_line(&store, "root-disk", &[&closure[..], &form].concat(), &at("disk.qcow2"));
+    assert_same(&disk.join("nixos.qcow2"), &at("disk.qcow2"));
+    check(&store, &guest, &files, "rootDisk");
+    assert_eq!(names_in(&disk), ["nix-support", "nixos.qcow2"]);
+
+    let disk = build(&store, &guest, &files, "rootDiskByEnvironment");
+    let form = ["--format", "raw", "--additional-space", "16M"];
+    by_command_line(&store, "root-disk", &[&closure[..], &form].concat(), &at("disk.img"));
+    assert_same(&disk.join("nixos.img"), &at("disk.img"));
+}
+
 #[test]
 fn a_virtual_machine_has_its_images_and_a_start_script() {
     let guest = Guest::get();
@@ -114,6 +154,7 @@ fn wrong_attributes_fail_with_their_reason() {
         ("unknownOption", "error: the derivation's options: unexpected argument '--no-such-option' found"),
         ("reservedOption", "error: the option `output` is not for derivations"),
         ("noClosure", "error: the derivation has no attribute `exportReferencesGraph`"),
+        ("wrongLoader", "grub has no place on a disk with --partition-table efi"),
     ] {
         let output = store.build(&guest, &files, attribute, &[]);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -21,6 +21,7 @@ pub fn run() -> anyhow::Result<()> {
     fs::create_dir(output).with_context(|| format!("cannot create the output `{}`", output.display()))?;
     match derivation.product {
         Product::StoreImage => image(&derivation, "store-image", image_name(&derivation), true),
+        Product::RootDisk => image(&derivation, "root-disk", image_name(&derivation), true),
         Product::BootDisk => image(&derivation, "boot-disk", "disk.img", false),
         Product::Vm => vm(&derivation),
     }

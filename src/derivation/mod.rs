@@ -34,6 +34,8 @@ pub enum Product {
     StoreImage,
     /// A directory with `disk.img` and, from a template, `efi-vars.fd`.
     BootDisk,
+    /// A directory with `nixos.qcow2`, or `nixos.img` if that is raw.
+    RootDisk,
     /// A directory with `bin/run-NAME-vm`.
     Vm,
 }
@@ -46,8 +48,13 @@ impl Derivation {
         let product = match attributes.text("imagegen")?.as_str() {
             "store-image" => Product::StoreImage,
             "boot-disk" => Product::BootDisk,
+            "root-disk" => Product::RootDisk,
             "vm" => Product::Vm,
-            other => bail!("the attribute `imagegen` is `{other}`; it can be store-image, boot-disk or vm"),
+            other => {
+                bail!(
+                    "the attribute `imagegen` is `{other}`; it can be store-image, boot-disk, root-disk or vm"
+                )
+            }
         };
         Ok(Self {
             product,

@@ -20,6 +20,15 @@ rec {
     timeout = 0;
     options.kernelParam = [ "quiet" "a=b" ];
   };
+  rootDisk = imagegen.mkRootDisk { inherit toplevel; partitionTable = "hybrid"; timeout = 0; };
+  # Of a system whose store is another image, with the attributes in the environment.
+  rootDiskByEnvironment = imagegen.mkRootDisk {
+    inherit toplevel;
+    format = "raw";
+    withStore = false;
+    options.additionalSpace = "16M";
+    structuredAttrs = false;
+  };
   vm = imagegen.mkVm {
     inherit toplevel storeImage bootDisk;
     name = "demo";
@@ -36,4 +45,5 @@ rec {
   unknownOption = imagegen.mkStoreImage { paths = [ toplevel ]; options.noSuchOption = true; };
   reservedOption = imagegen.mkStoreImage { paths = [ toplevel ]; options.output = "/tmp/x"; };
   noClosure = imagegen.mkStoreImage { paths = [ ]; };
+  wrongLoader = imagegen.mkRootDisk { inherit toplevel; partitionTable = "efi"; loaders = [ "grub" ]; };
 }
