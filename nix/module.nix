@@ -5,8 +5,10 @@
 #   imports = [ (nix-imagegen + "/nix/module.nix") ];
 #   virtualisation.imagegen.package = …;   # with bin/nix-imagegen
 #
-# then `config.system.build.{imagegenVm,imagegenStoreImage,imagegenBootDisk}`.
-{ config, lib, pkgs, ... }:
+# `config.system.build.vm` is then this program's; so are `imagegenVm`, which is the same, `imagegenStoreImage` and
+# `imagegenBootDisk`. (A disk that boots by itself, in the place of make-disk-image, is `mkRootDisk` of nix/default.nix:
+# the systems of this module have their root where the module's drives are.)
+{ config, lib, options, pkgs, ... }:
 let
   cfg = config.virtualisation;
   own = cfg.imagegen;
@@ -37,32 +39,73 @@ let
     efiVarsTemplate = if cfg.useEFIBoot then "${efiFirmware}_VARS.fd" else null;
   };
 
-  # `run` reads the options under the names that they have here. What is null has its default there; what a shell
-  # would expand (`"$TMPDIR"/xchg`) is `run`'s own doing.
-  plain = names: lib.filterAttrs (name: value: builtins.elem name names && value != null) cfg;
+  # `run` reads the options under the names that they have here; those of a later or older module than this one are left
+  # out. What is null has its default there, but for these, where null means none. What a shell would expand
+  # (`"$TMPDIR"/xchg`) is `run`'s own doing.
+  nullable = [ "diskImage" "diskSize" ];
+  plain = set: names: lib.filterAttrs
+    (name: value: builtins.elem name names && (value != null || builtins.elem name nullable)) set;
+  attrsIf = condition: set: if condition then set else { };
+
+  # The module adds options, networking and drives of its own to these lists, and so does `run`: what counts is what
+  # others have added. The module is told by the name of its file.
+  isOwn = definition: builtins.match ".*/virtualisation/qemu-vm[.]nix" (toString definition.file) != null;
+  definedElsewhere = option: builtins.concatLists (
+    map (definition: definition.value)
+      (builtins.filter (definition: !(isOwn definition)) (option.definitionsWithLocations or [ ]))
+  );
+  ofQemu = options.virtualisation.qemu;
+  drive = given: plain given [ "name" "file" "driveExtraOpts" "deviceExtraOpts" "device" ];
+  # A list with the root disk in it is the whole list for `run` too; so the order is the module's.
+  allDrives = map drive cfg.qemu.drives;
+  hasRoot = builtins.any (drive: drive.name or null == "root") allDrives;
+
   vmConfig =
-    plain [
-      "memorySize" "cores" "diskSize" "diskImage" "emptyDiskImages" "graphics" "useNixStoreImage"
-      "useBootLoader" "useEFIBoot" "efiVars"
+    plain cfg [
+      "memorySize" "msize" "cores" "diskSize" "diskImage" "bootDevice" "emptyDiskImages" "graphics"
+      "restrictNetwork" "writableStore" "writableStoreUseTmpfs" "useNixStoreImage" "mountHostNixStore"
+      "useBootLoader" "useBIOSBoot" "useEFIBoot" "efiVars" "useHostCerts"
     ]
     // {
+      additionalPaths = map (path: "${path}") cfg.additionalPaths;
+      registration = "${pkgs.closureInfo { rootPaths = cfg.additionalPaths; }}/registration";
+      resolution = plain cfg.resolution [ "x" "y" ];
+      sharedDirectories =
+        builtins.mapAttrs (tag: share: plain share [ "source" "target" "securityModel" ]) cfg.sharedDirectories;
       forwardPorts = map (rule: {
         inherit (rule) from proto;
         host = { inherit (rule.host) address port; };
         guest = { inherit (rule.guest) address port; };
       }) cfg.forwardPorts;
-      qemu = {
-        inherit (cfg.qemu) consoles diskInterface;
-        package = "${cfg.qemu.package}";
-      };
+      qemu =
+        plain cfg.qemu [ "consoles" "diskInterface" "virtioKeyboard" ]
+        // {
+          package = "${cfg.qemu.package}";
+          options = definedElsewhere ofQemu.options;
+          drives = if hasRoot then allDrives else map drive (definedElsewhere ofQemu.drives);
+        }
+        // attrsIf (cfg.qemu ? guestAgent) { guestAgent = { inherit (cfg.qemu.guestAgent) enable; }; }
+        # The evaluated list is in the place of the user network's options, those of the module included.
+        // attrsIf (definedElsewhere ofQemu.networkingOptions != [ ]) { inherit (cfg.qemu) networkingOptions; };
     }
-    // (if cfg.bios == null then { } else { bios = "${cfg.bios}"; })
-    // (if cfg.useEFIBoot then {
+    // attrsIf (cfg.bios or null != null) { bios = "${cfg.bios}"; }
+    // attrsIf (cfg ? directBoot) { directBoot = plain cfg.directBoot [ "enable" "initrd" ]; }
+    // attrsIf (cfg ? tpm) {
+      tpm = plain cfg.tpm [ "enable" "deviceModel" ] // attrsIf cfg.tpm.enable { package = "${cfg.tpm.package}"; };
+    }
+    // attrsIf cfg.useEFIBoot {
       efi = {
-        firmware = "${efiFirmware}_CODE.fd";
-        variables = "${efiFirmware}_VARS.fd";
-      };
-    } else { });
+        firmware = "${cfg.efi.firmware or "${efiFirmware}_CODE.fd"}";
+        variables = "${cfg.efi.variables or "${efiFirmware}_VARS.fd"}";
+      } // plain (cfg.efi or { }) [ "keepVariables" ];
+    };
+
+  vm = imagegen.mkVm {
+    inherit toplevel storeImage bootDisk;
+    name = config.system.name;
+    config = vmConfig;
+    shell = pkgs.runtimeShell;
+  };
 in
 {
   options.virtualisation.imagegen.package = lib.mkOption {
@@ -71,13 +114,9 @@ in
   };
 
   config.system.build = {
+    vm = lib.mkForce vm;
+    imagegenVm = vm;
     imagegenStoreImage = storeImage;
     imagegenBootDisk = bootDisk;
-    imagegenVm = imagegen.mkVm {
-      inherit toplevel storeImage bootDisk;
-      name = config.system.name;
-      config = vmConfig;
-      shell = pkgs.runtimeShell;
-    };
   };
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
+use serde_json::{Value, json};
 
 use support::guest::Guest;
 use support::nix::NixStore;
@@ -74,6 +75,10 @@ fn derivations_give_the_bytes_of_the_command_line_twice() {
     by_command_line(&store, "boot-disk", arguments.as_flattened(), &at("disk.img"));
     assert_same(&disk.join("disk.img"), &at("disk.img"));
     assert_same(&disk.join("efi-vars.fd"), &vars);
+    let products = fs::read_to_string(disk.join("nix-support/hydra-build-products")).unwrap();
+    let logical = disk.strip_prefix(&store.root).unwrap().display();
+    let lines = [format!("qcow2-image /{logical}/disk.img"), format!("efi-vars /{logical}/efi-vars.fd")];
+    assert_eq!(products, lines.map(|line| format!("file {line}\n")).concat());
     check(&store, &guest, &files, "bootDisk");
 }
 
@@ -138,8 +143,7 @@ fn a_virtual_machine_has_its_images_and_a_start_script() {
     }
 
     // `run` takes the config, with the images where Nix put them. QEMU itself need not start.
-    let config: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(vm.join("vm.json")).unwrap()).unwrap();
+    let config: Value = serde_json::from_str(&fs::read_to_string(vm.join("vm.json")).unwrap()).unwrap();
     let image = |key: &str| store.physical(config[key].as_str().unwrap());
     assert!(image("storeImage").join("nixos.qcow2").is_file());
     assert!(image("bootDisk").join("efi-vars.fd").is_file());
@@ -180,17 +184,43 @@ fn the_module_evaluates_and_its_machine_builds() {
         store.nix(&[&arguments[..], &toplevel, more].concat())
     };
     for (loader, efi) in [("grub", "false"), ("systemd-boot", "true")] {
-        for part in ["imagegenStoreImage", "imagegenBootDisk", "imagegenVm"] {
-            let derivation = nix("nix-instantiate", loader, efi, &["-A", part]);
-            assert!(derivation.contains(".drv"), "{part}: {derivation}");
-        }
+        let parts = ["imagegenStoreImage", "imagegenBootDisk", "imagegenVm", "vm"];
+        let derivations = parts.map(|part| nix("nix-instantiate", loader, efi, &["-A", part]));
+        assert!(derivations.iter().all(|path| path.contains(".drv")), "{derivations:?}");
+        // The machine that everybody starts is this one.
+        assert_eq!(derivations[2], derivations[3]);
     }
     // The machine's config is one that `run` takes.
     let vm = nix("nix-build", "grub", "false", &["-A", "imagegenVm", "--no-out-link"]);
     let config = fs::read_to_string(store.physical(&vm).join("vm.json")).unwrap();
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    assert_eq!(config["memorySize"], 384);
-    assert_eq!(config["forwardPorts"][0]["host"]["port"], 2222);
+    let config: Value = serde_json::from_str(&config).unwrap();
+    for (option, value) in [
+        ("/memorySize", json!(384)),
+        ("/msize", json!(262_144)),
+        ("/diskSize", Value::Null),
+        ("/resolution", json!({ "x": 800, "y": 600 })),
+        ("/writableStoreUseTmpfs", json!(false)),
+        ("/forwardPorts/0/host/port", json!(2222)),
+        ("/sharedDirectories/home/securityModel", json!("mapped-xattr")),
+        ("/additionalPaths", json!([guest.toplevel])),
+        ("/qemu/options", json!(["-device virtio-balloon"])),
+        ("/qemu/drives/0/name", json!("root")),
+        (
+            "/qemu/drives/3",
+            json!({ "file": "data.qcow2", "device": "/dev/vdd", "driveExtraOpts": {},
+            "deviceExtraOpts": { "serial": "data" } }),
+        ),
+        ("/qemu/guestAgent/enable", json!(false)),
+    ] {
+        assert_eq!(config.pointer(option), Some(&value), "{option}: {config:#}");
+    }
+    assert_eq!(config.pointer("/qemu/networkingOptions"), None);
+    assert_eq!(config.pointer("/vlans"), None);
+    let evaluate = ["--eval", "--strict", "--json", "-A", "vm.options.config"];
+    let efi = nix("nix-instantiate", "systemd-boot", "true", &evaluate);
+    let efi: Value = serde_json::from_str(&efi).unwrap();
+    assert_eq!(efi.pointer("/tpm/enable"), Some(&json!(true)));
+    assert!(efi.pointer("/efi/firmware").unwrap().as_str().unwrap().ends_with("OVMF_CODE.fd"));
 
     // What is for nixpkgs is at least Nix.
     for file in ["flake.nix", "shell.nix", "nix/package.nix"] {

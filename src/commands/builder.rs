@@ -50,8 +50,10 @@ fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool
             arguments.push(format!("--references-graph={}", text(graph)?));
         }
     }
-    if derivation.options.contains_key("efiVarsTemplate") {
-        arguments.push(format!("--efi-vars={}", text(&derivation.output.join("efi-vars.fd"))?));
+    let efi_vars =
+        derivation.options.contains_key("efiVarsTemplate").then(|| derivation.output.join("efi-vars.fd"));
+    if let Some(efi_vars) = &efi_vars {
+        arguments.push(format!("--efi-vars={}", text(efi_vars)?));
     }
     arguments.extend(derivation::arguments(&derivation.options)?);
 
@@ -62,14 +64,17 @@ fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool
     })?;
     super::run(&cli)?;
     let format = image_format(derivation);
-    hydra_product(&derivation.output, &format!("file {format}-image {}", image.display()))
+    let products = std::iter::once((format!("{format}-image"), image))
+        .chain(efi_vars.map(|file| ("efi-vars".to_owned(), file)))
+        .map(|(kind, file)| format!("file {kind} {}\n", file.display()));
+    hydra_products(&derivation.output, &products.collect::<String>())
 }
 
 /// Tells Hydra, and whoever else reads this file, what there is to download.
-fn hydra_product(output: &Path, line: &str) -> anyhow::Result<()> {
+fn hydra_products(output: &Path, lines: &str) -> anyhow::Result<()> {
     let directory = output.join("nix-support");
     create_directory(&directory)?;
-    write(&directory.join("hydra-build-products"), &format!("{line}\n"))
+    write(&directory.join("hydra-build-products"), lines)
 }
 
 /// The options of a virtual machine.
