@@ -19,6 +19,10 @@ pub struct Tree {
     nodes: Vec<Node>,
     /// Names and link targets, one after the other; 67,000 small allocations would cost more than their bytes.
     text: Vec<u8>,
+    /// Further names of files, ascending, each with the first name of its file.
+    further: Vec<(NodeId, NodeId)>,
+    /// The first names of files with several, ascending, and how many names each has.
+    several: Vec<(NodeId, u32)>,
 }
 
 /// A file, directory or symbolic link. A closure may have millions of them, so that each byte here counts.
@@ -144,6 +148,28 @@ impl Tree {
         self.node(node).mode
     }
 
+    /// The node that stands for a file's contents: the first of its names, and the node itself if that is the only one.
+    pub fn first_name(&self, node: NodeId) -> NodeId {
+        let found = self.further.binary_search_by_key(&node, |&(further, _)| further);
+        found.map_or(node, |i| self.further[i].1)
+    }
+
+    /// How many names the file has whose first name this is; 1 for any other node.
+    pub fn name_count(&self, first: NodeId) -> u32 {
+        let found = self.several.binary_search_by_key(&first, |&(node, _)| node);
+        found.map_or(1, |i| self.several[i].1)
+    }
+
+    /// The most names that a file has.
+    pub fn name_count_max(&self) -> u32 {
+        self.several.iter().map(|&(_, count)| count).max().unwrap_or(1)
+    }
+
+    /// How many nodes up to `end`, itself left out, are further names of files.
+    pub fn further_names_before(&self, end: NodeId) -> u32 {
+        count(self.further.partition_point(|&(further, _)| further < end))
+    }
+
     /// The node and its descendants, which follow it in one run.
     pub fn subtree(&self, node: NodeId) -> Range<u32> {
         node.0..self.node(node).end
@@ -192,6 +218,21 @@ impl Tree {
         }
     }
 
+    /// Makes the nodes of each set, at least two files of the same size and permissions in ascending order, names of one
+    /// file: hard links. No node may be in two sets. Names that were set before are forgotten.
+    pub fn set_names<'s>(&mut self, sets: impl IntoIterator<Item = &'s [NodeId]>) {
+        self.further.clear();
+        self.several.clear();
+        for set in sets {
+            if let [first, further @ ..] = set {
+                self.further.extend(further.iter().map(|&node| (node, *first)));
+                self.several.push((*first, count(set.len())));
+            }
+        }
+        self.further.sort_unstable();
+        self.several.sort_unstable();
+    }
+
     /// Appends a whole tree, its root under the name given. Node `n` of `other` becomes `first.0 + n.0` here, where
     /// `first` is the node that is returned.
     pub fn append(&mut self, name: &[u8], other: &Self) -> Result<NodeId, TreeError> {
@@ -209,6 +250,9 @@ impl Tree {
             end: node.end + first,
             ..node.clone()
         }));
+        let moved = |node: NodeId| NodeId(node.0 + first);
+        self.further.extend(other.further.iter().map(|&(node, name)| (moved(node), moved(name))));
+        self.several.extend(other.several.iter().map(|&(node, count)| (moved(node), count)));
         if let Some(root) = self.node_mut(NodeId(first)) {
             (root.text, root.name_length) = (root_text, name_length);
         }
@@ -256,9 +300,13 @@ impl Tree {
     }
 
     fn count(&self) -> u32 {
-        // `add` and `append` keep the number within 32 bits.
-        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+        count(self.nodes.len())
     }
+}
+
+/// A number of nodes, which `add` and `append` keep within 32 bits.
+fn count(nodes: usize) -> u32 {
+    u32::try_from(nodes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -303,6 +351,26 @@ mod tests {
         assert_eq!(all.kind(third), Kind::Symlink { target: b"target" });
         assert_eq!(all.name(third), b"third-and-longer");
         assert_eq!(all.subtree(root), 0..12);
+    }
+
+    #[test]
+    fn names_of_one_file_keep_together_in_an_appended_tree() {
+        let mut tree = small();
+        tree.set_names([[NodeId(1), NodeId(4)].as_slice()]);
+        let mut all = Tree::default();
+        let root = all.open_directory(b"").unwrap();
+        for name in [b"x", b"y"] {
+            all.append(name, &tree).unwrap();
+        }
+        all.close_directory(root);
+        let first_names: Vec<_> = all.nodes().map(|node| all.first_name(node).0).collect();
+        assert_eq!(first_names, [0, 1, 2, 3, 4, 2, 6, 7, 8, 9, 7]);
+        assert_eq!(
+            (all.name_count(NodeId(2)), all.name_count(NodeId(7)), all.name_count(NodeId(5))),
+            (2, 2, 1)
+        );
+        let before: Vec<_> = all.nodes().map(|node| all.further_names_before(node)).collect();
+        assert_eq!(before, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -197,6 +197,53 @@ fn a_source_that_changes_before_it_is_copied_is_named() {
 }
 
 #[test]
+fn equal_files_that_change_after_they_were_compared_are_named() {
+    let twins = || {
+        let source = Source::new();
+        fs::write(source.at("twin"), [7; 5000]).unwrap();
+        source
+    };
+    let sink = FaultySink::new(usize::MAX, KINDS[0]);
+    // What stands for both, whether or not the path has a hash.
+    let other_contents: Change = (
+        "has other contents",
+        |source| fs::write(source.at("directory/file"), [8; 5000]).unwrap(),
+        "changed while it was read",
+    );
+    for (what, change, expected) in CHANGES.into_iter().chain([other_contents]) {
+        let source = twins();
+        let mut closure = source.scan();
+        closure::optimise(&mut closure, 65_000, &Silent).unwrap();
+        change(&source);
+        let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+        assert_eq!(plan.saved_by_links().linked_files, 1);
+        let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+        assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
+    }
+
+    // The other one, where the hash in the registration is that of what it becomes.
+    let source = twins();
+    let mut closure = source.scan();
+    fs::write(source.at("twin"), [8; 5000]).unwrap();
+    closure::fill_in_hashes(&mut closure, &Silent).unwrap();
+    fs::write(source.at("twin"), [7; 5000]).unwrap();
+    closure::optimise(&mut closure, 65_000, &Silent).unwrap();
+    fs::write(source.at("twin"), [8; 5000]).unwrap();
+    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+    assert!(text.contains("twin` changed") && text.contains("contents of other files"), "{text}");
+
+    // Before they can be compared.
+    for (what, change, _) in CHANGES {
+        let source = twins();
+        let mut closure = source.scan();
+        change(&source);
+        let text = chain(&closure::optimise(&mut closure, 65_000, &Silent).unwrap_err());
+        assert!(text.contains("directory/file"), "{what}: {text}");
+    }
+}
+
+#[test]
 fn a_boot_file_that_changes_before_it_is_copied_is_named() {
     for (what, change, expected) in CHANGES {
         let source = Source::new();

@@ -66,10 +66,14 @@ pub struct RootDiskArgs {
     /// Free space to add when the size is computed
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub additional_space: ByteCount,
+    /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
+    #[arg(long, requires = "with_store")]
+    pub optimise: bool,
     /// Do not compare the files with the hashes and sizes of the registration
     #[arg(long)]
     pub no_verify: bool,
-    /// How many threads to use; one for each processor if not given
+    /// How many threads read files and hash them, or compress; one for each processor if not given. The thread that
+    /// writes comes on top of them, and with more than one, another for the hash of each large path that is read
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Write a report as JSON

@@ -50,10 +50,14 @@ pub struct StoreImageArgs {
     /// Give the file system a journal, for a store that the guest writes to
     #[arg(long)]
     pub journal: bool,
+    /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
+    #[arg(long)]
+    pub optimise: bool,
     /// Do not compare the files with the hashes and sizes of the registration
     #[arg(long)]
     pub no_verify: bool,
-    /// How many threads to use; one for each processor if not given
+    /// How many threads read files and hash them, or compress; one for each processor if not given. The thread that
+    /// writes comes on top of them, and with more than one, another for the hash of each large path that is read
     #[arg(long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// Write a report as JSON

@@ -19,6 +19,7 @@ use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 use imagegen::{ext4, fixed};
 
+use super::store_image::saved;
 use super::store_path::store_path;
 use super::{closure, loaders, wrong_usage};
 use crate::cli::{PartitionTableArg, RootDiskArgs};
@@ -70,6 +71,9 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             fixed: fixed_values(&options),
         })?;
     }
+    if args.optimise {
+        reporter.note(&saved(plan.saved_by_links(), plan.counts().files));
+    }
     reporter.note(&summary(args, &plan, &closure, verified, image_bytes, reporter));
     if let Some(note) = note_on_gpt {
         reporter.note(&note);
@@ -95,6 +99,9 @@ fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Clos
     let registration = closure::read(&args.closure, &args.store.store_root)?;
     let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
     library::fill_in_hashes(&mut closure, reporter)?;
+    if args.optimise {
+        library::optimise(&mut closure, ext4::NAMES_MAX, reporter)?;
+    }
     Ok(closure)
 }
 

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use imagegen::closure::{Closure, Registration, scan};
+use imagegen::closure::{Closure, Registration, optimise, scan};
 use imagegen::container::Format;
-use imagegen::ext4;
+use imagegen::ext4::{self, SavedByLinks};
 use imagegen::output;
 use imagegen::store_image::{self, Counts, Plan, Verified};
 use imagegen::store_path::{StorePath, StoreRoot};
@@ -32,14 +32,22 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let threads = thread_pool(args.jobs)?;
 
-    let closure = threads.install(|| scan(registration, store, reporter))?;
+    let mut closure = threads.install(|| scan(registration, store, reporter))?;
+    if args.optimise {
+        threads.install(|| optimise(&mut closure, ext4::NAMES_MAX, reporter))?;
+    }
     let options = file_system_options(args);
     let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
 
     let length = output.length(plan.size())?;
-    let summary =
-        Summary { counts: plan.counts(), virtual_size: plan.size(), image_bytes: length.0, verified };
+    let summary = Summary {
+        counts: plan.counts(),
+        saved: plan.saved_by_links(),
+        virtual_size: plan.size(),
+        image_bytes: length.0,
+        verified,
+    };
     let sha256 = report.as_ref().map(|_| output.digest(length, reporter)).transpose()?;
     output.finish()?;
     if let (Some(report), Some(sha256)) = (report, sha256) {
@@ -113,6 +121,7 @@ fn write(
 /// What was made.
 struct Summary {
     counts: Counts,
+    saved: SavedByLinks,
     virtual_size: ByteCount,
     image_bytes: u64,
     verified: Verified,
@@ -128,6 +137,8 @@ struct Contents {
     symlinks: u64,
     store_paths: u64,
     source_bytes: u64,
+    linked_files: u64,
+    saved_bytes: u64,
     verified_paths: u64,
     unverified_paths: u64,
 }
@@ -154,6 +165,8 @@ impl Summary {
                 symlinks: self.counts.symlinks,
                 store_paths: self.counts.store_paths,
                 source_bytes: self.counts.source_bytes,
+                linked_files: self.saved.linked_files,
+                saved_bytes: self.saved.saved_bytes.0,
                 verified_paths: self.verified.verified,
                 unverified_paths: self.verified.unverified,
             },
@@ -178,6 +191,9 @@ fn tell(args: &StoreImageArgs, summary: &Summary, reporter: &Reporter) {
              size for them"
         ));
     }
+    if args.optimise {
+        reporter.note(&saved(summary.saved, summary.counts.files));
+    }
     reporter.note(&format!(
         "{}: {} of {} holding {store_paths} store paths, {files} files, {}; {verified} paths verified; {:.1} s",
         args.output.display(),
@@ -186,4 +202,10 @@ fn tell(args: &StoreImageArgs, summary: &Summary, reporter: &Reporter) {
         ByteCount(source_bytes),
         reporter.elapsed().as_secs_f64(),
     ));
+}
+
+/// What [`optimise`] was good for.
+pub(super) fn saved(saved: SavedByLinks, files: u64) -> String {
+    let SavedByLinks { linked_files, saved_bytes } = saved;
+    format!("{linked_files} of {files} files are hard links to others, which saves {saved_bytes}")
 }

@@ -1,7 +1,6 @@
 //! The NAR hashes of paths whose registration has none.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,13 +10,14 @@ use rayon::prelude::*;
 use super::nar::{self, Hasher, Step, Walk};
 use super::registration::NarInfo;
 use super::scan::{Closure, ScanError};
+use crate::content::open_source;
 use crate::progress::Progress;
 use crate::store_path::StorePath;
 use crate::tree::NodeId;
 use crate::units::{index, length};
 
 /// How many bytes are read and hashed in one piece.
-const PIECE: usize = 256 << 10;
+pub const PIECE: usize = 256 << 10;
 
 /// Fills in the hash and size of every path without, from the files, on the threads of the current rayon pool. Gives
 /// the number of those paths.
@@ -69,8 +69,8 @@ fn hash(
     Ok(NarInfo { hash: hasher.finish(), size: nar::size(&closure.tree, root) })
 }
 
-/// Hashes the contents of one file, which must have the size of the scan.
-fn contents(
+/// Hashes the contents of one file, which must have the size of the scan, and the zeros behind them in a NAR.
+pub fn contents(
     path: &Path,
     size: u64,
     hasher: &mut Hasher,
@@ -78,7 +78,7 @@ fn contents(
     progress: &dyn Progress,
 ) -> Result<(), ScanError> {
     let error = |source| ScanError::Io { path: path.display().to_string(), source };
-    let mut file = File::open(path).map_err(error)?;
+    let mut file = open_source(path).map_err(error)?;
     let mut left = size;
     while left > 0 {
         let wanted = index(left.min(length(piece.len())));

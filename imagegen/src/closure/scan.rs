@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::optimise::Shared;
 use super::registration::Registration;
 use crate::progress::Progress;
 use crate::store_path::StoreRoot;
@@ -23,6 +24,8 @@ pub struct Closure {
     pub roots: Vec<NodeId>,
     /// Where the files are read from.
     pub store: StoreRoot,
+    /// What the files with several names in the tree must hold ([`super::optimise()`]).
+    pub shared: Shared,
 }
 
 /// Why a closure cannot be read.
@@ -82,7 +85,7 @@ pub fn scan(
     let listings = found.into_listings()?;
     let (tree, roots) = assemble(&entries, &listings)?;
     progress.end();
-    Ok(Closure { registration, tree, roots, store })
+    Ok(Closure { registration, tree, roots, store, shared: Shared::default() })
 }
 
 /// A directory entry as it was found.

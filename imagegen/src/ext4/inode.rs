@@ -19,7 +19,7 @@ pub const FIRST_INODE: u32 = 11;
 /// The room for extents or a short link's target.
 pub const BLOCK_AREA: usize = 60;
 /// More subdirectories than this make the link count say 1 (`dir_nlink`).
-const LINKS_MAX: u32 = 65_000;
+const LINKS_MAX: u32 = super::NAMES_MAX;
 
 /// File types in the upper bits of a mode.
 pub const MODE_DIRECTORY: u16 = 0o040_000;

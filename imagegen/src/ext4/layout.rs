@@ -9,7 +9,7 @@ use super::geometry::{Allocator, Geometry, after, groups_for, runs};
 use super::group::used_inodes;
 use super::inode::{BLOCK_AREA, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE};
 use super::journal::{self, Journal};
-use super::{BLOCK, Ext4Error, Options, Size, extent};
+use super::{BLOCK, Ext4Error, NAMES_MAX, Options, Size, extent};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::index;
 
@@ -35,6 +35,8 @@ pub struct Layout {
     pub journal: Option<Journal>,
     /// The first block of each node's contents; 0 where there are none.
     places: Vec<u64>,
+    /// The highest inode number in use.
+    last_inode: u32,
     /// The first block that nothing was put into. Usable blocks before it are in use.
     end: u64,
 }
@@ -61,20 +63,25 @@ impl Layout {
         }
     }
 
-    /// The number of a node's inode: nodes follow lost+found.
-    pub fn inode(node: NodeId) -> u32 {
-        if node.0 == 0 { ROOT_INODE } else { LOST_FOUND_INODE + node.0 }
+    /// The number of a node's inode: nodes follow lost+found, and all names of a file have that of the first.
+    pub fn inode(tree: &Tree, node: NodeId) -> u32 {
+        let node = tree.first_name(node);
+        if node.0 == 0 { ROOT_INODE } else { LOST_FOUND_INODE + node.0 - tree.further_names_before(node) }
     }
 
     /// The highest number in use.
     pub fn last_inode(tree: &Tree) -> u32 {
-        LOST_FOUND_INODE + u32::try_from(tree.len()).unwrap_or(u32::MAX).saturating_sub(1)
+        let nodes = u32::try_from(tree.len()).unwrap_or(u32::MAX);
+        LOST_FOUND_INODE + nodes.saturating_sub(1) - tree.further_names_before(NodeId(nodes))
     }
 
-    /// The bytes of a file's contents; 0 for anything else.
+    /// The bytes of a file's contents; 0 for anything else, further names of a file included.
     #[expect(clippy::unused_self, reason = "asked of the layout like everything else")]
     pub fn file_size(&self, tree: &Tree, node: NodeId) -> u64 {
-        if let Kind::File { size, .. } = tree.kind(node) { size } else { 0 }
+        match tree.kind(node) {
+            Kind::File { size, .. } if tree.first_name(node) == node => size,
+            _ => 0,
+        }
     }
 
     /// The runs of blocks of a regular file.
@@ -128,12 +135,10 @@ impl Layout {
             let start = geometry.group_start(group);
             all.push(start..start + 1 + geometry.descriptor_blocks());
         }
-        let last_inode =
-            LOST_FOUND_INODE + u32::try_from(self.places.len()).unwrap_or(u32::MAX).saturating_sub(1);
         for (tables, group) in geometry.tables.iter().zip(0..) {
             all.push(tables.block_bitmap..tables.block_bitmap + 1);
             all.push(tables.inode_bitmap..tables.inode_bitmap + 1);
-            let used = used_inodes(geometry, group, last_inode).div_ceil(INODES_PER_BLOCK);
+            let used = used_inodes(geometry, group, self.last_inode).div_ceil(INODES_PER_BLOCK);
             all.push(tables.inode_table..tables.inode_table + u64::from(used));
         }
         merged(all)
@@ -213,6 +218,7 @@ impl Planner<'_> {
             lost_found: places.lost_found,
             journal: places.journal,
             places: places.nodes,
+            last_inode: Layout::last_inode(self.tree),
             end,
         }
     }
@@ -276,6 +282,7 @@ impl Planner<'_> {
     fn blocks_of(&self, node: NodeId) -> u64 {
         match self.tree.kind(node) {
             Kind::Directory => 1,
+            Kind::File { .. } if self.tree.first_name(node) != node => 0,
             Kind::File { size, .. } => size.div_ceil(BLOCK),
             Kind::Symlink { target } => u64::from(target.len() >= BLOCK_AREA),
         }
@@ -296,14 +303,14 @@ pub fn directory_of<'t>(tree: &'t Tree, directory: &PlannedDirectory) -> Directo
     }
     entries.extend(tree.children(directory.node).map(|child| Entry {
         name: tree.name(child),
-        inode: Layout::inode(child),
+        inode: Layout::inode(tree, child),
         file_type: match tree.kind(child) {
             Kind::Directory => TYPE_DIRECTORY,
             Kind::File { .. } => TYPE_FILE,
             Kind::Symlink { .. } => TYPE_SYMLINK,
         },
     }));
-    Directory { inode: Layout::inode(directory.node), parent: directory.parent, entries }
+    Directory { inode: Layout::inode(tree, directory.node), parent: directory.parent, entries }
 }
 
 fn plan_directories(tree: &Tree, options: &Options) -> Result<Vec<PlannedDirectory>, Ext4Error> {
@@ -317,7 +324,7 @@ fn plan_directories(tree: &Tree, options: &Options) -> Result<Vec<PlannedDirecto
         let parent = match open.last() {
             Some(&(_, parent)) => {
                 directories[parent].subdirectories += 1;
-                Layout::inode(directories[parent].node)
+                Layout::inode(tree, directories[parent].node)
             }
             None => ROOT_INODE,
         };
@@ -339,6 +346,9 @@ fn check_tree(tree: &Tree) -> Result<(), Ext4Error> {
     }
     if tree.children(root).any(|child| tree.name(child) == LOST_FOUND) {
         return Err(Ext4Error::LostAndFound);
+    }
+    if tree.name_count_max() > NAMES_MAX {
+        return Err(Ext4Error::TooManyNames(tree.name_count_max()));
     }
     for node in tree.nodes().skip(1) {
         let name = tree.name(node);

@@ -33,7 +33,7 @@ use std::io;
 use crate::container::Sink;
 use crate::fixed;
 use crate::guid::Guid;
-use crate::tree::{NodeId, Tree};
+use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 use layout::Layout;
@@ -44,6 +44,8 @@ pub use contents::ContentError;
 const BLOCK_BITS: u32 = 12;
 /// The block size, in bytes.
 const BLOCK: u64 = 1 << BLOCK_BITS;
+/// The most names that a file can have.
+pub const NAMES_MAX: u32 = 65_000;
 /// The room for a label in the superblock.
 const LABEL_MAX: usize = 16;
 
@@ -141,6 +143,9 @@ pub enum Ext4Error {
     /// More files than inode numbers.
     #[error("more files than ext4 has inode numbers for: split the closure")]
     TooManyFiles,
+    /// More hard links than a file can have.
+    #[error("a file has {0} names; ext4 holds {NAMES_MAX} at most")]
+    TooManyNames(u32),
     /// A directory's index would need a third level.
     #[error(
         "a directory has more entries than an ext4 directory index of two levels holds (some 10 million)"
@@ -157,6 +162,27 @@ pub struct Plan<'t> {
     tree: &'t Tree,
     options: Options,
     layout: Layout,
+}
+
+/// What hard links save.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SavedByLinks {
+    /// Files that are further names of another one's contents.
+    pub linked_files: u64,
+    /// What their contents would have taken, in whole blocks.
+    pub saved_bytes: ByteCount,
+}
+
+/// Counts the files of a tree that need no contents of their own.
+pub fn saved_by_links(tree: &Tree) -> SavedByLinks {
+    let mut saved = SavedByLinks::default();
+    for node in tree.nodes().filter(|&node| tree.first_name(node) != node) {
+        if let Kind::File { size, .. } = tree.kind(node) {
+            saved.linked_files += 1;
+            saved.saved_bytes.0 += size.div_ceil(BLOCK) * BLOCK;
+        }
+    }
+    saved
 }
 
 /// Lays out a file system for a tree whose node 0 is the root directory. Owner and group are root's.
@@ -186,7 +212,7 @@ impl Plan<'_> {
     }
 
     /// Where the contents of a file lie, in the file's order: offset and number of bytes. Nothing for anything but
-    /// a file with contents.
+    /// a file with contents, and nothing for its further names.
     pub fn file_data(&self, node: NodeId) -> impl Iterator<Item = (GuestOffset, u64)> + '_ {
         let mut left = self.layout.file_size(self.tree, node);
         self.layout.content_runs(self.tree, node).map(move |run| {

@@ -86,7 +86,7 @@ impl Writer<'_> {
     fn directories_by_group(&self) -> Vec<u32> {
         let geometry = &self.layout.geometry;
         let mut counts = vec![0; index(geometry.groups.into())];
-        let inodes = self.layout.directories.iter().map(|directory| Layout::inode(directory.node));
+        let inodes = self.layout.directories.iter().map(|directory| Layout::inode(self.tree, directory.node));
         for inode in inodes.chain([LOST_FOUND_INODE]) {
             counts[index(((inode - 1) / geometry.inodes_per_group).into())] += 1;
         }
@@ -96,6 +96,8 @@ impl Writer<'_> {
     fn inode_tables(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
         let geometry = &self.layout.geometry;
         let last = Layout::last_inode(self.tree);
+        // Inodes follow one another in the order of their nodes; a file's further names have none of their own.
+        let mut nodes = self.tree.nodes().skip(1).filter(|&node| self.tree.first_name(node) == node);
         let mut block = Vec::with_capacity(index(BLOCK));
         for (tables, group) in geometry.tables.iter().zip(0..) {
             let used = used_inodes(geometry, group, last);
@@ -103,7 +105,7 @@ impl Writer<'_> {
                 let first = group * geometry.inodes_per_group + i * INODES_PER_BLOCK + 1;
                 block.clear();
                 for number in (first..first + INODES_PER_BLOCK).take_while(|&number| number <= last) {
-                    block.extend_from_slice(&self.inode(number)?);
+                    block.extend_from_slice(&self.inode(number, &mut nodes)?);
                 }
                 block.resize(index(BLOCK), 0);
                 out.block(tables.inode_table + u64::from(i), &block)?;
@@ -112,14 +114,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn inode(&self, number: u32) -> io::Result<[u8; 256]> {
+    /// An inode of the table; `nodes` gives the nodes below the root that have one.
+    fn inode(&self, number: u32, nodes: &mut impl Iterator<Item = NodeId>) -> io::Result<[u8; 256]> {
         let inode = match (number, self.layout.journal) {
             (ROOT_INODE, _) => self.node_inode(NodeId(0))?,
             (LOST_FOUND_INODE, _) => self.lost_found_inode(),
             (journal::INODE, Some(journal)) => self.journal_inode(journal)?,
             // Reserved for features that are not used.
             _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
-            _ => self.node_inode(NodeId(number - LOST_FOUND_INODE))?,
+            _ => match nodes.next() {
+                Some(node) => self.node_inode(node)?,
+                None => return Err(io::Error::other("more inodes were planned than there are files")),
+            },
         };
         Ok(inode.encode(number, self.options.time, self.seed))
     }
@@ -154,7 +160,7 @@ impl Writer<'_> {
         }
         let contents = self.contents(node);
         let (tree, tree_blocks) =
-            self.extent_tree(Layout::inode(node), self.layout.place(node), contents.blocks)?;
+            self.extent_tree(Layout::inode(self.tree, node), self.layout.place(node), contents.blocks)?;
         let area = match kind {
             // More than one block always has an index.
             Kind::Directory if contents.blocks > 1 => Area::IndexedExtents(tree.root),
@@ -177,7 +183,9 @@ impl Writer<'_> {
                 let blocks = u64::from(blocks);
                 Contents { size: blocks * BLOCK, blocks, links: 2 + subdirectories }
             }
-            Kind::File { size, .. } => Contents { size, blocks: size.div_ceil(BLOCK), links: 1 },
+            Kind::File { size, .. } => {
+                Contents { size, blocks: size.div_ceil(BLOCK), links: self.tree.name_count(node) }
+            }
             Kind::Symlink { target } => Contents { size: length(target.len()), blocks: 1, links: 1 },
         }
     }
@@ -224,7 +232,7 @@ impl Writer<'_> {
 
     /// Long link targets, and the tree blocks of whatever lies in many pieces.
     fn links_and_extents(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
-        for node in self.tree.nodes() {
+        for node in self.tree.nodes().filter(|&node| self.tree.first_name(node) == node) {
             let contents = self.contents(node);
             if let Kind::Symlink { target } = self.tree.kind(node) {
                 if target.len() >= BLOCK_AREA {
@@ -236,8 +244,11 @@ impl Writer<'_> {
             }
             // Most contents lie in one piece and need no look at the runs.
             if contents.blocks > 1 {
-                let (tree, _) =
-                    self.extent_tree(Layout::inode(node), self.layout.place(node), contents.blocks)?;
+                let (tree, _) = self.extent_tree(
+                    Layout::inode(self.tree, node),
+                    self.layout.place(node),
+                    contents.blocks,
+                )?;
                 for (place, block) in tree.blocks {
                     out.block(place, &block)?;
                 }

@@ -15,7 +15,7 @@ use crate::closure::{Closure, Registered, database as source};
 use crate::container::{Part, Sink, ranges_of_part};
 use crate::content::Content;
 use crate::esp::EspError;
-use crate::ext4::{self, ContentError, Ext4Error, Size};
+use crate::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
 use crate::progress::Progress;
 use crate::store_image::{self, StoreImageError, Verified};
 use crate::store_path::StorePath;
@@ -231,6 +231,11 @@ impl Plan<'_> {
             }
         }
         counts
+    }
+
+    /// What hard links save in it.
+    pub fn saved_by_links(&self) -> SavedByLinks {
+        ext4::saved_by_links(&self.files.tree)
     }
 
     /// Where bytes other than zeros may come to lie, sorted and disjoint.

@@ -8,7 +8,7 @@ use std::io;
 
 use crate::closure::{Closure, Registered, nar};
 use crate::container::Sink;
-use crate::ext4::{self, Ext4Error};
+use crate::ext4::{self, Ext4Error, SavedByLinks};
 use crate::progress::Progress;
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{ByteCount, GuestRange};
@@ -157,6 +157,11 @@ impl Plan<'_> {
             }
         }
         counts
+    }
+
+    /// What hard links save in it.
+    pub fn saved_by_links(&self) -> SavedByLinks {
+        ext4::saved_by_links(&self.closure.tree)
     }
 
     /// Writes the image with as many threads as the current rayon pool has, several store paths at once. Every source

@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::block::{Block, Pool};
-use crate::closure::Closure;
-use crate::closure::nar::{self, Step, Walk};
+use crate::closure::nar::{self, Hasher, Step, Walk};
+use crate::closure::{Closure, Digest};
 use crate::ext4;
 use crate::progress::Progress;
 use crate::store_path::StorePath;
 use crate::tree::NodeId;
 use crate::units::{GuestOffset, length};
+
+/// How much of a file that goes to the NAR only is read at once.
+const ASIDE: u64 = 256 << 10;
 
 /// Why a file could not be copied into the image.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +57,16 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Goes through a store path in the order of its NAR and hands on block after block.
+    /// Goes through a store path in the order of its NAR and hands on block after block. Files whose contents are in the
+    /// image under another name are left out unless the path `is_hashed`.
     pub fn read(
         &self,
         path: &StorePath,
         root: NodeId,
+        is_hashed: bool,
         hand_on: &mut dyn FnMut(Block),
     ) -> Result<(), ReadError> {
-        let mut output = Output { block: self.pool.take(), pool: self.pool, hand_on };
+        let mut output = Output { block: self.pool.take(), pool: self.pool, hand_on, is_hashed };
         let mut place = self.closure.store.physical(path);
         let mut walk = Walk::new(&self.closure.tree, root);
         while let Some(step) = output.block.append_aside(|framing| walk.next(framing)) {
@@ -106,12 +111,23 @@ impl Reading<'_> {
         if size == 0 {
             return Ok(());
         }
-        if file == root {
-            return self.regular_file(place, file, size, output);
+        let first_name = self.closure.tree.first_name(file);
+        if first_name != file && !output.is_hashed {
+            self.progress.advance(size);
+            return Ok(());
         }
-        place.push(self.name(file));
-        let result = self.regular_file(place, file, size, output);
-        place.pop();
+        let digest = Check::new(self.closure.shared.digest(first_name));
+        if file != root {
+            place.push(self.name(file));
+        }
+        let result = if first_name == file {
+            self.regular_file(place, file, size, digest, output)
+        } else {
+            self.further_name(place, size, digest, output)
+        };
+        if file != root {
+            place.pop();
+        }
         result
     }
 
@@ -120,6 +136,7 @@ impl Reading<'_> {
         path: &Path,
         file: NodeId,
         size: u64,
+        mut check: Check<'_>,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
         let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
@@ -131,7 +148,9 @@ impl Reading<'_> {
             while done < bytes {
                 // One byte more than is due: a short answer then proves the file's end without another call.
                 let one_more = u64::from(remaining == bytes - done);
-                let (got, asked) = source.read(output.room(start.advanced(done), bytes - done + one_more))?;
+                let room = output.room(start.advanced(done), bytes - done + one_more);
+                let (got, asked) = source.read(room)?;
+                check.update(&room[..crate::units::index(got)]);
                 if got > bytes - done {
                     return Err(changed(format!("it has more than {size} bytes now")));
                 }
@@ -146,10 +165,68 @@ impl Reading<'_> {
             }
             output.block.align();
         }
-        if remaining == 0 && (at_end || source.read(&mut [0])?.0 == 0) {
+        if remaining > 0 || !(at_end || source.read(&mut [0])?.0 == 0) {
+            return Err(changed(format!("it has more than {size} bytes now")));
+        }
+        check.finish(path, size)
+    }
+
+    /// Reads a file for the NAR only: its contents are in the image under another name.
+    fn further_name(
+        &self,
+        path: &Path,
+        size: u64,
+        mut check: Check<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
+        let mut source = Source::open(path)?;
+        let mut remaining = size;
+        while remaining > 0 {
+            if output.block.is_full_aside() {
+                output.hand_on();
+            }
+            let got = output.block.append_aside(|aside| {
+                let start = aside.len();
+                source.append(aside, remaining.min(ASIDE))?;
+                check.update(&aside[start..]);
+                Ok(length(aside.len() - start))
+            })?;
+            if got == 0 {
+                return Err(changed(format!("it has {remaining} bytes less than {size}")));
+            }
+            self.progress.advance(got);
+            remaining -= got;
+        }
+        if source.read(&mut [0])?.0 > 0 {
+            return Err(changed(format!("it has more than {size} bytes now")));
+        }
+        check.finish(path, size)
+    }
+}
+
+/// Compares contents that several names share with what they were when they were found to be equal.
+struct Check<'d>(Option<(Hasher, &'d Digest)>);
+
+impl<'d> Check<'d> {
+    fn new(digest: Option<&'d Digest>) -> Self {
+        Self(digest.map(|digest| (Hasher::default(), digest)))
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some((hasher, _)) = &mut self.0 {
+            hasher.update(bytes);
+        }
+    }
+
+    fn finish(self, path: &Path, size: u64) -> Result<(), ReadError> {
+        let Some((mut hasher, expected)) = self.0 else { return Ok(()) };
+        hasher.update(nar::padding(size));
+        if hasher.finish().0 == *expected {
             return Ok(());
         }
-        Err(changed(format!("it has more than {size} bytes now")))
+        let change = "it had the contents of other files a moment ago".to_owned();
+        Err(ReadError::Changed { path: path.display().to_string(), change })
     }
 }
 
@@ -158,6 +235,8 @@ struct Output<'o> {
     block: Block,
     pool: &'o Pool,
     hand_on: &'o mut dyn FnMut(Block),
+    /// Whether somebody hashes the NAR.
+    is_hashed: bool,
 }
 
 impl Output<'_> {
@@ -192,6 +271,12 @@ impl<'p> Source<'p> {
             Ok(file) => Ok(Self { path, file }),
             Err(source) => Err(ReadError::Read { path: path.display().to_string(), source }),
         }
+    }
+
+    /// Appends as many bytes as are wanted, or fewer at the file's end.
+    fn append(&mut self, bytes: &mut Vec<u8>, wanted: u64) -> Result<(), ReadError> {
+        let read = self.file.by_ref().take(wanted).read_to_end(bytes);
+        read.map(drop).map_err(|source| ReadError::Read { path: self.path.display().to_string(), source })
     }
 
     /// How many bytes were read into the room, and how many it would have held.

@@ -103,14 +103,14 @@ impl Work<'_> {
         let root = self.plan.closure.roots[i];
         let Some(nar) = registered.nar.filter(|_| self.verify) else {
             self.reading
-                .read(&registered.path, root, &mut |block| self.hand_on(Arc::new(block), to_write))?;
+                .read(&registered.path, root, false, &mut |block| self.hand_on(Arc::new(block), to_write))?;
             return Ok(Checked::No);
         };
         let found = if self.plan.sizes[i] > self.hash_aside {
             self.hash_aside(i, to_write)?
         } else {
             let mut hasher = Hasher::default();
-            self.reading.read(&registered.path, root, &mut |block| {
+            self.reading.read(&registered.path, root, true, &mut |block| {
                 block.hash(&mut hasher);
                 self.hand_on(Arc::new(block), to_write);
             })?;
@@ -139,7 +139,7 @@ impl Work<'_> {
                 }
                 hasher.finish()
             });
-            let result = self.reading.read(path, self.plan.closure.roots[i], &mut |block| {
+            let result = self.reading.read(path, self.plan.closure.roots[i], true, &mut |block| {
                 let block = Arc::new(block);
                 // The thread ends only when the channel is closed.
                 let _ = to_hash.send(Arc::clone(&block));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use imagegen::closure::Closure;
+use imagegen::ext4::SavedByLinks;
 use imagegen::fixed;
 use imagegen::root_disk::{Counts, Options, PartitionTable, Plan};
 use imagegen::store_image::Verified;
@@ -23,6 +24,8 @@ pub struct Contents {
     /// In the database.
     store_paths: u64,
     source_bytes: u64,
+    linked_files: u64,
+    saved_bytes: u64,
     verified_paths: u64,
     unverified_paths: u64,
     partition_table: &'static str,
@@ -35,6 +38,7 @@ impl Contents {
     /// Counts what is on the planned disk.
     pub fn new(args: &RootDiskArgs, plan: &Plan<'_>, closure: &Closure, verified: Verified) -> Self {
         let Counts { files, directories, symlinks, source_bytes } = plan.counts();
+        let SavedByLinks { linked_files, saved_bytes } = plan.saved_by_links();
         let paths = u64::try_from(closure.registration.paths().len()).unwrap_or(u64::MAX);
         Self {
             registration_sha256: text_digest(&closure.registration.to_string()),
@@ -43,6 +47,8 @@ impl Contents {
             symlinks,
             store_paths: paths,
             source_bytes,
+            linked_files,
+            saved_bytes: saved_bytes.0,
             verified_paths: verified.verified,
             // Without a store there is nothing on the disk that could be compared.
             unverified_paths: paths.saturating_sub(verified.verified),
