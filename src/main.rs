@@ -7,6 +7,7 @@ mod invocation;
 mod launcher;
 mod progress;
 mod report;
+mod small_file;
 mod svg;
 mod target;
 

@@ -25,6 +25,8 @@ struct Case {
     /// The outputs, with what was there before.
     targets: Vec<Target>,
     directory: tempfile::TempDir,
+    /// For what is temporary; beside what faults are injected into.
+    scratch: tempfile::TempDir,
     /// Inputs that must live as long.
     _inputs: Vec<tempfile::TempDir>,
 }
@@ -56,7 +58,8 @@ impl Case {
     ) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let targets = targets.into_iter().map(|(path, before)| Target { path, before, after: Vec::new() });
-        let mut case = Self { arguments, targets: targets.collect(), directory, _inputs: inputs };
+        let scratch = tempfile::Builder::new().prefix("scratch").tempdir().unwrap();
+        let mut case = Self { arguments, targets: targets.collect(), directory, scratch, _inputs: inputs };
         case.set_up();
         let output = case.command().output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -123,6 +126,31 @@ impl Case {
         Self::new(&arguments, vec![(target.clone(), Some(before))], directory, vec![store.root])
     }
 
+    /// Makes what a machine needs, and starts it not: a root disk, and EFI variables that are copied.
+    fn machine() -> Self {
+        let System { store, variables, .. } = System::new();
+        let (directory, inputs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| inputs.path().join(name);
+        let targets = ["root", "flash"].map(|name| directory.path().join(name));
+        for (name, contents) in [("code", ""), ("disk", "no more than a file")] {
+            fs::write(at(name), contents).unwrap();
+        }
+        let config = serde_json::json!({
+            "diskImage": targets[0], "diskSize": 8, "efiVars": targets[1],
+            "efi": { "firmware": at("code"), "variables": variables },
+            "bootDisk": at("disk"), "useBootLoader": true, "useEFIBoot": true,
+        });
+        let file = at("vm.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let arguments = ["run", "--print", "--accel=tcg", "--config", text(&file)];
+        Self::new(
+            &arguments,
+            targets.map(|target| (target, None)).into(),
+            directory,
+            vec![store.root, inputs],
+        )
+    }
+
     /// Puts the targets as they were before the first run.
     fn set_up(&self) {
         for name in names_in(self.directory.path()) {
@@ -138,6 +166,8 @@ impl Case {
     fn command(&self) -> Command {
         let mut command = imagegen();
         command.args(&self.arguments).arg("--quiet");
+        // Where `run` makes a machine's directory, which is not the test's business.
+        command.env("TMPDIR", self.scratch.path());
         command
     }
 
@@ -301,6 +331,14 @@ fn disks_and_variables() {
         show(what, &tally);
         assert!(tally.failed > 5 && tally.killed > 5, "{tally:?}");
     }
+}
+
+#[test]
+fn what_a_machine_needs() {
+    // Whether a file is there is asked in many places, and told among other problems; so no errors here but EINTR.
+    let tally = Case::machine().inject(&["EINTR", "short", "kill", "killed", "term"]);
+    show("run --print", &tally);
+    assert!(tally.done > 20 && tally.killed > 20, "{tally:?}");
 }
 
 #[test]

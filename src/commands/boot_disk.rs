@@ -3,8 +3,6 @@
 mod report_contents;
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -19,12 +17,12 @@ use imagegen::output::{self, OutputFile};
 use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 
-use super::efi_vars::write_image;
 use super::loaders;
 use super::wrong_usage;
 use crate::cli::BootDiskArgs;
 use crate::progress::Reporter;
 use crate::report::{self, Report, ReportFile};
+use crate::small_file;
 use crate::target::Target;
 use report_contents::{Contents, fixed_values};
 
@@ -135,14 +133,7 @@ fn efi_vars(
     } else {
         check_template(&bytes).with_context(unusable)?;
     }
-    let output = OutputFile::create(target)?;
-    let write = || {
-        write_image(output.file(), &bytes)?;
-        // The template is usually read-only; the machine writes to its copy.
-        output.file().set_permissions(Permissions::from_mode(0o644))
-    };
-    write().with_context(|| format!("cannot write `{}`", target.display()))?;
-    Ok(Some(output))
+    small_file::writable(target, &bytes).map(Some)
 }
 
 fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -21,6 +20,7 @@ use crate::cli::{
     EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
 };
 use crate::progress::Reporter;
+use crate::small_file;
 
 /// Makes an image from a template.
 pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
@@ -156,23 +156,10 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         if let Ok(old) = path.metadata() {
             output.file().set_permissions(old.permissions())?;
         }
-        write_image(output.file(), bytes)
+        small_file::fill(output.file(), bytes)
     };
     written().with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(output.finish()?)
-}
-
-/// Fills an empty file, with holes for the zeros that most of AAVMF's image consists of.
-pub(super) fn write_image(file: &File, bytes: &[u8]) -> std::io::Result<()> {
-    const PAGE: usize = 4096;
-    let mut offset = 0;
-    for page in bytes.chunks(PAGE) {
-        if page != &[0; PAGE][..page.len()] {
-            file.write_all_at(page, offset)?;
-        }
-        offset += u64::try_from(page.len()).map_err(std::io::Error::other)?;
-    }
-    file.set_len(offset)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

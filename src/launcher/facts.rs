@@ -1,6 +1,7 @@
 //! What a plan has to know of this machine: programs, files, and where they truly are. Looking makes nothing.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -171,8 +172,14 @@ impl Search<'_> {
 
     /// Checks that there is a regular file.
     pub fn need_file(&mut self, option: &str, path: &Path) {
-        if !path.is_file() {
-            self.problems.add(option, format_args!("there is no file `{}`", path.display()));
+        let shown = path.display();
+        match path.metadata() {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => self.problems.add(option, format_args!("`{shown}` is not a regular file")),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.problems.add(option, format_args!("there is no file `{shown}`"));
+            }
+            Err(error) => self.problems.add(option, format_args!("cannot look at `{shown}`: {error}")),
         }
     }
 

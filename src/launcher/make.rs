@@ -1,8 +1,6 @@
 //! Makes the files of a plan.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +9,7 @@ use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
 
 use super::plan::NewFile;
+use crate::small_file;
 
 const MIB: u64 = 1 << 20;
 
@@ -62,12 +61,8 @@ fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<OutputFile> {
     let context = || format!("cannot copy `{}` to `{}`", from.display(), to.display());
-    let mut source = File::open(from).with_context(context)?;
-    let output = OutputFile::create(to).with_context(context)?;
-    io::copy(&mut source, &mut output.file()).with_context(context)?;
-    // Templates are usually read-only.
-    output.file().set_permissions(fs::Permissions::from_mode(0o644)).with_context(context)?;
-    Ok(output)
+    let bytes = fs::read(from).with_context(context)?;
+    small_file::writable(to, &bytes).with_context(context)
 }
 
 /// QEMU's directory: `TMPDIR` itself, or one that was made for this machine.
