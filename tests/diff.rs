@@ -141,7 +141,7 @@ fn a_disk_differs_in_one_thing() {
     assert_eq!(code, 1);
     let lines: Vec<_> = lines.into_iter().filter(|line| line.starts_with("partition")).collect();
     let expected = format!(
-        "partition partition 1: unique_partition_guid: {0} | {1}70",
+        "partition 1: unique_partition_guid: {0} | {1}70",
         partition.to_lowercase(),
         &partition.to_lowercase()[..34]
     );

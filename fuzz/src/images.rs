@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 
 use imagegen::boot_disk::{self, Loaders};
 use imagegen::closure::Registration;
-use imagegen::container::reader::{Image, ReadError, Source, Totals, Window};
+use imagegen::container::reader::{ReadError, Source, Window};
 use imagegen::container::{Format, ImageFile, Sink};
 use imagegen::content::{Content, NamedContent};
 use imagegen::ext4::reader::FileSystem as Ext4;
@@ -66,48 +66,6 @@ pub fn ext4(bytes: &[u8]) {
     assert_eq!(counts.right, 0, "no contents have such a hash");
 }
 
-/// The extents of a qcow2 image make up its whole disk, and reading ends.
-pub fn qcow2(bytes: &[u8]) {
-    thread_local! {
-        static FILE: tempfile::NamedTempFile = tempfile::NamedTempFile::new().unwrap();
-    }
-    FILE.with(|file| {
-        let image = qcow2_image();
-        let disk = Patched::new(image, bytes);
-        if file.as_file().metadata().unwrap().len() != disk.size() {
-            file.as_file().set_len(0).unwrap();
-            file.as_file().write_all_at(&image.bytes, 0).unwrap();
-        }
-        for (offset, patch) in &disk.patches {
-            file.as_file().write_all_at(patch, *offset).unwrap();
-        }
-        read_qcow2(file.path());
-        for (offset, patch) in &disk.patches {
-            let at = usize::try_from(*offset).unwrap();
-            file.as_file().write_all_at(&image.bytes[at..at + patch.len()], *offset).unwrap();
-        }
-    });
-}
-
-fn read_qcow2(path: &Path) {
-    let Ok(image) = Image::open(path, Some(Format::Qcow2)) else { return };
-    for offset in [0, 65_000, 1 << 20, image.size().saturating_sub(4096)] {
-        let _ = image.bytes(offset, 4096);
-    }
-    let layer = &image.layers()[0];
-    if let Ok(extents) = layer.allocation() {
-        let mut end = 0;
-        for extent in &extents {
-            assert_eq!(extent.guest.start, end);
-            end = extent.guest.end;
-        }
-        assert_eq!(end, layer.virtual_size());
-        let totals = Totals::of(&extents);
-        let all = [totals.data_bytes, totals.compressed_bytes, totals.zero_bytes, totals.unallocated_bytes];
-        assert_eq!(all.iter().sum::<u64>(), end);
-    }
-}
-
 /// Changes to begin with.
 pub fn seeds() -> Vec<Vec<u8>> {
     vec![
@@ -119,13 +77,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// An image and its sectors that are not all zeros.
-struct Base {
-    bytes: Vec<u8>,
+pub struct Base {
+    pub bytes: Vec<u8>,
     live: Vec<usize>,
 }
 
 impl Base {
-    fn new(bytes: Vec<u8>) -> Self {
+    pub fn new(bytes: Vec<u8>) -> Self {
         let sectors = bytes.chunks(SECTOR).enumerate();
         let live = sectors.filter(|(_, sector)| sector.iter().any(|&b| b != 0)).map(|(i, _)| i).collect();
         Self { bytes, live }
@@ -133,13 +91,13 @@ impl Base {
 }
 
 /// An image with changes.
-struct Patched {
+pub struct Patched {
     base: &'static Base,
-    patches: Vec<(u64, Vec<u8>)>,
+    pub patches: Vec<(u64, Vec<u8>)>,
 }
 
 impl Patched {
-    fn new(base: &'static Base, mut input: &[u8]) -> Self {
+    pub fn new(base: &'static Base, mut input: &[u8]) -> Self {
         let mut patches = Vec::new();
         while let [a, b, c, d, count, rest @ ..] = input {
             let sector = base.live[usize::from(u16::from_le_bytes([*a, *b])) % base.live.len()];
@@ -198,7 +156,8 @@ impl Sink for Memory {
     }
 }
 
-fn boot_disk() -> &'static Base {
+/// A disk with a partition table and a FAT file system.
+pub fn boot_disk() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
         let file = |path: &str, bytes: &[u8]| NamedContent::new(path, Content::bytes(bytes));
@@ -235,7 +194,8 @@ fn store_tree() -> Tree {
     tree
 }
 
-fn options() -> Options {
+/// The options of every ext4 file system here.
+pub fn options() -> Options {
     Options {
         label: "fuzz".to_owned(),
         uuid: fixed::STORE_IMAGE_UUID,
@@ -246,7 +206,8 @@ fn options() -> Options {
     }
 }
 
-fn store_image() -> &'static Base {
+/// An ext4 file system of one store path.
+pub fn store_image() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
         let tree = store_tree();
@@ -257,7 +218,8 @@ fn store_image() -> &'static Base {
     })
 }
 
-fn qcow2_image() -> &'static Base {
+/// The same in qcow2.
+pub fn qcow2_image() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
         let tree = store_tree();

@@ -13,13 +13,13 @@ use imagegen::content::Content;
 use imagegen::efi_vars::{LoadOption, VariableStore, describe, export_json, import_json};
 use imagegen::store_path::{StorePath, StoreRoot};
 
-use super::images;
+use super::{files, images};
 
 /// The name of a target, and its invariant.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     ("registration", registration),
     ("references_graph", references_graph),
     ("toplevel", toplevel),
@@ -29,7 +29,10 @@ pub const TARGETS: [Target; 10] = [
     ("partition_table", images::partition_table),
     ("fat", images::fat),
     ("ext4", images::ext4),
-    ("qcow2", images::qcow2),
+    ("qcow2", files::qcow2),
+    ("inspect", files::inspect_image),
+    ("diff", files::diff_images),
+    ("database", files::nix_database),
 ];
 
 /// A registration that can be read is printed in a form that reads back as the same.

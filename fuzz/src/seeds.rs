@@ -7,8 +7,8 @@ use imagegen::efi_vars::{
 use imagegen::fixed;
 use imagegen::units::Lba;
 
-use super::images;
 use super::invariants::{KERNEL, TOPLEVEL};
+use super::{files, images};
 
 /// The seeds of a target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -19,7 +19,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "toplevel_links" => links(),
         "variable_store" => variable_stores(),
         "variables_json" => vec![variables_json()],
-        "partition_table" | "fat" | "ext4" | "qcow2" => images::seeds(),
+        "partition_table" | "fat" | "ext4" | "qcow2" | "database" => images::seeds(),
+        "inspect" | "diff" => files::seeds_with_choice(&images::seeds()),
         other => panic!("no seeds for {other}"),
     }
 }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "../../fuzz/src/files.rs"]
+#[allow(missing_docs, reason = "shared with the fuzz targets")]
+mod files;
 #[path = "../../fuzz/src/images.rs"]
 #[allow(missing_docs, reason = "shared with the fuzz targets")]
 mod images;
@@ -14,12 +17,17 @@ mod invariants;
 mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use imagegen::closure::nar;
+use imagegen::container::reader::Image;
+use imagegen::diff::diff;
 use imagegen::tree::{NodeId, Tree};
 
-/// How many damaged copies of the seeds each target gets.
+/// How many damaged copies of the seeds each target gets at least.
 const MUTATIONS: usize = 4000;
+/// The same where each is read as a whole, several times.
+const MUTATIONS_OF_DISKS: usize = 400;
 
 /// A small generator of numbers (xorshift64*), so that a failing case can be had again.
 struct Random(u64);
@@ -71,7 +79,12 @@ fn hold(target: &str) {
         invariant(seed);
     }
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    for i in 0..MUTATIONS {
+    let mut runs = 0;
+    let least = if target == "diff" { MUTATIONS_OF_DISKS } else { MUTATIONS };
+    // CI asks for more than a person would wait for.
+    let seconds = std::env::var("FUZZ_SECONDS").map_or(0, |seconds| seconds.parse().expect("seconds"));
+    let end = Instant::now() + Duration::from_secs(seconds);
+    for i in (0..).take_while(|&i| i < least || Instant::now() < end) {
         let mut bytes = seeds[random.below(seeds.len())].clone();
         mutate(&mut bytes, &seeds, &mut random);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| invariant(&bytes))) {
@@ -80,7 +93,9 @@ fn hold(target: &str) {
             eprintln!("the input is kept as {}", file.display());
             std::panic::resume_unwind(panic);
         }
+        runs = i + 1;
     }
+    println!("{target}: {runs} damaged inputs");
 }
 
 #[test]
@@ -139,6 +154,39 @@ fn ext4_file_systems() {
 #[test]
 fn qcow2_images() {
     hold("qcow2");
+}
+
+#[test]
+fn inspected_images() {
+    hold("inspect");
+}
+
+#[test]
+fn compared_images() {
+    hold("diff");
+}
+
+#[test]
+fn databases() {
+    hold("database");
+}
+
+/// Found by the target `diff`: of two images of which one cannot be read, the problem was always told of the first.
+#[test]
+fn an_image_that_cannot_be_compared_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let [whole, damaged] = ["whole", "damaged"].map(|name| directory.path().join(name));
+    let mut bytes = images::store_image().bytes.clone();
+    std::fs::write(&whole, &bytes).unwrap();
+    // The number of blocks in the superblock (s_blocks_count_lo).
+    bytes[1028..1032].fill(0xff);
+    std::fs::write(&damaged, &bytes).unwrap();
+    let [whole, damaged] = [whole, damaged].map(|path| Image::open(&path, None).unwrap());
+    let found = diff(&whole, &damaged, true).unwrap();
+    assert_eq!((found.len(), found[0].left.as_str()), (1, "readable"), "{found:?}");
+    assert!(found[0].right.contains("4294967295 blocks"), "{found:?}");
+    let turned = diff(&damaged, &whole, true).unwrap();
+    assert_eq!((&turned[0].left, &turned[0].right), (&found[0].right, &found[0].left));
 }
 
 /// Found by the target `ext4`: files of a damaged image whose lengths do not add up in 64 bits.

@@ -38,7 +38,12 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 fn as_lines(differences: &[Difference]) -> String {
     let mut text = String::new();
     for Difference { layer, place, what, left, right } in differences {
-        let place = if place.is_empty() { String::new() } else { format!(" {place}") };
+        // A partition is its own place.
+        let place = match place.strip_prefix(layer) {
+            Some(number) => number.to_owned(),
+            None if place.is_empty() => String::new(),
+            None => format!(" {place}"),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{layer}{place}: {what}: {left} | {right}");
     }

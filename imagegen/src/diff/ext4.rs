@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{ABSENT, Differences, PIECE, differing};
+use super::{ABSENT, Differences, PIECE, Unreadable, both, differing};
 use crate::container::reader::Source;
-use crate::ext4::reader::{Entry, Ext4ReadError, FileSystem, Inode, ROOT, Type};
+use crate::ext4::reader::{Entry, FileSystem, Inode, ROOT, Type};
 use crate::structure::Structure;
 use crate::text::shown;
 use crate::units::index;
@@ -14,29 +14,30 @@ pub fn compare(
     place: &str,
     left: &dyn Source,
     right: &dyn Source,
-) -> Result<(), Ext4ReadError> {
-    let (a, b) = (FileSystem::open(left)?, FileSystem::open(right)?);
+) -> Result<(), Unreadable> {
+    let (a, b) = both(FileSystem::open(left), FileSystem::open(right))?;
     found.fields("file-system", place, &a.superblock().fields(), &b.superblock().fields());
     for (number, (one, other)) in a.groups().iter().zip(b.groups()).enumerate() {
         let place = format!("{place} group {number}");
         found.fields("group", place.trim_start(), &one.fields(), &other.fields());
     }
-    let mut seen = HashSet::new();
+    let mut seen = (HashSet::new(), HashSet::new());
     let mut todo = vec![(String::new(), ROOT, ROOT)];
     while let Some((path, one, other)) = todo.pop() {
-        let (one, other) = (a.inode(one)?, b.inode(other)?);
+        let (one, other) = both(a.inode(one), b.inode(other))?;
         let shown_path = if path.is_empty() { "/" } else { &path };
         inodes(found, shown_path, &one, &other);
         if one.kind() != other.kind() {
             continue;
         }
         match one.kind() {
-            Type::Directory if seen.insert(one.number) => {
-                let pairs = entries(found, &path, a.entries(&one)?, b.entries(&other)?);
-                todo.extend(pairs);
+            // Both are remembered, and a directory that was met in either is not gone through again.
+            Type::Directory if seen.0.insert(one.number) & seen.1.insert(other.number) => {
+                let (one, other) = both(a.entries(&one), b.entries(&other))?;
+                todo.extend(entries(found, &path, one, other));
             }
             Type::Symlink => {
-                let targets = (a.link_target(&one)?, b.link_target(&other)?);
+                let targets = both(a.link_target(&one), b.link_target(&other))?;
                 found.add("entry", shown_path, "target", shown(&targets.0), shown(&targets.1));
             }
             Type::File => files(found, shown_path, &a, &b, &one, &other)?,
@@ -85,8 +86,8 @@ fn files(
     b: &FileSystem<'_>,
     one: &Inode,
     other: &Inode,
-) -> Result<(), Ext4ReadError> {
-    let (one, other) = (a.file(one)?, b.file(other)?);
+) -> Result<(), Unreadable> {
+    let (one, other) = both(a.file(one), b.file(other))?;
     if one.blocks().runs != other.blocks().runs {
         let first = |file: &crate::ext4::reader::File<'_, '_>| {
             file.blocks().runs.first().map_or(0, |run| run.physical)
@@ -100,8 +101,7 @@ fn files(
         let count = PIECE.min(size - offset);
         left.resize(index(count), 0);
         right.resize(index(count), 0);
-        one.read_at(&mut left, offset)?;
-        other.read_at(&mut right, offset)?;
+        both(one.read_at(&mut left, offset), other.read_at(&mut right, offset))?;
         if let Some(i) = differing(&left, &right) {
             let at = offset + i;
             let guest = one.guest_offset(at).map_or_else(|| "a hole".to_owned(), |at| format!("{:#x}", at.0));

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ABSENT, Differences, differing};
+use super::{ABSENT, Differences, Unreadable, both, differing};
 use crate::container::reader::Source;
-use crate::esp::reader::{FatError, FileSystem, Found};
+use crate::esp::reader::{FileSystem, Found};
 use crate::structure::Structure;
 use crate::units::index;
 
@@ -13,10 +13,10 @@ pub fn compare(
     place: &str,
     left: &dyn Source,
     right: &dyn Source,
-) -> Result<(), FatError> {
-    let (a, b) = (FileSystem::open(left)?, FileSystem::open(right)?);
+) -> Result<(), Unreadable> {
+    let (a, b) = both(FileSystem::open(left), FileSystem::open(right))?;
     found.fields("file-system", place, &a.boot_sector().fields(), &b.boot_sector().fields());
-    let (one, other) = (a.list()?, b.list()?);
+    let (one, other) = both(a.list(), b.list())?;
     let label = |label: Option<String>| label.unwrap_or_else(|| ABSENT.to_owned());
     found.add("file-system", place, "label", label(one.label), label(other.label));
     let mut others: BTreeMap<String, Found> =
@@ -31,7 +31,7 @@ pub fn compare(
         if one.entry.is_directory() || other.entry.is_directory() {
             continue;
         }
-        let contents = (a.contents(&one, u64::MAX)?, b.contents(&other, u64::MAX)?);
+        let contents = both(a.contents(&one, u64::MAX), b.contents(&other, u64::MAX))?;
         if let Some(at) = differing(&contents.0, &contents.1) {
             let guest = a.guest_offset(&one, at).map_or(0, |offset| offset.0);
             let what = format!("first differing byte, at {at:#x} (guest offset {guest:#x})");

@@ -17,6 +17,7 @@ use crate::units::index;
 /// How much is compared at once.
 const PIECE: u64 = 1 << 20;
 const ABSENT: &str = "not there";
+const READABLE: &str = "readable";
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,10 +58,34 @@ impl Differences {
         }
     }
 
+    /// An image that cannot be read where the other can is a difference.
+    fn unreadable(&mut self, layer: &'static str, place: &str, Unreadable { left, right }: Unreadable) {
+        let or_readable = |problem: String| if problem.is_empty() { READABLE.to_owned() } else { problem };
+        self.add(layer, place, "cannot be compared", or_readable(left), or_readable(right));
+    }
+
     fn fields(&mut self, layer: &'static str, place: &str, left: &[Field], right: &[Field]) {
         for (left, right) in left.iter().zip(right) {
             self.add(layer, place, left.name, &left.value, &right.value);
         }
+    }
+}
+
+/// What could not be read of either image.
+struct Unreadable {
+    left: String,
+    right: String,
+}
+
+/// What was read of both images, or why not; an image that could be read has nothing to say then.
+fn both<T, E: ToString>(left: Result<T, E>, right: Result<T, E>) -> Result<(T, T), Unreadable> {
+    let problem = |error: E| error.to_string();
+    match (left, right) {
+        (Ok(left), Ok(right)) => Ok((left, right)),
+        (left, right) => Err(Unreadable {
+            left: left.err().map(problem).unwrap_or_default(),
+            right: right.err().map(problem).unwrap_or_default(),
+        }),
     }
 }
 
@@ -114,8 +139,8 @@ fn differing(a: &[u8], b: &[u8]) -> Option<u64> {
 
 /// Compares what two disks or partitions hold. What cannot be read is a difference of its own if the other can.
 fn contents(found: &mut Differences, place: &str, left: &dyn Source, right: &dyn Source, whole: bool) {
-    if let Err(error) = try_contents(found, place, left, right, whole) {
-        found.add("file-system", place, "cannot be compared", error, "");
+    if let Err(problem) = try_contents(found, place, left, right, whole) {
+        found.unreadable("file-system", place, problem);
     }
 }
 
@@ -125,16 +150,15 @@ fn try_contents(
     left: &dyn Source,
     right: &dyn Source,
     whole: bool,
-) -> Result<(), String> {
-    let text = |error: ReadError| error.to_string();
-    let (a, b) = (Contents::detect(left).map_err(text)?, Contents::detect(right).map_err(text)?);
+) -> Result<(), Unreadable> {
+    let (a, b) = both(Contents::detect(left), Contents::detect(right))?;
     match (&a, &b) {
         (Contents::Partitions(a), Contents::Partitions(b)) if whole => tables(found, a, b, left, right),
         (Contents::Ext4, Contents::Ext4) => {
-            ext4::compare(found, place, left, right).map_err(|error| error.to_string())?;
+            ext4::compare(found, place, left, right)?;
         }
         (Contents::Fat, Contents::Fat) => {
-            fat::compare(found, place, left, right).map_err(|error| error.to_string())?;
+            fat::compare(found, place, left, right)?;
         }
         (Contents::EfiVariables, Contents::EfiVariables) => variables::compare(found, left, right)?,
         _ => found.add("file-system", place, "kind", name(&a), name(&b)),
@@ -196,8 +220,11 @@ fn partitions(
         PartitionEntry::Mbr(record) => record.fields(),
     };
     found.fields("partition", place, &fields(&a.entry), &fields(&b.entry));
-    let windows = (Window::new(left, a.start, a.size), Window::new(right, b.start, b.size));
-    let (Ok(a), Ok(b)) = windows else { return };
+    let windows = both(Window::new(left, a.start, a.size), Window::new(right, b.start, b.size));
+    let (a, b) = match windows {
+        Ok(windows) => windows,
+        Err(problem) => return found.unreadable("partition", place, problem),
+    };
     match first_difference(&a, &b) {
         Ok(None) => {}
         Ok(Some(offset)) => {

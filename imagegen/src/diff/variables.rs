@@ -1,16 +1,15 @@
 //! Two variable stores.
 
-use super::{ABSENT, Differences};
+use super::{ABSENT, Differences, Unreadable, both};
 use crate::container::reader::Source;
 use crate::efi_vars::{IMAGE_MAX, Variable, VariableStore, describe};
 use crate::structure;
 use crate::text::shown;
 use crate::units::index;
 
-pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), String> {
-    let (a, b) = (bytes(left)?, bytes(right)?);
-    let parse = |bytes| VariableStore::parse(bytes).map_err(|error| error.to_string());
-    let (a, b) = (parse(&a)?, parse(&b)?);
+pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), Unreadable> {
+    let (a, b) = both(bytes(left), bytes(right))?;
+    let (a, b) = both(VariableStore::parse(&a), VariableStore::parse(&b))?;
     let place = |variable: &Variable| {
         format!("{} ({})", shown(variable.name.to_string().as_bytes()), variable.vendor)
     };
