@@ -107,11 +107,13 @@ fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     let (root, directory) = database_copy(&guest);
     let output = root.path().join("image");
     let refuse = |path: &str, what: &str| {
-        let mut command = imagegen();
-        command.args(["store-image", "--store-root", text(root.path()), "--closure", path]);
-        let error = error_of(command.args(["-o", text(&output)]));
-        assert!(error.contains(what), "{what}: {error}");
-        assert!(!output.exists());
+        for subcommand in ["store-image", "root-disk"] {
+            let mut command = imagegen();
+            command.args([subcommand, "--store-root", text(root.path()), "--closure", path]);
+            let error = error_of(command.args(["-o", text(&output)]));
+            assert!(error.contains(what), "{what}: {error}");
+            assert!(!output.exists());
+        }
     };
     refuse("/nix/store/00000000000000000000000000000000-x", "is not valid in this store");
     refuse(&guest.toplevel, "is registered but missing");
@@ -138,6 +140,42 @@ fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     refuse(&guest.toplevel, "not a database");
     fs::remove_file(&database).unwrap();
     refuse(&guest.toplevel, "is --store-root right?");
+}
+
+#[test]
+fn graphs_that_cannot_be_used_are_named_and_nothing_is_written() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["first", "second"].map(|name| directory.path().join(name));
+    let output = directory.path().join("image");
+    let refuse = |graphs: [&str; 2], what: &str| {
+        for (file, graph) in files.iter().zip(graphs) {
+            fs::write(file, graph).unwrap();
+        }
+        for subcommand in [&["store-image"][..], &["root-disk", "--with-store"]] {
+            let mut command = imagegen();
+            command.args(subcommand).args(["--store-root", text(&guest.root), "-o", text(&output)]);
+            let error = error_of(command.arg("--references-graph").args(&files));
+            assert!(error.contains(what), "{what}: {error}");
+            assert!(!output.exists());
+        }
+    };
+    let [busybox, toplevel] = [&guest.path("-busybox"), &guest.toplevel];
+    let whole = &format!("{busybox}\n\n0\n");
+    let hashed = |size: u64| {
+        let hash = "sha256:17h2dcyw7ssm3gxwpv1b4wmx84qwz6qdkxnjr18ypwi2harmkrqf";
+        format!(r#"[{{"path":"{busybox}","narHash":"{hash}","narSize":{size},"references":[]}}]"#)
+    };
+    refuse([whole, "nothing of the kind"], "second");
+    refuse([whole, "[{\"references\":[]}]"], "second: ");
+    refuse([whole, &format!("{toplevel}\n\n2\n{busybox}\n")], "second");
+    refuse([whole, &format!("{busybox}\n\n1\n{busybox}\n")], "has other references");
+    refuse([&hashed(1), &hashed(2)], "has other hash and size");
+    refuse([whole, &format!("{toplevel}\n\n1\n{}\n", guest.path("-systemd"))], "which is not registered");
+    let absent = busybox.replace("-busybox", "-lazybox");
+    refuse([whole, &format!("{absent}\n\n0\n")], "is registered but missing");
+    // Consistent, but not what is there.
+    refuse([&hashed(1), whole], "its NAR has");
 }
 
 #[test]
