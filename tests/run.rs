@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use support::guest::Guest;
 use support::home::{Home, success, wait};
@@ -75,6 +76,52 @@ fn two_machines_at_once_share_one_image() {
     assert_ne!(lines[0], lines[1]);
     let images = names_in(&home.path("cache/nix-imagegen"));
     assert_eq!(images.iter().filter(|name| name.contains(".qcow2")).count(), 1, "{images:?}");
+}
+
+/// What the cache has, besides locks, which stay.
+fn images(home: &Home) -> Vec<String> {
+    let mut names = names_in(&home.path("cache/nix-imagegen"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension != "lock"));
+    names
+}
+
+#[test]
+fn images_go_that_nobody_has_used_for_30_days() {
+    let home = with_registration("diskImage = false");
+    let cache = home.path("cache/nix-imagegen");
+    fs::create_dir_all(&cache).unwrap();
+    let used_before = |name: &str, days: u64| {
+        let lock = File::create(cache.join(name).with_extension("lock")).unwrap();
+        lock.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60)).unwrap();
+        lock
+    };
+    for name in ["in-use.qcow2", "old.qcow2", "young.qcow2"] {
+        fs::write(cache.join(name), "an image").unwrap();
+    }
+    used_before("old.qcow2", 31);
+    used_before("young.qcow2", 29);
+    let lock = used_before("in-use.qcow2", 31);
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+
+    home.printed(&["--accel", "tcg", "--print"]);
+    let all = images(&home);
+    let made = all.iter().find(|name| name.ends_with("-store.qcow2")).unwrap();
+    let mut expected = [made.as_str(), "in-use.qcow2", "young.qcow2"];
+    expected.sort_unstable();
+    assert_eq!(all, expected);
+
+    // One that was used again is kept when the next is made.
+    used_before(made, 31);
+    home.printed(&["--accel", "tcg", "--print"]);
+    used_before("young.qcow2", 31);
+    let config = fs::read_to_string(home.path("vm.toml")).unwrap() + "useBootLoader = true\n";
+    fs::write(home.path("vm.toml"), config).unwrap();
+    home.printed(&["--accel", "tcg", "--print"]);
+    let now = images(&home);
+    let boot = now.iter().find(|name| name.ends_with("-boot.qcow2")).unwrap();
+    let mut expected = [made.as_str(), boot, "in-use.qcow2"];
+    expected.sort_unstable();
+    assert_eq!(now, expected);
 }
 
 #[test]
@@ -162,10 +209,19 @@ fn a_qemu_that_is_too_old_or_missing_is_told_with_what_to_install() {
         "{error}"
     );
 
-    let home = home("");
+    let home = home(
+        "tpm.enable = true\nforwardPorts = [{ from = \"guest\", host.port = 1, guest = { address = \"10.0.2.9\", port = 1 } }]",
+    );
     let output = home.run(&[]).env("PATH", "/does/not/exist").output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("there is no qemu-system-x86_64 on PATH; install QEMU"), "{error}");
+    for part in [
+        "there is no qemu-system-x86_64 on PATH; install QEMU 5.1 or newer (Debian: qemu-system-x86)",
+        "tpm.enable: there is no swtpm; install it (Debian: swtpm)",
+        "forwardPorts.<entry 1>.from: there is no nc, which connects the guest to this machine; install it (Debian: \
+         netcat-openbsd)",
+    ] {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod disks;
 mod loaders;
+mod machines;
 mod network;
 mod shares;
 #[path = "../support/mod.rs"]
