@@ -31,9 +31,9 @@ impl Place {
         Self { store, registration, directory: tempfile::tempdir().unwrap() }
     }
 
-    fn store_image(&self, arguments: &[&str]) -> Command {
+    fn image(&self, subcommand: &str, arguments: &[&str]) -> Command {
         let mut command = imagegen();
-        command.args(["store-image", "--registration", &self.registration]);
+        command.args([subcommand, "--registration", &self.registration]);
         command.args(["--store-root", text(self.store.root.path())]).args(arguments);
         command
     }
@@ -69,7 +69,7 @@ fn directories_devices_and_read_only_places_are_refused() {
     }
     assert_eq!(names_in(directory_of(&place)), ["dangling", "directory"]);
     // A link is replaced, as any other name is, and not followed.
-    place.store_image(&["-o", &place.at("dangling")]).output().unwrap();
+    place.image("store-image", &["-o", &place.at("dangling")]).output().unwrap();
     assert!(fs::symlink_metadata(place.at("dangling")).unwrap().is_file());
 }
 
@@ -122,12 +122,14 @@ fn inputs_are_not_overwritten() {
         &["-o", &new, "--report", &place.registration],
     ];
     let before = fs::read(&place.registration).unwrap();
-    for arguments in cases {
-        let error = error_of(&mut place.store_image(arguments));
-        assert!(error.contains("is, or lies in, the input"), "{arguments:?}: {error}");
+    for subcommand in ["store-image", "root-disk"] {
+        for arguments in cases {
+            let error = error_of(&mut place.image(subcommand, arguments));
+            assert!(error.contains("is, or lies in, the input"), "{subcommand} {arguments:?}: {error}");
+        }
+        let error = error_of(&mut place.image(subcommand, &["-o", &new, "--report", &new]));
+        assert!(error.contains("and its report cannot both be"), "{error}");
     }
-    let error = error_of(&mut place.store_image(&["-o", &new, "--report", &new]));
-    assert!(error.contains("the image and its report cannot both be"), "{error}");
     let mut through_link = imagegen();
     through_link.args(["store-image", "--registration", &link, "-o", &place.registration]);
     assert!(error_of(&mut through_link).contains("is, or lies in, the input"));
@@ -137,7 +139,7 @@ fn inputs_are_not_overwritten() {
 
     // A path of the store that is not read is as good as any other: a derivation's output lies there.
     let output = text(&place.store.directory().join("new-output")).to_owned();
-    assert!(place.store_image(&["-o", &output]).output().unwrap().status.success());
+    assert!(place.image("store-image", &["-o", &output]).output().unwrap().status.success());
 
     let base = place.at("base");
     fs::write(&base, vec![1; 512]).unwrap();
@@ -158,7 +160,7 @@ fn names_that_command_a_terminal_are_escaped() {
     let place = Place::new();
     let name = "turn\u{202e}around \x1b[2J\nerror: \x07";
     tool(&["mkfifo", text(&place.store.physical(0).join(name))]);
-    let error = error_of(&mut place.store_image(&["-o", &place.at("image")]));
+    let error = error_of(&mut place.image("store-image", &["-o", &place.at("image")]));
     assert!(error.contains("turn\\u{202e}around \\u{1b}[2J\\nerror: \\u{7}` is a fifo"), "{error}");
     let error = error_of(imagegen().args(["disk", "create", "--size=1", "-o", &place.at("no\n/disk")]));
     assert!(error.contains("no\\n/disk"), "{error}");

@@ -150,3 +150,26 @@ fn one_disk_with_an_efi_system_partition_boots_under_uefi() {
 fn one_disk_boots_under_seabios_and_uefi() {
     boot_one_disk("hybrid", "systemd-boot,grub", &["bios", "efi"]);
 }
+
+#[test]
+fn one_disk_boots_an_arm_machine() {
+    let guest = Guest::at("target/guest-aarch64");
+    let directory = tempfile::tempdir().unwrap();
+    let [disk, variables] = ["disk", "variables.fd"].map(|name| directory.path().join(name));
+    let mut command = imagegen();
+    command.args([
+        "root-disk",
+        "--store-root",
+        text(&guest.root),
+        "--registration",
+        text(&guest.registration),
+    ]);
+    command.args(["--toplevel", &guest.toplevel, "--with-store", "--partition-table", "efi"]);
+    command.args(["--loader", "systemd-boot", "--timeout", "0", "-o", text(&disk)]).assert().success();
+    fs::copy("/usr/share/AAVMF/AAVMF_VARS.fd", &variables).unwrap();
+    let code = Path::new("/usr/share/AAVMF/AAVMF_CODE.fd");
+    let said = Machine::start(&Firmware::Aavmf(code, &variables), &[&disk]).until_off();
+    for line in ["GUEST-FIRMWARE efi", "NIX-IMAGEGEN-GUEST-OK"] {
+        assert!(said.lines().any(|found| found == line), "{line}: {said}");
+    }
+}

@@ -19,6 +19,7 @@ use imagegen::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 use imagegen::{ext4, fixed};
 
+use super::store_image::registered_path_around;
 use super::store_image::saved;
 use super::store_path::store_path;
 use super::{closure, loaders, wrong_usage};
@@ -36,6 +37,11 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     check_outputs(args)?;
     let threads = super::store_image::thread_pool(args.jobs)?;
     let closure = threads.install(|| read_closure(args, reporter))?;
+    for output in std::iter::once(&args.output).chain(&args.report) {
+        if let Some(path) = registered_path_around(output, &closure.registration, &closure.store) {
+            output::check_apart(output, [closure.store.physical(path).as_path()])?;
+        }
+    }
     let systems = Systems::read(args, &closure)?;
     let options = Options {
         profile: systems.profile(),

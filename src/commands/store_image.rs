@@ -85,7 +85,7 @@ fn check_outputs(
 }
 
 /// The registered path that a file is or lies in; others in the store are not read.
-fn registered_path_around<'r>(
+pub(super) fn registered_path_around<'r>(
     file: &Path,
     registration: &'r Registration,
     store: &StoreRoot,
