@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::config::{BOOT_DRIVE, Config, DiskImage, DiskInterface, NetworkCard, STORE_DRIVE, STORE_SHARE};
+use super::config::{
+    BOOT_DRIVE, Config, DiskImage, DiskInterface, FileSystem, NetworkCard, STORE_DRIVE, STORE_SHARE,
+};
 use super::platform::Platform;
 use super::{drives, plan, shares};
 
@@ -22,6 +24,10 @@ const WORK_DIRECTORY: &str = "/nix/.rw-store/work";
 const AVAILABLE_MODULES: [&str; 7] =
     ["virtio_net", "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "9p", "9pnet_virtio"];
 const MODULES: [&str; 3] = ["virtio_balloon", "virtio_console", "virtio_rng"];
+
+/// NixOS's initrd mounts these whatever the options say.
+const NEEDED_FOR_BOOT: [&str; 8] =
+    ["/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
 
 /// The guest's half.
 #[derive(Debug, Serialize)]
@@ -61,7 +67,7 @@ pub struct Guest {
 struct Mount {
     mount_point: String,
     device: String,
-    fs_type: &'static str,
+    fs_type: String,
     options: Vec<String>,
     /// The initrd mounts it.
     needed_for_boot: bool,
@@ -203,17 +209,30 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
         boot.no_check = true;
         mounts.push(boot);
     }
+    let is_taken = |point: &str| mounts.iter().any(|mount| mount.mount_point == point);
+    let more = config.file_systems.iter().filter(|(point, _)| !is_taken(point)).map(own_mount);
+    mounts.extend(more.collect::<Vec<_>>());
     // A share may lie below another one's mount point. The order of mount points of one depth stays.
     mounts.sort_by_key(|mount| (!mount.needed_for_boot, Path::new(&mount.mount_point).components().count()));
     mounts
 }
 
+/// A file system that the config adds; the module's own go before it.
+fn own_mount((point, own): (&String, &FileSystem)) -> Mount {
+    let options: Vec<&str> = own.options.iter().map(String::as_str).collect();
+    // The rules have seen to it that there is a source.
+    let mut mount = Mount::new(point, &own.source().unwrap_or_default(), &own.fs_type, &options);
+    mount.needed_for_boot = own.needed_for_boot || NEEDED_FOR_BOOT.contains(&point.as_str());
+    mount.no_check = own.no_check;
+    mount
+}
+
 impl Mount {
-    fn new(mount_point: &str, device: &str, fs_type: &'static str, options: &[&str]) -> Self {
+    fn new(mount_point: &str, device: &str, fs_type: &str, options: &[&str]) -> Self {
         Self {
             mount_point: mount_point.to_owned(),
             device: device.to_owned(),
-            fs_type,
+            fs_type: fs_type.to_owned(),
             options: options.iter().map(|&option| option.to_owned()).collect(),
             needed_for_boot: true,
             no_check: false,

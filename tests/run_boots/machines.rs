@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::scripted::Scripted;
-use crate::support::text;
+use crate::support::{text, tool};
 
 #[test]
 fn processors_memory_arguments_and_a_tpm_reach_the_guest() {
-    let machine = Scripted::new(
+    let mut machine = Scripted::new(
         r#"
         name = "seen"
         cores = 3
+        directBoot.initrd = "initrd"
         diskImage = false
         tpm.enable = true
         qemu.virtioKeyboard = true
@@ -20,7 +21,15 @@ fn processors_memory_arguments_and_a_tpm_reach_the_guest() {
         qemu.options = ['-smbios "type=1,serial=of ${WHOSE:-nobody},, here"']
         "#,
     );
+    machine.in_initrd = "echo \"INITRD $(cat /of-our-own)\"";
     let home = &machine.home;
+    // Linux unpacks one archive after another.
+    let guest = &home.guest;
+    let usual = fs::read_link(guest.physical(&format!("{}/initrd", guest.toplevel))).unwrap();
+    let usual = guest.physical(text(&usual));
+    fs::write(home.path("of-our-own"), "another").unwrap();
+    let archive = "cat \"$1\" > initrd && echo of-our-own | cpio --quiet -o -H newc | gzip >> initrd";
+    tool(&["sh", "-c", &format!("cd \"$2\" && {archive}"), "sh", text(&usual), text(home.directory.path())]);
     let script = r#"
         echo "CORES $(nproc)"
         while read -r name kib unit; do [ $name = MemTotal: ] && echo "MEMORY $kib"; done < /proc/meminfo
@@ -36,6 +45,7 @@ fn processors_memory_arguments_and_a_tpm_reach_the_guest() {
     run.env("WHOSE", "the options").env("QEMU_KERNEL_PARAMS", "of.environment=1 quiet");
     run.env("QEMU_OPTS", "-smbios type=1,family=variable");
     let said = machine.boot_by(&mut run, script);
+    said.has("INITRD another");
     said.has("CORES 3");
     let memory: u32 = said.after("MEMORY").parse().unwrap();
     assert!((400_000..512 * 1024).contains(&memory), "{memory}");
@@ -50,13 +60,17 @@ fn processors_memory_arguments_and_a_tpm_reach_the_guest() {
     assert!(fs::metadata(home.path("seen-swtpm/tpm2-00.permall")).unwrap().len() > 0);
 }
 
-/// What a machine needs to reach others by the first card of the guest's half.
+/// What a machine does to reach others by the card of the guest's half, which it knows by its MAC address.
 fn card(machine: &Scripted) -> (String, String) {
     let card = &machine.guest_half()["interfaces"][0];
     let [name, mac, address] = ["name", "mac", "address"].map(|key| card[key].as_str().unwrap());
     let script = format!(
         r#"
-        echo "MAC $([ "$(cat /sys/class/net/{name}/address)" = {mac} ] && echo as told)"
+        for card in /sys/class/net/*; do
+            [ "$(cat $card/address)" = {mac} ] || continue
+            echo "CARD ${{card##*/}}"
+            [ ${{card##*/}} = {name} ] || ip link set ${{card##*/}} name {name}
+        done
         ip address add {address}/24 dev {name}
         ip link set {name} up
         "#
@@ -71,9 +85,11 @@ fn say(directory: &Path, what: &str) {
 
 #[test]
 fn two_machines_of_one_network_reach_each_other() {
-    let options =
-        |node: u32| format!("diskImage = false\nvlans = [77]\nnodeNumber = {node}\nname = \"node{node}\"");
-    let [server, client] = [1, 2].map(|node| Scripted::new(&options(node)));
+    let cards = ["vlans = [77]", "interfaces.lan = { vlan = 77, assignIP = true }"];
+    let [server, client] = [1, 2].map(|node| {
+        let card = cards[node - 1];
+        Scripted::new(&format!("diskImage = false\nnodeNumber = {node}\nname = \"node{node}\"\n{card}"))
+    });
     let shared = tempfile::tempdir().unwrap();
     let (address, server_script) = card(&server);
     let (_, client_script) = card(&client);
@@ -95,6 +111,7 @@ fn two_machines_of_one_network_reach_each_other() {
     say(shared.path(), "asked");
     let said_by_server = server.until_off(serving);
     said.has("ANSWER of the server");
-    said.has("MAC as told");
-    said_by_server.has("MAC as told");
+    // The first is the user network's.
+    said.has("CARD eth1");
+    said_by_server.has("CARD eth1");
 }

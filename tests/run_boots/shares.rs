@@ -20,7 +20,9 @@ fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
         msize = 65536
         useHostCerts = true
         sharedDirectories.own = {{ source = '"a, b"', target = "/mnt/with space" }}
-        sharedDirectories.a-deeper-one = {{ source = 'deep', target = "/mnt/with space/deep/er" }}
+        sharedDirectories.a-deeper-one = {{ source = 'deep', target = "/mnt/with space/deep/er", securityModel = "mapped-file" }}
+        fileSystems."/srv" = {{ fsType = "tmpfs", options = ["size=1m", "mode=0700"] }}
+        fileSystems."/tmp/shared" = {{ device = "/dev/nothing" }}
         "#,
         text(&registration)
     ));
@@ -39,6 +41,7 @@ fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
         echo "of the guest" > '/tmp/shared/from guest'
         echo "into another" > '/mnt/with space/file'
         echo "into a third" > '/mnt/with space/deep/er/file'
+        chown 1234 '/mnt/with space/deep/er/file'
         echo "STORE $(ls -A /nix/store | sort | sha256sum)"
         touch /nix/store/written && [ -e /nix/.rw-store/store/written ] && echo STORE-IS-WRITABLE
         "#
@@ -56,6 +59,10 @@ fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
     ] {
         assert_eq!(fs::read_to_string(home.path(file)).unwrap(), contents);
     }
+    let owners = fs::read_to_string(home.path("deep/.virtfs_metadata/file")).unwrap();
+    assert!(owners.lines().any(|line| line == "virtfs.uid=1234"), "{owners}");
+    let own = said.after("MOUNT /srv");
+    assert!(own.starts_with("tmpfs tmpfs ") && own.contains("size=1024k,mode=700"), "{own}");
     // The store of this machine, under a layer in memory.
     let store = home.guest.root.join("nix/store");
     let names = tool(&["sh", "-c", "ls -A \"$1\" | LC_ALL=C sort | sha256sum", "sh", text(&store)]);

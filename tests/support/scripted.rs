@@ -14,13 +14,15 @@ use super::text;
 /// A directory with a config and the scripts.
 pub struct Scripted {
     pub home: Home,
+    /// What the initrd does besides.
+    pub in_initrd: &'static str,
 }
 
 impl Scripted {
     /// The config has these options.
     pub fn new(options: &str) -> Self {
         let home = Home::new(Guest::scripted(), options);
-        Self { home }
+        Self { home, in_initrd: "" }
     }
 
     /// As `run` prints it.
@@ -44,7 +46,7 @@ impl Scripted {
 
     pub fn start_by(&self, run: &mut Command, script: &str) -> Child {
         let _ = fs::remove_file(self.home.path("console"));
-        let initrd = preparation(&self.guest_half());
+        let initrd = preparation(&self.guest_half()) + self.in_initrd;
         let mut arguments = Vec::new();
         for (name, script) in [("initrd", initrd.as_str()), ("init", script)] {
             let file = self.home.path(&format!("{name}-script"));

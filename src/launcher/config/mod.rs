@@ -41,6 +41,8 @@ pub struct Config {
     pub cores: u64,
     /// Directories that the guest can mount with 9p, by their mount tag.
     pub shared_directories: BTreeMap<String, SharedDirectory>,
+    /// More file systems that the guest mounts, by their mount point; its own business.
+    pub file_systems: BTreeMap<String, FileSystem>,
     /// Store paths that have to be in the guest's store.
     pub additional_paths: Vec<String>,
     /// Ports that lead into or out of the user network.
@@ -185,6 +187,35 @@ impl SecurityModel {
         }
     }
 }
+
+/// An entry of `fileSystems`, of which NixOS knows more than has a meaning here.
+#[derive(Debug, Clone)]
+pub struct FileSystem {
+    /// What is mounted.
+    pub device: Option<String>,
+    /// The label of what is mounted.
+    pub label: Option<String>,
+    /// Its kind.
+    pub fs_type: String,
+    /// Options of the mount.
+    pub options: Vec<String>,
+    /// The initrd mounts it.
+    pub needed_for_boot: bool,
+    /// It is not checked before.
+    pub no_check: bool,
+}
+
+impl FileSystem {
+    /// What is mounted, by NixOS's rules; nothing if that is not said.
+    pub fn source(&self) -> Option<String> {
+        let by_label = || self.label.as_ref().map(|label| format!("/dev/disk/by-label/{label}"));
+        let of_memory = || MEMORY_FILE_SYSTEMS.contains(&self.fs_type.as_str()).then(|| self.fs_type.clone());
+        self.device.clone().or_else(by_label).or_else(of_memory)
+    }
+}
+
+/// File systems of no device; NixOS names them by their kind.
+const MEMORY_FILE_SYSTEMS: [&str; 6] = ["proc", "sysfs", "tmpfs", "ramfs", "devtmpfs", "devpts"];
 
 /// An entry of `forwardPorts`.
 #[derive(Debug, Clone)]

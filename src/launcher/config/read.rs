@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::reader::{Positive, Problems, Read, Table, one_of};
 use super::{
-    Config, DirectBoot, DiskImage, DiskInterface, Drive, Efi, Endpoint, ForwardPort, Interface, Protocol,
-    Qemu, Resolution, SecurityModel, SharedDirectory, Side, Tpm, rules,
+    Config, DirectBoot, DiskImage, DiskInterface, Drive, Efi, Endpoint, FileSystem, ForwardPort, Interface,
+    Protocol, Qemu, Resolution, SecurityModel, SharedDirectory, Side, Tpm, rules,
 };
 use crate::launcher::platform::Platform;
 
@@ -73,6 +73,7 @@ fn options(mut table: Table<'_>) -> Config {
         resolution: resolution(table.table("resolution")),
         cores: positive(table, "cores", 1),
         shared_directories: table.take("sharedDirectories").unwrap_or_default(),
+        file_systems: table.take("fileSystems").unwrap_or_default(),
         additional_paths,
         forward_ports: table.take("forwardPorts").unwrap_or_default(),
         restrict_network: flag(table, "restrictNetwork", false),
@@ -192,6 +193,35 @@ impl Read for SharedDirectory {
         let target = table.require("target", String::from("/"));
         let security_model = table.take("securityModel").unwrap_or(SecurityModel::None);
         Some(Self { source, target, security_model })
+    }
+}
+
+/// What NixOS's evaluated file systems have besides: the entry's name once more, and what its own initrd does.
+const OF_NIXOS_ALONE: [&str; 9] = [
+    "mountPoint",
+    "enable",
+    "depends",
+    "autoFormat",
+    "autoResize",
+    "formatOptions",
+    "encrypted",
+    "overlay",
+    "stratis",
+];
+
+impl Read for FileSystem {
+    fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
+        let mut table = Table::open(value, at, problems);
+        let nullable = |table: &mut Table<'_>, name| table.take::<Option<String>>(name).flatten();
+        table.pass_over(&OF_NIXOS_ALONE);
+        Some(Self {
+            device: nullable(&mut table, "device"),
+            label: nullable(&mut table, "label"),
+            fs_type: table.take("fsType").unwrap_or_else(|| "auto".to_owned()),
+            options: table.take("options").unwrap_or_default(),
+            needed_for_boot: table.take("neededForBoot").unwrap_or(false),
+            no_check: table.take("noCheck").unwrap_or(false),
+        })
     }
 }
 

@@ -106,6 +106,11 @@ impl<'p> Table<'p> {
         self.take(name).unwrap_or(stand_in)
     }
 
+    /// Passes over options that have no meaning here, whatever they are.
+    pub fn pass_over(&mut self, names: &[&str]) {
+        self.entries.retain(|name, _| !names.contains(&name.as_str()));
+    }
+
     /// Takes a table, which is empty if it is missing.
     pub fn table(&mut self, name: &str) -> Table<'_> {
         let option = join(&self.at, name);

@@ -22,6 +22,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
     check_disks(config, problems);
     check_drives(config, problems);
     check_shares(config, problems);
+    check_file_systems(config, problems);
     for (i, rule) in (1..).zip(&config.forward_ports) {
         check_forwarding(i, rule, problems);
     }
@@ -134,6 +135,18 @@ fn check_shares(config: &Config, problems: &mut Problems) {
                 &format!("{at}.target"),
                 format_args!("expected an absolute path, found {:?}", share.target),
             );
+        }
+    }
+}
+
+fn check_file_systems(config: &Config, problems: &mut Problems) {
+    for (point, file_system) in &config.file_systems {
+        let at = format!("fileSystems.{point}");
+        if !point.starts_with('/') {
+            problems.add(&at, "the name is the mount point, which is an absolute path");
+        }
+        if file_system.source().is_none() {
+            problems.add(&at, "has neither a device nor a label");
         }
     }
 }
