@@ -21,9 +21,9 @@ use crate::progress::Progress;
 /// A path with more bytes than this is hashed on a thread of its own. A thread for each small path would cost more.
 const HASH_ASIDE: u64 = 8 << 20;
 /// How many blocks of a path may wait for its hash.
-const WAITING_TO_HASH: usize = 4;
+const WAITING_TO_HASH: usize = 16;
 /// How many blocks may wait to be written.
-const WAITING_TO_WRITE: usize = 8;
+const WAITING_TO_WRITE: usize = 32;
 
 /// Writes the image with as many threads as the current rayon pool has.
 pub fn write<S: Sink>(
