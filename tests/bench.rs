@@ -51,7 +51,7 @@ fn a_made_closure_is_measured_and_reported() {
     let (figures, chart) = (directory.path().join("bench.json"), directory.path().join("bench.svg"));
     let assert = bench_of_rounds(&scratch, "2")
         .args(TINY)
-        .args(["--only", "cat,raw,qcow2,qcow2-no-verify,cp,mkfs.ext4,mkfs.ext4+qcow2"])
+        .args(["--only", "cat,raw,qcow2,qcow2-no-verify,qcow2-zstd,qcow2-zlib,cp,mkfs.ext4,mkfs.ext4+qcow2"])
         .args(["--json", text(&figures), "--svg", text(&chart)])
         .assert()
         .success();
@@ -63,7 +63,17 @@ fn a_made_closure_is_measured_and_reported() {
     let figures = json(&figures);
     assert_eq!(
         names(&figures),
-        ["cat", "raw", "qcow2", "qcow2-no-verify", "cp", "mkfs.ext4", "mkfs.ext4+qcow2"]
+        [
+            "cat",
+            "raw",
+            "qcow2",
+            "qcow2-no-verify",
+            "qcow2-zstd",
+            "qcow2-zlib",
+            "cp",
+            "mkfs.ext4",
+            "mkfs.ext4+qcow2"
+        ]
     );
     assert_eq!(figures["subject"]["kind"], "store-image");
     assert_eq!(figures["subject"]["shape"], "mix");
@@ -82,7 +92,7 @@ fn a_made_closure_is_measured_and_reported() {
         assert!(figure("times_limit") > 0.0 && figure("times_reference") > 0.0, "{result}");
     }
     let roles: Vec<_> = figures["results"].as_array().unwrap().iter().map(|result| &result["role"]).collect();
-    assert_eq!(roles, ["limit", "ours", "ours", "ours", "peer", "peer", "peer"]);
+    assert_eq!(roles, ["limit", "ours", "ours", "ours", "ours", "ours", "peer", "peer", "peer"]);
 
     let labels = labels_of(&chart);
     assert!(labels.contains("in 60 files"), "{labels}");
