@@ -5,11 +5,9 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use support::guest::Guest;
 use support::interposer::interposer;
@@ -73,7 +71,7 @@ fn devices_are_overwritten_with_what_files_would_hold() {
     let mounted = fs::read(&disks[4]).unwrap();
 
     let guest = Guest::get();
-    let kernel = part_of(&guest, "kernel");
+    let kernel = guest.part("kernel");
     let borrowed: Vec<&Path> = disks.iter().map(PathBuf::as_path).collect();
     let console = Machine::start_writing(&Firmware::Kernel(&kernel, &initrd), &borrowed).until_off();
     let said = Said::read(&console);
@@ -154,21 +152,5 @@ fn make_initrd(initrd: &Path, tree: &Path, system: &System) {
     fs::copy(&system.registration, tree.join("inputs/registration")).unwrap();
     fs::write(tree.join("inputs/toplevel"), &system.toplevels[0]).unwrap();
 
-    let mut first = fs::read(part_of(&Guest::get(), "initrd")).unwrap();
-    // Where Linux looks for a second archive.
-    first.resize(first.len().next_multiple_of(4), 0);
-    let mut file = File::create(initrd).unwrap();
-    file.write_all(&first).unwrap();
-    let mut cpio = Command::new("cpio");
-    cpio.args(["--quiet", "--create", "--format=newc", "--owner=0:0"]).current_dir(tree);
-    let mut cpio = cpio.stdin(Stdio::piped()).stdout(file).spawn().unwrap();
-    let names = Command::new("find").arg(".").current_dir(tree).output().unwrap().stdout;
-    cpio.stdin.take().unwrap().write_all(&names).unwrap();
-    assert!(cpio.wait().unwrap().success());
-}
-
-/// The file that a link of the guest's toplevel leads to.
-fn part_of(guest: &Guest, link: &str) -> PathBuf {
-    let target = fs::read_link(guest.physical(&guest.toplevel).join(link)).unwrap();
-    guest.physical(text(&target))
+    Guest::get().initrd_with(tree, initrd);
 }

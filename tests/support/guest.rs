@@ -1,7 +1,9 @@
 //! The guest that `scripts/make-guest.sh` makes out of Debian's packages.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::{text, tool};
 
@@ -45,6 +47,27 @@ impl Guest {
     /// Where a store path of the guest really is.
     pub fn physical(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The file that a link of the toplevel leads to, such as its `kernel`.
+    pub fn part(&self, link: &str) -> PathBuf {
+        let target = fs::read_link(self.physical(&self.toplevel).join(link)).unwrap();
+        self.physical(text(&target))
+    }
+
+    /// Writes an initrd that is the guest's with the files of a directory in it, in the place of those of their names.
+    pub fn initrd_with(&self, tree: &Path, initrd: &Path) {
+        let mut first = fs::read(self.part("initrd")).unwrap();
+        // Where Linux looks for a second archive.
+        first.resize(first.len().next_multiple_of(4), 0);
+        let mut file = File::create(initrd).unwrap();
+        file.write_all(&first).unwrap();
+        let mut cpio = Command::new("cpio");
+        cpio.args(["--quiet", "--create", "--format=newc", "--owner=0:0"]).current_dir(tree);
+        let mut cpio = cpio.stdin(Stdio::piped()).stdout(file).spawn().unwrap();
+        let names = Command::new("find").arg(".").current_dir(tree).output().unwrap().stdout;
+        cpio.stdin.take().unwrap().write_all(&names).unwrap();
+        assert!(cpio.wait().unwrap().success());
     }
 
     /// Checks what a guest that looks at its store says of it, as other tools have worked it out.
