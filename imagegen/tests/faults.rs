@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use imagegen::boot_disk::{self, Loaders};
@@ -16,9 +17,10 @@ use imagegen::content::{Content, NamedContent};
 use imagegen::ext4;
 use imagegen::fixed;
 use imagegen::progress::{Progress, Silent};
+use imagegen::root_disk::{self, PartitionTable};
 use imagegen::store_image;
 use imagegen::store_path::StoreRoot;
-use imagegen::units::{ByteCount, GuestOffset};
+use imagegen::units::{ByteCount, GuestOffset, GuestRange};
 
 /// Fails at its call number `at`, counted from 0, and counts.
 struct FaultySink {
@@ -131,6 +133,102 @@ fn every_failed_write_of_a_boot_disk_is_reported() {
             let text = chain(&error);
             assert!(text.contains("cannot write the") && text.ends_with(&kind.to_string()), "{at}: {text}");
         }
+    }
+}
+
+/// A disk that has everything, with the store or without it.
+fn root_disk_options(loaders: &Loaders, table: PartitionTable, with_store: bool) -> root_disk::Options<'_> {
+    let file_system = ext4::Options { journal: true, ..options() };
+    root_disk::Options { profile: None, with_store, table, loaders, file_system }
+}
+
+/// The source's closure with the hashes that a database must have.
+fn hashed(source: &Source) -> Closure {
+    let mut closure = source.scan();
+    closure::fill_in_hashes(&mut closure, &Silent).unwrap();
+    closure
+}
+
+#[test]
+fn every_failed_write_of_a_root_disk_is_reported() {
+    let source = Source::new();
+    let closure = hashed(&source);
+    let loaders = loaders(&source);
+    let table = PartitionTable::Efi { boot_end: ByteCount(20 << 20) };
+    let options = root_disk_options(&loaders, table, true);
+    let files = root_disk::files(&closure, &options).unwrap();
+    let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+    let sink = FaultySink::new(usize::MAX, KINDS[0]);
+    plan.write(&sink, true, &Silent).unwrap();
+    let calls = sink.calls.into_inner();
+    assert!(calls > 12, "{calls}");
+    for kind in KINDS {
+        for at in 0..calls {
+            let error = plan.write(&FaultySink::new(at, kind), true, &Silent).unwrap_err();
+            let text = chain(&error);
+            assert!(text.contains("cannot write") && text.ends_with(&kind.to_string()), "{at}: {text}");
+        }
+    }
+}
+
+/// Remembers the ranges that are written.
+#[derive(Default)]
+struct Ranges(Mutex<Vec<GuestRange>>);
+
+impl Sink for Ranges {
+    fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.advanced(bytes.len().try_into().unwrap());
+        self.0.lock().unwrap().push(offset..end);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_root_disk_is_written_within_what_its_plan_allocates_and_its_size() {
+    let source = Source::new();
+    let closure = hashed(&source);
+    let loaders = loaders(&source);
+    let boot_end = ByteCount(20 << 20);
+    let tables = [
+        PartitionTable::None,
+        PartitionTable::Legacy,
+        PartitionTable::Efi { boot_end },
+        PartitionTable::Hybrid { boot_end },
+    ];
+    for table in tables {
+        let options = root_disk_options(&loaders, table, true);
+        let files = root_disk::files(&closure, &options).unwrap();
+        let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+        let allocated = plan.allocated();
+        assert!(allocated.iter().zip(&allocated[1..]).all(|(a, b)| a.end <= b.start), "{table:?}");
+        assert!(allocated.last().unwrap().end.0 <= plan.size().0, "{table:?}");
+        let sink = Ranges::default();
+        plan.write(&sink, true, &Silent).unwrap();
+        let mut written = sink.0.into_inner().unwrap();
+        written.sort_by_key(|range| range.start);
+        assert!(written.iter().zip(&written[1..]).all(|(a, b)| a.end <= b.start), "{table:?}");
+        for range in written {
+            let holds = |found: &&GuestRange| found.start <= range.start && range.end <= found.end;
+            assert!(allocated.iter().any(|found| holds(&found)), "{table:?}: {range:?}");
+        }
+    }
+}
+
+#[test]
+fn a_boot_file_that_changes_before_it_is_copied_to_a_root_disk_is_named() {
+    for (what, change, message) in CHANGES {
+        let source = Source::new();
+        let closure = hashed(&source);
+        let loaders = loaders(&source);
+        let options = root_disk_options(&loaders, PartitionTable::Legacy, false);
+        let files = root_disk::files(&closure, &options).unwrap();
+        let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+        change(&source);
+        let error = plan.write(&FaultySink::new(usize::MAX, KINDS[0]), true, &Silent).unwrap_err();
+        let text = chain(&error);
+        // In ext4's words, where FAT and the store have others.
+        let is_told = text.contains(message) || text.contains("was planned with 5000 bytes");
+        assert!(text.contains("directory/file") && is_told, "{what}: {text}");
     }
 }
 
