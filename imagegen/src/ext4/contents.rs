@@ -1,12 +1,11 @@
 //! The contents of single files, for file systems that hold more than a closure.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use super::{BLOCK, Plan};
 use crate::container::Sink;
-use crate::content::Content;
+use crate::content::{Content, open_source};
 use crate::progress::Progress;
 use crate::tree::NodeId;
 use crate::units::{index, length};
@@ -58,7 +57,7 @@ impl Plan<'_> {
             Content::Bytes(bytes) => self.write_from(node, &mut bytes.as_ref(), None, sink, progress),
             Content::File { physical, .. } => {
                 let error = |source| ContentError::Read { path: physical.display().to_string(), source };
-                let mut file = File::open(physical).map_err(error)?;
+                let mut file = open_source(physical).map_err(error)?;
                 self.write_from(node, &mut file, Some(physical), sink, progress)
             }
         }
