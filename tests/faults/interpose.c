@@ -1,4 +1,4 @@
-/* Makes one call of the C library fail, for tests/faults.rs: loaded with LD_PRELOAD, it counts the calls that concern
+/* Makes one call of the C library fail, for tests/faults/: loaded with LD_PRELOAD, it counts the calls that concern
  * files below FAULT_UNDER, and lets the one with the number FAULT_AT go wrong as FAULT_KIND says. At the end the number
  * of calls is written to the file FAULT_COUNT, if there is one.
  *

@@ -1,9 +1,4 @@
-//! Every call to the system that concerns a file goes wrong in turn, and the program is killed at each: the target is
-//! then the old file or the whole new one, and nothing else is left. tests/faults/interpose.c makes the calls fail.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
-
-mod support;
+//! A command line that goes wrong in many ways, and what it may leave.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -11,16 +6,17 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::interposer::interposer;
-use support::random::Random;
-use support::store::Store;
-use support::system::System;
-use support::{imagegen, names_in, text};
+use super::support::interposer::interposer;
+use super::support::random::Random;
+use super::support::store::Store;
+use super::support::system::System;
+use super::support::{imagegen, names_in, text};
 
-const OLD: &[u8] = b"the old one";
+/// What is in the place of an output before.
+pub const OLD: &[u8] = b"the old one";
 
 /// A command line, and the files that it makes.
-struct Case {
+pub struct Case {
     arguments: Vec<String>,
     /// The outputs, with what was there before.
     targets: Vec<Target>,
@@ -40,13 +36,13 @@ struct Target {
 
 /// What came of many runs.
 #[derive(Default, Debug)]
-struct Tally {
-    runs: u32,
-    done: u32,
-    failed: u32,
-    killed: u32,
+pub struct Tally {
+    pub runs: u32,
+    pub done: u32,
+    pub failed: u32,
+    pub killed: u32,
     /// Hidden files that a SIGKILL left between two calls and the next run removed.
-    left_hidden: u32,
+    pub left_hidden: u32,
 }
 
 impl Case {
@@ -69,7 +65,7 @@ impl Case {
         case
     }
 
-    fn store_image(before: Option<&[u8]>, more: &[&str]) -> Self {
+    pub fn store_image(before: Option<&[u8]>, more: &[&str]) -> Self {
         let store = small_store();
         let root = store.root.path().to_owned();
         let directory = tempfile::tempdir().unwrap();
@@ -82,7 +78,7 @@ impl Case {
         Self::new(&arguments, vec![(target.clone(), before.map(Vec::from))], directory, vec![store.root])
     }
 
-    fn boot_disk() -> Self {
+    pub fn boot_disk() -> Self {
         let System { store, toplevels, variables, .. } = System::new();
         let root = store.root.path().to_owned();
         let directory = tempfile::tempdir().unwrap();
@@ -106,7 +102,20 @@ impl Case {
         Self::new(&arguments, targets, directory, vec![store.root])
     }
 
-    fn overlay() -> Self {
+    /// A root disk with the store on it, whose database is made on the way.
+    pub fn root_disk() -> Self {
+        let store = small_store();
+        let root = store.root.path().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("root");
+        let registration = store.register();
+        let mut arguments = vec!["root-disk", "--with-store", "--additional-space=0", "--jobs=1"];
+        arguments.extend(["--registration", text(&registration), "--store-root", text(&root)]);
+        arguments.extend(["-o", text(&target)]);
+        Self::new(&arguments, vec![(target.clone(), Some(OLD.to_vec()))], directory, vec![store.root])
+    }
+
+    pub fn overlay() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let inputs = tempfile::tempdir().unwrap();
         let (backing, target) = (inputs.path().join("base"), directory.path().join("overlay"));
@@ -117,7 +126,7 @@ impl Case {
     }
 
     /// Changes a flash image where it is.
-    fn variables() -> Self {
+    pub fn variables() -> Self {
         let System { store, variables, .. } = System::new();
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("flash");
@@ -127,7 +136,7 @@ impl Case {
     }
 
     /// Makes what a machine needs, and starts it not: a root disk, and EFI variables that are copied.
-    fn machine() -> Self {
+    pub fn machine() -> Self {
         let System { store, variables, .. } = System::new();
         let (directory, inputs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let at = |name: &str| inputs.path().join(name);
@@ -193,7 +202,7 @@ impl Case {
     }
 
     /// Runs the program once with each call going wrong, in every way that is in `kinds`.
-    fn inject(&self, kinds: &[&str]) -> Tally {
+    pub fn inject(&self, kinds: &[&str]) -> Tally {
         let mut tally = Tally::default();
         let calls = self.calls();
         for kind in kinds {
@@ -210,7 +219,7 @@ impl Case {
     }
 
     /// Runs the program and kills it after some time, which is at most what it needs.
-    fn kill_at_random(&self, runs: u32, random: &mut Random) -> Tally {
+    pub fn kill_at_random(&self, runs: u32, random: &mut Random) -> Tally {
         let mut tally = Tally::default();
         self.set_up();
         let start = Instant::now();
@@ -229,13 +238,44 @@ impl Case {
     }
 
     /// Runs the program where no file may have more than so many bytes.
-    fn limit_file_size(&self, blocks: u64, tally: &mut Tally) {
+    pub fn limit_file_size(&self, blocks: u64, tally: &mut Tally) {
         self.set_up();
         let mut command = Command::new("bash");
         command.args(["-c", &format!("ulimit -f {blocks} && exec \"$@\""), "bash"]);
         command.arg(env!("CARGO_BIN_EXE_nix-imagegen")).args(&self.arguments).arg("--quiet");
         let output = command.output().unwrap();
         self.judge(&output, &format!("ulimit -f {blocks}"), tally);
+    }
+
+    /// Runs the program where the outputs' file system is a new one of so many KiB.
+    pub fn fill_file_system(&self, kib: u64, tally: &mut Tally) {
+        self.set_up();
+        let outside = tempfile::tempdir().unwrap();
+        // In a mount namespace of its own, so that nothing has to be unmounted, whatever happens.
+        let script = r#"
+            kib=$1 directory=$2 outside=$3
+            shift 3
+            cp -a "$directory" "$outside/before"
+            mount -t tmpfs -o "size=${kib}k" tmpfs "$directory" || exit 99
+            cp -a "$outside/before/." "$directory"
+            "$@"
+            status=$?
+            cp -a "$directory" "$outside/after"
+            exit $status
+        "#;
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(kib.to_string()).arg(self.directory.path()).arg(outside.path());
+        command.arg(env!("CARGO_BIN_EXE_nix-imagegen")).args(&self.arguments).arg("--quiet");
+        let output = command.output().unwrap();
+        assert_ne!(output.status.code(), Some(99), "{output:?}");
+        for name in names_in(self.directory.path()) {
+            fs::remove_file(self.directory.path().join(name)).unwrap();
+        }
+        for name in names_in(&outside.path().join("after")) {
+            fs::copy(outside.path().join("after").join(&name), self.directory.path().join(&name)).unwrap();
+        }
+        self.judge(&output, &format!("a file system of {kib} KiB"), tally);
     }
 
     /// Checks what a run has left.
@@ -293,82 +333,4 @@ fn small_store() -> Store {
     let file = store.add('b', "file");
     fs::write(file, "contents").unwrap();
     store
-}
-
-/// What the system may answer, and where it may end the program.
-const KINDS: [&str; 7] = ["EIO", "ENOSPC", "EINTR", "short", "kill", "killed", "term"];
-
-fn show(what: &str, tally: &Tally) {
-    println!("{what}: {tally:?}");
-}
-
-#[test]
-fn a_new_store_image() {
-    let tally = Case::store_image(None, &["--format", "raw"]).inject(&KINDS);
-    show("store-image, raw, new", &tally);
-    assert!(tally.failed > 30 && tally.killed > 30, "{tally:?}");
-    assert_eq!(tally.left_hidden, 0, "a new file has no hidden name on the way");
-}
-
-#[test]
-fn a_store_image_in_the_place_of_another_file() {
-    let tally = Case::store_image(Some(OLD), &[]).inject(&KINDS);
-    show("store-image, qcow2, replacing", &tally);
-    assert!(tally.failed > 30 && tally.killed > 30, "{tally:?}");
-}
-
-#[test]
-fn a_boot_disk_and_its_variables() {
-    let tally = Case::boot_disk().inject(&["EIO", "ENOSPC", "EINTR", "short", "kill", "term"]);
-    show("boot-disk, replacing two files", &tally);
-    assert!(tally.failed > 30 && tally.killed > 30, "{tally:?}");
-}
-
-#[test]
-fn disks_and_variables() {
-    for (what, case) in [("disk create", Case::overlay()), ("efi-vars set", Case::variables())] {
-        let tally = case.inject(&KINDS);
-        show(what, &tally);
-        assert!(tally.failed > 5 && tally.killed > 5, "{tally:?}");
-    }
-}
-
-#[test]
-fn what_a_machine_needs() {
-    // Whether a file is there is asked in many places, and told among other problems; so no errors here but EINTR.
-    let tally = Case::machine().inject(&["EINTR", "short", "kill", "killed", "term"]);
-    show("run --print", &tally);
-    assert!(tally.done > 20 && tally.killed > 20, "{tally:?}");
-}
-
-#[test]
-fn kills_at_any_time() {
-    let mut random = Random::new(7);
-    for (what, case, runs) in [
-        ("store-image killed at random", Case::store_image(Some(OLD), &[]), 250),
-        ("boot-disk killed at random", Case::boot_disk(), 150),
-        ("efi-vars set killed at random", Case::variables(), 100),
-    ] {
-        let tally = case.kill_at_random(runs, &mut random);
-        show(what, &tally);
-        assert_eq!(tally.runs, runs);
-        assert!(tally.killed > 0, "{tally:?}");
-    }
-}
-
-#[test]
-fn a_disk_that_fills_up() {
-    for (what, case) in [
-        ("store-image, raw", Case::store_image(None, &["--format", "raw"])),
-        ("store-image, qcow2", Case::store_image(Some(OLD), &[])),
-        ("boot-disk", Case::boot_disk()),
-    ] {
-        let mut tally = Tally::default();
-        // Blocks of 1 KiB, from nothing to more than enough.
-        for blocks in [0, 1, 3, 4, 8, 24, 64, 65, 100, 150, 200, 300, 400, 1 << 20] {
-            case.limit_file_size(blocks, &mut tally);
-        }
-        show(&format!("{what}, file sizes limited"), &tally);
-        assert!(tally.failed > 3 && tally.done > 0 && tally.killed == 0, "{tally:?}");
-    }
 }
