@@ -189,6 +189,16 @@ fn an_image_that_cannot_be_compared_is_named() {
     assert_eq!((&turned[0].left, &turned[0].right), (&found[0].right, &found[0].left));
 }
 
+/// Found by the target `diff`: a file that could not be read hid what came behind it, in one order of the images.
+#[test]
+fn a_file_that_cannot_be_compared_hides_no_other() {
+    let input = [
+        0, 2, 0, 32, 32, 1, 1, 4, 85, 85, 56, 85, 85, 85, 85, 255, 32, 32, 1, 1, 4, 85, 85, 56, 0, 0, 0, 4,
+        70,
+    ];
+    files::diff_images(&input);
+}
+
 /// Found by the target `ext4`: files of a damaged image whose lengths do not add up in 64 bits.
 #[test]
 fn lengths_that_add_up_to_more_than_there_is() {

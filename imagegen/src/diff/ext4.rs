@@ -21,30 +21,55 @@ pub fn compare(
         let place = format!("{place} group {number}");
         found.fields("group", place.trim_start(), &one.fields(), &other.fields());
     }
-    let mut seen = (HashSet::new(), HashSet::new());
+    let mut walk = Walk { found, a, b, seen: (HashSet::new(), HashSet::new()) };
     let mut todo = vec![(String::new(), ROOT, ROOT)];
     while let Some((path, one, other)) = todo.pop() {
-        let (one, other) = both(a.inode(one), b.inode(other))?;
-        let shown_path = if path.is_empty() { "/" } else { &path };
-        inodes(found, shown_path, &one, &other);
-        if one.kind() != other.kind() {
-            continue;
-        }
-        match one.kind() {
-            // Both are remembered, and a directory that was met in either is not gone through again.
-            Type::Directory if seen.0.insert(one.number) & seen.1.insert(other.number) => {
-                let (one, other) = both(a.entries(&one), b.entries(&other))?;
-                todo.extend(entries(found, &path, one, other));
-            }
-            Type::Symlink => {
-                let targets = both(a.link_target(&one), b.link_target(&other))?;
-                found.add("entry", shown_path, "target", shown(&targets.0), shown(&targets.1));
-            }
-            Type::File => files(found, shown_path, &a, &b, &one, &other)?,
-            Type::Directory | Type::Special => {}
+        match walk.step(&path, one, other) {
+            Ok(below) => todo.extend(below),
+            // The others may be compared all the same.
+            Err(problem) => walk.found.unreadable("entry", shown_path(&path), problem),
         }
     }
     Ok(())
+}
+
+/// Two trees that are gone through together.
+struct Walk<'w, 's> {
+    found: &'w mut Differences,
+    a: FileSystem<'s>,
+    b: FileSystem<'s>,
+    /// The directories of each that were met.
+    seen: (HashSet<u32>, HashSet<u32>),
+}
+
+impl Walk<'_, '_> {
+    /// Compares two inodes that have the same path, and gives those below them.
+    fn step(&mut self, path: &str, one: u32, other: u32) -> Result<Vec<(String, u32, u32)>, Unreadable> {
+        let (a, b) = (&self.a, &self.b);
+        let (one, other) = both(a.inode(one), b.inode(other))?;
+        inodes(self.found, shown_path(path), &one, &other);
+        if one.kind() != other.kind() {
+            return Ok(Vec::new());
+        }
+        match one.kind() {
+            // Both are remembered, and a directory that was met in either is not gone through again.
+            Type::Directory if self.seen.0.insert(one.number) & self.seen.1.insert(other.number) => {
+                let (one, other) = both(a.entries(&one), b.entries(&other))?;
+                return Ok(entries(self.found, path, one, other));
+            }
+            Type::Symlink => {
+                let targets = both(a.link_target(&one), b.link_target(&other))?;
+                self.found.add("entry", shown_path(path), "target", shown(&targets.0), shown(&targets.1));
+            }
+            Type::File => files(self.found, shown_path(path), a, b, &one, &other)?,
+            Type::Directory | Type::Special => {}
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn shown_path(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
 }
 
 /// Names that only one has are differences; the others are compared later, the first on top of the stack.

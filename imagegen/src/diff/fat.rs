@@ -1,6 +1,6 @@
 //! Two FAT file systems.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{ABSENT, Differences, Unreadable, both, differing};
 use crate::container::reader::Source;
@@ -19,11 +19,14 @@ pub fn compare(
     let (one, other) = both(a.list(), b.list())?;
     let label = |label: Option<String>| label.unwrap_or_else(|| ABSENT.to_owned());
     found.add("file-system", place, "label", label(one.label), label(other.label));
-    let mut others: BTreeMap<String, Found> =
-        other.found.into_iter().map(|found| (found.path.clone(), found)).collect();
+    // A damaged directory may have a name twice.
+    let mut others: BTreeMap<String, VecDeque<Found>> = BTreeMap::new();
+    for other in other.found {
+        others.entry(other.path.clone()).or_default().push_back(other);
+    }
     for one in one.found {
         let path = format!("/{}", one.path);
-        let Some(other) = others.remove(&one.path) else {
+        let Some(other) = others.get_mut(&one.path).and_then(VecDeque::pop_front) else {
             found.add("entry", &path, "entry", "there", ABSENT);
             continue;
         };
@@ -31,7 +34,13 @@ pub fn compare(
         if one.entry.is_directory() || other.entry.is_directory() {
             continue;
         }
-        let contents = both(a.contents(&one, u64::MAX), b.contents(&other, u64::MAX))?;
+        let contents = match both(a.contents(&one, u64::MAX), b.contents(&other, u64::MAX)) {
+            Ok(contents) => contents,
+            Err(problem) => {
+                found.unreadable("file", &path, problem);
+                continue;
+            }
+        };
         if let Some(at) = differing(&contents.0, &contents.1) {
             let guest = a.guest_offset(&one, at).map_or(0, |offset| offset.0);
             let what = format!("first differing byte, at {at:#x} (guest offset {guest:#x})");
@@ -39,8 +48,8 @@ pub fn compare(
             found.add("file", &path, &what, byte(&contents.0), byte(&contents.1));
         }
     }
-    for path in others.keys() {
-        found.add("entry", &format!("/{path}"), "entry", ABSENT, "there");
+    for other in others.values().flatten() {
+        found.add("entry", &format!("/{}", other.path), "entry", ABSENT, "there");
     }
     Ok(())
 }
