@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -159,6 +160,31 @@ fn signals_end_qemu_and_leave_nothing() {
     }
 }
 
+#[test]
+fn signals_while_an_image_is_made_leave_nothing() {
+    let home = with_registration("diskImage = false");
+    home.printed(&["--accel", "tcg", "--print"]);
+    fs::remove_dir_all(home.path("tmp")).unwrap();
+    fs::create_dir(home.path("tmp")).unwrap();
+    // As if another machine was making the image; this one waits for it.
+    let cache = home.path("cache/nix-imagegen");
+    let [image] = images(&home).try_into().unwrap();
+    fs::remove_file(cache.join(&image)).unwrap();
+    let lock = File::create(cache.join(&image).with_extension("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let mut machine = home.start(&[]);
+        let mut told = String::new();
+        BufReader::new(machine.stderr.take().unwrap()).read_line(&mut told).unwrap();
+        assert!(told.contains("waiting for another machine"), "{told}");
+        assert_eq!(names_in(&home.path("tmp")).len(), 1);
+        tool(&["kill", signal, &machine.id().to_string()]);
+        machine.wait().unwrap();
+        home.is_cleaned_up();
+        assert_eq!(images(&home), [""; 0]);
+    }
+}
+
 fn machine_state(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -244,8 +270,19 @@ fn the_guest_half_is_data() {
 fn a_tpm_ends_with_its_machine() {
     let home =
         home("diskImage = false\ndirectBoot.enable = false\ntpm.enable = true\nmountHostNixStore = false");
-    let mut machine = home.start(&[]);
-    let socket = home.path("nixos-swtpm/socket");
+    let told = home.error(&[]);
+    assert!(
+        told.contains("tpm.enable: swtpm cannot have its socket at") && told.contains("set NIX_SWTPM_DIR"),
+        "{told}"
+    );
+    let state = tempfile::tempdir().unwrap();
+    let run = |arguments| {
+        let mut run = home.run(arguments);
+        run.env("NIX_SWTPM_DIR", state.path());
+        run
+    };
+    let mut machine = home.start_by(&mut run(&[]), &[]);
+    let socket = state.path().join("socket");
     let command_line = format!("/proc/{}/comm", machine.id());
     wait(
         || {
@@ -260,7 +297,7 @@ fn a_tpm_ends_with_its_machine() {
     wait(|| !is_running(&socket), || "swtpm is still there".to_owned());
 
     // QEMU refuses before it connects: swtpm ends all the same.
-    let output = home.run(&["--accel", "tcg", "--", "-no-such-option"]).output().unwrap();
+    let output = run(&["--accel", "tcg", "--", "-no-such-option"]).output().unwrap();
     assert!(!output.status.success());
     wait(|| !is_running(&socket), || "swtpm is still there".to_owned());
 }

@@ -36,11 +36,12 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let environment = Environment::of_process();
     let qemu = qemu::find(&config, &environment, platform, &mut problems);
     let mut found = facts::find(&config, &environment, &store, platform, &mut problems)?;
-    let directory = make::working_directory(&environment)?;
-    directory.path().clone_into(&mut found.facts.directory);
     if let Some(qemu) = &qemu {
         found.facts.accelerator = accelerator(args.accel, qemu, platform);
     }
+    // After the probe, which takes its time: nobody cleans up behind a signal before the plan is made.
+    let directory = make::working_directory(&environment)?;
+    directory.path().clone_into(&mut found.facts.directory);
     let plan = plan::plan(&config, &environment, &found.facts, &args.qemu_arguments, &mut problems);
     plan.find_directories(&mut problems);
     problems.into_error().with_context(context)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,9 @@ use super::environment::Environment;
 use super::firmware::{self, EfiFacts};
 use super::just_in_time::{Cache, Entry};
 use super::platform::Platform;
+
+/// Linux's limit for the path of a socket (unix(7)), without the zero behind it.
+const SOCKET_PATH_MAX: usize = 107;
 
 /// Everything that the plan of a machine depends on, besides its options and environment. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -225,6 +229,14 @@ impl Search<'_> {
         if let Some(disk) = &self.config.boot_disk {
             return (Some(self.image("bootDisk", disk, "disk.img")), None);
         }
+        if platform == Platform::Aarch64
+            && !self.config.boots_directly()
+            && !self.config.use_efi_boot
+            && self.config.bios.is_none()
+        {
+            let what = "an aarch64 machine has no BIOS that starts a loader; set useEFIBoot";
+            self.problems.add("useBootLoader", what);
+        }
         let Some(toplevel) = &self.config.toplevel else { return (None, None) };
         let entry = match StorePath::parse(toplevel) {
             Ok(toplevel) => {
@@ -262,7 +274,17 @@ impl Search<'_> {
         });
         let by_name = PathBuf::from(format!("{}-swtpm", self.config.name));
         let directory = self.environment.path("NIX_SWTPM_DIR").map_or(by_name, Path::to_owned);
-        Some(TpmFacts { program, directory: self.real_path("tpm.enable", &directory) })
+        let tpm = TpmFacts { program, directory: self.real_path("tpm.enable", &directory) };
+        let socket = tpm.socket();
+        if socket.as_os_str().as_bytes().contains(&b',') || socket.as_os_str().len() > SOCKET_PATH_MAX {
+            let what = format!(
+                "swtpm cannot have its socket at `{}`, whose path has a comma or more than {SOCKET_PATH_MAX} bytes; set \
+                 NIX_SWTPM_DIR to another directory",
+                socket.display()
+            );
+            self.problems.add("tpm.enable", what);
+        }
+        Some(tpm)
     }
 
     fn netcat(&mut self) -> PathBuf {

@@ -12,6 +12,7 @@ use anyhow::Context;
 use data_encoding::HEXLOWER;
 use imagegen::store_path::{StorePath, StoreRoot};
 use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
 use sha2::{Digest, Sha256};
 
 use super::config::Config;
@@ -111,12 +112,18 @@ impl Cache {
         let lock =
             File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
 
-        rustix::fs::flock(&lock, FlockOperation::LockShared).with_context(context)?;
+        let mut wait = Some(wait);
+        let mut take = |at_once, waiting| {
+            retry_on_intr(|| rustix::fs::flock(&lock, at_once)).or_else(|_| {
+                if let Some(wait) = wait.take() {
+                    wait();
+                }
+                retry_on_intr(|| rustix::fs::flock(&lock, waiting)).with_context(context)
+            })
+        };
+        take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
         if !entry.image.exists() {
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                wait();
-                rustix::fs::flock(&lock, FlockOperation::LockExclusive).with_context(context)?;
-            }
+            take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
             if !entry.image.exists() {
                 self.remove_unused();
                 make()?;

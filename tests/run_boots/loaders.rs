@@ -104,4 +104,12 @@ fn an_arm_machine_boots_directly() {
     home.guest.check(&said);
     let kernel = said.lines().find_map(|line| line.strip_prefix("GUEST-KERNEL "));
     assert!(kernel.is_some_and(|version| version.ends_with("-arm64")), "{said}");
+
+    // A loader needs firmware that starts it.
+    let guest = Guest::at("target/guest-aarch64");
+    let error = Home::new(guest, "useBootLoader = true").error(&[]);
+    assert!(
+        error.contains("useBootLoader: an aarch64 machine has no BIOS that starts a loader; set useEFIBoot"),
+        "{error}"
+    );
 }

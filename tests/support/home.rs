@@ -20,7 +20,8 @@ pub struct Home {
 impl Home {
     /// The config has these options besides those that all tests have.
     pub fn new(guest: Guest, options: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // Shells, QEMU and kernels each take something in this name for more than a name.
+        let directory = tempfile::Builder::new().prefix("a, b's $HOME ").tempdir().unwrap();
         fs::create_dir(directory.path().join("tmp")).unwrap();
         let config =
             format!("toplevel = {:?}\nmemorySize = 512\ngraphics = false\n{options}\n", guest.toplevel);

@@ -51,7 +51,10 @@ impl Scripted {
         for (name, script) in [("initrd", initrd.as_str()), ("init", script)] {
             let file = self.home.path(&format!("{name}-script"));
             fs::write(&file, script).unwrap();
-            arguments.extend(["-fw_cfg".to_owned(), format!("name=opt/guest/{name},file={}", text(&file))]);
+            arguments.extend([
+                "-fw_cfg".to_owned(),
+                format!("name=opt/guest/{name},file={}", text(&file).replace(',', ",,")),
+            ]);
         }
         self.home.start_by(run, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
