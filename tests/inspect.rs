@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use support::guest::Guest;
 use support::store::Store;
 use support::{imagegen, text, tool};
 
@@ -139,6 +140,44 @@ fn variables_and_other_things_are_told_apart() {
     let found = json(&file);
     assert_eq!(found["contents"]["kind"], "damaged");
     assert!(found["contents"]["problem"].as_str().unwrap().contains("superblock"));
+}
+
+#[test]
+fn a_disk_of_grub_is_the_same_in_every_container() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let disk = at("disk.qcow2");
+    let mut boot_disk = imagegen();
+    boot_disk.args(["boot-disk", "--loader=systemd-boot,grub", "--toplevel", &guest.toplevel, "-q"]);
+    boot_disk.args(["--store-root", text(&guest.root), "-o", text(&disk)]);
+    assert!(boot_disk.status().unwrap().success());
+    let found = json(&disk);
+    let contents = &found["contents"];
+    assert_eq!((&contents["boot_code"], &contents["hybrid"]), (&"grub".into(), &true.into()));
+    assert_eq!(contents["partitions"][0]["contents"]["name"], "GRUB core image");
+    let entries = contents["partitions"][1]["contents"]["entries"].as_array().unwrap();
+    let files: Vec<_> = entries.iter().map(|entry| entry["file"].as_str().unwrap()).collect();
+    assert!(files.iter().any(|file| file.ends_with("grub.cfg")), "{files:?}");
+    assert!(files.iter().any(|file| file.starts_with("loader/entries/")), "{files:?}");
+
+    // What QEMU compresses.
+    let compressed = at("compressed.qcow2");
+    tool(&["qemu-img", "convert", "-c", "-O", "qcow2", text(&disk), text(&compressed)]);
+    let in_compressed = json(&compressed);
+    assert_eq!(in_compressed["contents"], *contents);
+    let allocation = &in_compressed["container"]["files"][0]["allocation"];
+    assert!(allocation["compressed_bytes"].as_u64() > allocation["data_bytes"].as_u64(), "{allocation}");
+
+    let overlay = at("overlay.qcow2");
+    let create = ["create", "-q", "-f", "qcow2", "-b", "compressed.qcow2", "-F", "qcow2", text(&overlay)];
+    tool(&[&["qemu-img"], &create[..]].concat());
+    let in_overlay = json(&overlay);
+    assert_eq!(in_overlay["contents"], *contents);
+    let files = in_overlay["container"]["files"].as_array().unwrap();
+    assert_eq!((files.len(), &files[0]["allocation"]["data_bytes"]), (2, &0.into()));
+    assert_eq!(files[0]["backing_file"], "compressed.qcow2");
+    assert!(inspect(&overlay, &[]).contains("GRUB core image"));
 }
 
 #[test]
