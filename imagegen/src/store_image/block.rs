@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::closure::nar::Hasher;
-use crate::units::{GuestOffset, length};
+use crate::units::{GuestOffset, index, length};
 
 /// The most bytes of an image in a block. Large enough that the calls do not count, small enough that a core finds
 /// in its cache what another has just read, and that the kernel does not look for large free pages to hold it: those
@@ -18,11 +18,15 @@ const ALIGNMENT: usize = 4096;
 /// So much is kept aside in a block before it is handed on.
 const ASIDE_MAX: usize = SIZE;
 
-/// A part of a NAR: bytes of the image, or bytes that are in the NAR only.
+/// Zeros to hash for those that are not kept.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A part of a NAR: bytes of the image, bytes that are in the NAR only, or so many zeros that are in a hole of the image.
 #[derive(Debug)]
 enum Segment {
     Image(Range<usize>),
     Aside(Range<usize>),
+    Zeros(u64),
 }
 
 /// The stretch of the image and of the NAR.
@@ -55,10 +59,11 @@ impl Block {
     /// Hashes the stretch of the NAR.
     pub fn hash(&self, hasher: &mut Hasher) {
         for segment in &self.segments {
-            hasher.update(match segment {
-                Segment::Image(range) => &self.image[range.clone()],
-                Segment::Aside(range) => &self.aside[range.clone()],
-            });
+            match segment {
+                Segment::Image(range) => hasher.update(&self.image[range.clone()]),
+                Segment::Aside(range) => hasher.update(&self.aside[range.clone()]),
+                Segment::Zeros(count) => hash_zeros(*count, hasher),
+            }
         }
     }
 
@@ -82,6 +87,11 @@ impl Block {
             _ => self.segments.push(Segment::Aside(start..end)),
         }
         result
+    }
+
+    /// Appends zeros to the NAR for a hole of the image.
+    pub fn append_zeros(&mut self, count: u64) {
+        self.segments.push(Segment::Zeros(count));
     }
 
     /// Whether bytes for this place in the image can be added.
@@ -120,6 +130,16 @@ impl Block {
         self.filled = 0;
         self.aside.clear();
         self.segments.clear();
+    }
+}
+
+/// Hashes so many zeros.
+pub fn hash_zeros(count: u64, hasher: &mut Hasher) {
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(length(ZEROS.len()));
+        hasher.update(&ZEROS[..index(now)]);
+        left -= now;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store image: a file system that holds the paths of a closure, and nothing else.
 
 mod block;
+mod holes;
 mod read;
 mod write;
 

@@ -8,7 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::block::{Block, Pool};
+use super::block::{Block, Pool, hash_zeros};
+use super::holes::{Holes, Stretch};
 use crate::closure::nar::{self, Hasher, Step, Walk};
 use crate::closure::{Closure, Digest};
 use crate::ext4;
@@ -19,6 +20,8 @@ use crate::units::{GuestOffset, length};
 
 /// How much of a file that goes to the NAR only is read at once.
 const ASIDE: u64 = 256 << 10;
+/// How many zeros of a hole are handed on at once.
+const ZEROS: u64 = 32 << 20;
 
 /// Why a file could not be copied into the image.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub struct Reading<'a> {
     pub store: NodeId,
     pub pool: &'a Pool,
     pub progress: &'a dyn Progress,
+    /// Whether what is not written to the image reads as zeros, so that holes of the source can be left out.
+    pub leaves_holes: bool,
     /// Set once a thread has failed.
     pub stopped: &'a AtomicBool,
 }
@@ -140,18 +145,31 @@ impl Reading<'_> {
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
         let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
-        let mut source = Source::open(path)?;
+        let failed = |source| ReadError::Read { path: path.display().to_string(), source };
+        let source = Source::open(path)?;
+        let mut holes = if self.leaves_holes { Holes::of(&source.file, size) } else { Holes::ignored(size) };
         let mut remaining = size;
         let mut at_end = false;
         for (start, bytes) in self.file_system.file_data(NodeId(self.store.0 + file.0)) {
             let mut done = 0;
             while done < bytes {
+                let wanted = match holes.at(size - remaining).map_err(failed)? {
+                    Stretch::Data(data) => data.min(bytes - done),
+                    Stretch::Hole(hole) => {
+                        let skipped = hole.min(bytes - done);
+                        self.hole(skipped, &mut check, output)?;
+                        done += skipped;
+                        remaining -= skipped;
+                        at_end = false;
+                        continue;
+                    }
+                };
                 // One byte more than is due: a short answer then proves the file's end without another call.
-                let one_more = u64::from(remaining == bytes - done);
-                let room = output.room(start.advanced(done), bytes - done + one_more);
+                let one_more = u64::from(remaining == wanted);
+                let room = output.room(start.advanced(done), wanted + one_more);
                 let (got, asked) = source.read(room)?;
                 check.update(&room[..crate::units::index(got)]);
-                if got > bytes - done {
+                if got > wanted {
                     return Err(changed(format!("it has more than {size} bytes now")));
                 }
                 if got == 0 {
@@ -168,7 +186,30 @@ impl Reading<'_> {
         if remaining > 0 || !(at_end || source.read(&mut [0])?.0 == 0) {
             return Err(changed(format!("it has more than {size} bytes now")));
         }
+        // A file that has become shorter looks as if it had a hole there.
+        if !at_end && source.file.metadata().map_err(failed)?.len() < size {
+            return Err(changed(format!("it has less than {size} bytes now")));
+        }
         check.finish(path, size)
+    }
+
+    /// Leaves out zeros of the source; the NAR still has them.
+    fn hole(&self, bytes: u64, check: &mut Check<'_>, output: &mut Output<'_>) -> Result<(), ReadError> {
+        let mut left = bytes;
+        while left > 0 {
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(ReadError::Stopped);
+            }
+            let now = left.min(ZEROS);
+            check.update_zeros(now);
+            if output.is_hashed {
+                output.block.append_zeros(now);
+                output.hand_on();
+            }
+            self.progress.advance(now);
+            left -= now;
+        }
+        Ok(())
     }
 
     /// Reads a file for the NAR only: its contents are in the image under another name.
@@ -180,7 +221,7 @@ impl Reading<'_> {
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
         let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
-        let mut source = Source::open(path)?;
+        let source = Source::open(path)?;
         let mut remaining = size;
         while remaining > 0 {
             if output.block.is_full_aside() {
@@ -216,6 +257,12 @@ impl<'d> Check<'d> {
     fn update(&mut self, bytes: &[u8]) {
         if let Some((hasher, _)) = &mut self.0 {
             hasher.update(bytes);
+        }
+    }
+
+    fn update_zeros(&mut self, count: u64) {
+        if let Some((hasher, _)) = &mut self.0 {
+            hash_zeros(count, hasher);
         }
     }
 
@@ -274,15 +321,15 @@ impl<'p> Source<'p> {
     }
 
     /// Appends as many bytes as are wanted, or fewer at the file's end.
-    fn append(&mut self, bytes: &mut Vec<u8>, wanted: u64) -> Result<(), ReadError> {
-        let read = self.file.by_ref().take(wanted).read_to_end(bytes);
+    fn append(&self, bytes: &mut Vec<u8>, wanted: u64) -> Result<(), ReadError> {
+        let read = (&self.file).take(wanted).read_to_end(bytes);
         read.map(drop).map_err(|source| ReadError::Read { path: self.path.display().to_string(), source })
     }
 
     /// How many bytes were read into the room, and how many it would have held.
-    fn read(&mut self, room: &mut [u8]) -> Result<(u64, u64), ReadError> {
+    fn read(&self, room: &mut [u8]) -> Result<(u64, u64), ReadError> {
         loop {
-            match self.file.read(room) {
+            match (&self.file).read(room) {
                 Ok(read) => return Ok((length(read), length(room.len()))),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {

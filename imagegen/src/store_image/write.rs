@@ -51,6 +51,8 @@ pub fn write<S: Sink>(
             store: plan.store,
             pool: &pool,
             progress,
+            // Whoever compresses waits for all planned bytes of a cluster.
+            leaves_holes: !sink.compresses(),
             stopped: &stopped,
         },
         order,
