@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
 
-use super::registration::{ClosureError, NarHash, NarInfo, Registered, Registration};
+use super::nar_hash::{NarHash, NarInfo};
+use super::registration::{ClosureError, Registered, Registration};
 use crate::store_path::{StorePath, StorePathError};
 
 /// Where Nix keeps the database, below the store's root.

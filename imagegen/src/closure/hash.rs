@@ -8,7 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::nar::{self, Hasher, Step, Walk};
-use super::registration::NarInfo;
+use super::nar_hash::NarInfo;
 use super::scan::{Closure, ScanError};
 use crate::content::open_source;
 use crate::progress::Progress;

@@ -3,13 +3,15 @@
 pub mod database;
 mod hash;
 pub mod nar;
+mod nar_hash;
 mod optimise;
 pub mod references_graph;
 pub mod registration;
 pub mod scan;
 
 pub use hash::fill_in_hashes;
+pub use nar_hash::{NarHash, NarInfo};
 pub(crate) use optimise::Digest;
 pub use optimise::{Shared, optimise};
-pub use registration::{NarHash, Registered, Registration, RegistrationError};
+pub use registration::{Registered, Registration, RegistrationError};
 pub use scan::{Closure, ScanError, scan};

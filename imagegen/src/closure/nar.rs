@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use super::registration::NarHash;
+use super::nar_hash::NarHash;
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{index, length};
 

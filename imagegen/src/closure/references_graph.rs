@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::registration::{
-    ClosureError, NarHash, NarInfo, Problem, Registered, Registration, RegistrationError,
-};
+use super::nar_hash::{NarHash, NarInfo};
+use super::registration::{ClosureError, Problem, Registered, Registration, RegistrationError};
 use crate::store_path::{StorePath, StorePathError};
 
 /// Why references graphs give no closure.

@@ -7,14 +7,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER_PERMISSIVE, Specification};
+use data_encoding::HEXLOWER_PERMISSIVE;
 
+use super::nar_hash::{NarHash, NarInfo};
 use crate::store_path::{StorePath, StorePathError};
-
-/// The length of a SHA-256 digest in bytes.
-const SHA256_BYTES: usize = 32;
-/// The digits of Nix's base-32 (the Nix manual, "Store path"), which leaves out e, o, t and u.
-const NIX_BASE32_DIGITS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
 
 /// The paths of a closure, sorted by name, so that nothing depends on the order of the file.
 #[derive(Debug, Clone, Default)]
@@ -34,19 +30,6 @@ pub struct Registered {
     /// The paths it refers to, possibly itself; all are in the same registration.
     pub references: Vec<StorePath>,
 }
-
-/// The hash and size of a NAR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NarInfo {
-    /// SHA-256 of the NAR.
-    pub hash: NarHash,
-    /// Its length in bytes.
-    pub size: u64,
-}
-
-/// The SHA-256 of a NAR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NarHash(pub [u8; SHA256_BYTES]);
 
 /// What is wrong with a registration, and in which line.
 #[derive(Debug, thiserror::Error)]
@@ -349,46 +332,6 @@ impl<'b> Lines<'b> {
 
     fn located<T>(&self, result: Result<T, Problem>) -> Result<T, Located> {
         result.map_err(|problem| (self.number, problem))
-    }
-}
-
-impl NarHash {
-    /// Reads any of the forms that Nix and its tools write; nothing for an empty line.
-    pub(super) fn parse_optional(text: &str) -> Result<Option<Self>, Problem> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let decoded = match text.strip_prefix("sha256-") {
-            Some(base64) => BASE64.decode(base64.as_bytes()).ok(),
-            None => decode_hex_or_base32(text.strip_prefix("sha256:").unwrap_or(text)),
-        };
-        let bytes = decoded.and_then(|bytes| <[u8; SHA256_BYTES]>::try_from(bytes).ok());
-        bytes.map(|bytes| Some(Self(bytes))).ok_or_else(|| Problem::Hash(text.to_owned()))
-    }
-}
-
-fn decode_hex_or_base32(digits: &str) -> Option<Vec<u8>> {
-    if digits.len() == 2 * SHA256_BYTES {
-        return HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
-    }
-    // Nix writes the most significant digit first, the encoding has it last.
-    let reversed: Vec<u8> = digits.bytes().rev().collect();
-    nix_base32()?.decode(&reversed).ok()
-}
-
-fn nix_base32() -> Option<Encoding> {
-    let mut specification = Specification::new();
-    specification.symbols.push_str(NIX_BASE32_DIGITS);
-    specification.bit_order = BitOrder::LeastSignificantFirst;
-    specification.encoding().ok()
-}
-
-impl fmt::Display for NarHash {
-    /// As `nix-store --query --hash` prints it: `sha256:` and 52 base-32 digits.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = nix_base32().map(|encoding| encoding.encode(&self.0)).unwrap_or_default();
-        f.write_str("sha256:")?;
-        digits.chars().rev().try_for_each(|digit| write!(f, "{digit}"))
     }
 }
 

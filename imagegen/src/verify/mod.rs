@@ -187,7 +187,7 @@ fn examine(
     file_system: &FileSystem<'_>,
     inode: u32,
     name: &[u8],
-    registered: Option<crate::closure::registration::NarInfo>,
+    registered: Option<crate::closure::NarInfo>,
     progress: &dyn Progress,
 ) -> Result<(Finding, Deviations), SubtreeError> {
     let subtree = Subtree::read(file_system, inode, name)?;
