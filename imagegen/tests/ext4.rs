@@ -11,12 +11,16 @@ use imagegen::container::{Format, ImageFile};
 use imagegen::content::Content;
 use imagegen::ext4::{self, ContentError, Options, Size};
 use imagegen::fixed;
+use imagegen::guid::Guid;
 use imagegen::progress::Silent;
 use imagegen::store_image;
 use imagegen::store_path::StoreRoot;
 use imagegen::tree::{NodeId, Permissions, Tree};
 use imagegen::units::ByteCount;
 
+/// The features of every file system, in dumpe2fs's order.
+const FEATURES: &str = "ext_attr dir_index filetype extent flex_bg sparse_super large_file huge_file dir_nlink \
+                        extra_isize metadata_csum";
 const HASH: &str = "s66mzxpvicwk07gjbjfw9izjfa797vsw";
 
 fn options(size: Size) -> Options {
@@ -189,5 +193,112 @@ fn a_journal_counts_in_the_computed_size() {
         write_empty(&tree, &options(size), &image);
         tool(&["e2fsck", "-fn", image.to_str().unwrap()]);
         assert_eq!(field(&image, "Free blocks").parse::<u64>().unwrap() * 4096, additional);
+    }
+}
+
+/// One of each kind of inode.
+fn inodes() -> Tree {
+    let mut tree = Tree::default();
+    let root = tree.open_directory(b"").unwrap();
+    tree.add_file(b"file", 3 << 20, false).unwrap();
+    let few = tree.open_directory(b"few").unwrap();
+    tree.close_directory(few);
+    tree.add_symlink(b"long", &[b't'; 60]).unwrap();
+    let many = tree.open_directory(b"many").unwrap();
+    for i in 0..3000 {
+        tree.add_file(format!("file-{i:04}").as_bytes(), 0, false).unwrap();
+    }
+    tree.close_directory(many);
+    tree.add_symlink(b"short", &[b't'; 59]).unwrap();
+    tree.close_directory(root);
+    tree
+}
+
+#[test]
+fn the_features_are_the_chosen_ones_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let tree = inodes();
+    let store = Options::new("nix-store", fixed::STORE_IMAGE_UUID);
+    let other = Options {
+        journal: true,
+        hash_seed: Guid::from_u128(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF),
+        ..Options::new("sixteen letters.", Guid::from_u128(0xFEDC_BA98_7654_3210_FEDC_BA98_7654_3210))
+    };
+    for (options, features) in [(&store, FEATURES.to_owned()), (&other, format!("has_journal {FEATURES}"))] {
+        write_empty(&tree, options, &image);
+        tool(&["e2fsck", "-fn", image.to_str().unwrap()]);
+        for (name, value) in [
+            ("Filesystem volume name", &*options.label),
+            ("Filesystem UUID", &options.uuid.to_string()),
+            ("Filesystem features", &features),
+            ("Filesystem flags", "unsigned_directory_hash"),
+            ("Reserved block count", "0"),
+            ("Block size", "4096"),
+            ("Inode size", "256"),
+            ("Required extra isize", "32"),
+            ("Desired extra isize", "32"),
+            ("Default directory hash", "half_md4"),
+            ("Directory Hash Seed", &options.hash_seed.to_string()),
+            ("Checksum type", "crc32c"),
+        ] {
+            assert_eq!(field(&image, name), value, "{name}");
+        }
+        // Extents (0x80000) but for a target that is in the inode, an index (0x1000) from two blocks on.
+        for (path, flags) in [
+            ("/", "0x80000"),
+            ("/few", "0x80000"),
+            ("/file", "0x80000"),
+            ("/long", "0x80000"),
+            ("/many", "0x81000"),
+            ("/short", "0x0"),
+        ] {
+            let shown = debugfs(&image, &format!("stat {path}"));
+            assert!(shown.contains(&format!("Flags: {flags}\n")), "{path}: {shown}");
+            assert!(shown.contains("Size of extra inode fields: 32\n"), "{path}: {shown}");
+            assert!(shown.contains("Inode checksum: 0x"), "{path}: {shown}");
+        }
+        // Half-MD4 is 1 here; that it takes unsigned bytes is said by the flag above.
+        let index = debugfs(&image, "htree /many");
+        for line in ["Hash Version: 1\n", "Info length: 8\n", "Indirect levels: 0\n"] {
+            assert!(index.contains(line), "{line}: {index}");
+        }
+    }
+}
+
+/// All that dumpe2fs tells of what is free, over all and in each group.
+fn free(image: &Path) -> Vec<String> {
+    let shown = tool(&["dumpe2fs", image.to_str().unwrap()]);
+    shown.lines().filter(|line| line.to_lowercase().contains("free ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_free_is_what_e2fsck_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let tree = inodes();
+    // One group without a free block, and three groups.
+    for additional in [0, 300 << 20] {
+        for journal in [false, true] {
+            let size = Size::Auto { additional: ByteCount(additional) };
+            write_empty(&tree, &Options { journal, ..options(size) }, &image);
+            let ours = free(&image);
+            // Wrong counts, in the place of which e2fsck puts its own.
+            for name in ["free_blocks_count", "free_inodes_count"] {
+                let request = format!("set_super_value {name} 12345");
+                tool(&["debugfs", "-w", "-R", &request, image.to_str().unwrap()]);
+                let request = format!("set_block_group 0 {name} 1234");
+                tool(&["debugfs", "-w", "-R", &request, image.to_str().unwrap()]);
+            }
+            assert_ne!(free(&image), ours);
+            let mended = Command::new("e2fsck").arg("-fy").arg(&image).output().unwrap();
+            let said = String::from_utf8_lossy(&mended.stdout);
+            assert_eq!(mended.status.code(), Some(1), "{said}");
+            assert!(
+                said.contains("Free blocks count wrong") && said.contains("Free inodes count wrong"),
+                "{said}"
+            );
+            assert_eq!(free(&image), ours);
+        }
     }
 }
