@@ -10,8 +10,8 @@ use crate::closure::nar::Hasher;
 use crate::units::{GuestOffset, index, length};
 
 /// The most bytes of an image in a block. Large enough that the calls do not count, small enough that a core finds
-/// in its cache what another has just read, and that the kernel does not look for large free pages to hold it: those
-/// are the cold ones, and in a virtual machine often not backed by the host's memory (docs/performance.md).
+/// in its cache what another has just read, and that the kernel does not look for large free pages to hold it, which
+/// took far longer to fill on a virtual machine (docs/performance.md).
 pub const SIZE: usize = 128 << 10;
 /// Files begin at multiples of this, and what lies between them is zeros.
 const ALIGNMENT: usize = 4096;
