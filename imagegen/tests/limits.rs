@@ -16,6 +16,7 @@ use imagegen::progress::Silent;
 use imagegen::store_image;
 use imagegen::store_path::StoreRoot;
 use imagegen::tree::{NodeId, Tree};
+use imagegen::units::ByteCount;
 
 fn options() -> Options {
     Options::new("limits", fixed::STORE_IMAGE_UUID)
@@ -231,4 +232,29 @@ fn a_file_of_100_000_extents() {
     assert!(image.debugfs("stat /file").contains(&format!("Size: {size}")));
     let extents = image.debugfs("dump_extents -l /file");
     assert!(extents.lines().count() > 100_000, "{}", extents.lines().count());
+}
+
+#[test]
+#[ignore = "slow: 131,000 block groups have 1 GB of bitmaps"]
+fn block_numbers_of_more_than_32_bits() {
+    // Files of ext4 end before 16 TiB; those in memory do not.
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = directory.path().join("image");
+    // From the group on that ends with block 2^32.
+    for (blocks, is_wide) in [((1 << 32) - (1 << 15), false), ((1 << 32) - 1, true), ((1 << 32) + 1000, true)]
+    {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        let tree = one_file(5 << 40);
+        let size = ext4::Size::Fixed(ByteCount(blocks << 12));
+        let plan = ext4::plan(&tree, &Options { size, ..options() }).unwrap();
+        assert_eq!(plan.size(), ByteCount(blocks << 12));
+        let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
+        plan.write_metadata(&container).unwrap();
+        container.finish().unwrap();
+        tool(&["e2fsck", "-fn", text(&path)]);
+        let header = tool(&["dumpe2fs", "-h", text(&path)]);
+        let features = header.lines().find(|line| line.starts_with("Filesystem features:")).unwrap();
+        assert_eq!(features.split_whitespace().any(|name| name == "64bit"), is_wide, "{features}");
+        assert!(header.contains(&format!("Block count:              {blocks}\n")), "{header}");
+    }
 }

@@ -47,15 +47,13 @@ pub struct GroupTables {
 impl Geometry {
     /// Places the tables of a file system with this many groups; the number of blocks is set later, when what goes
     /// into them is known too.
-    pub fn new(blocks_per_group: u32, groups: u32, inodes: u32, wide: bool) -> Result<Self, Ext4Error> {
+    pub fn new(blocks_per_group: u32, groups: u32, inodes: u32) -> Result<Self, Ext4Error> {
         let inodes_per_group = inodes.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
         if inodes_per_group > BITS_PER_BLOCK {
             return Err(Ext4Error::TooManyFiles);
         }
-        // Only tells whether descriptors are wide, until the size is known.
-        let blocks = if wide { 1 << 32 } else { 0 };
         let mut geometry = Self {
-            blocks,
+            blocks: 0,
             blocks_per_group,
             groups,
             inodes_per_group,
@@ -95,9 +93,10 @@ impl Geometry {
         self.usable = usable;
     }
 
-    /// Whether block numbers need more than 32 bits.
+    /// Whether block numbers need more than 32 bits when the last group is full: the tables are placed, and their length
+    /// follows from this, before it is known where the last group ends.
     pub fn is_64bit(&self) -> bool {
-        self.blocks > u64::from(u32::MAX)
+        self.group_start(self.groups) > u64::from(u32::MAX)
     }
 
     /// The length of a group descriptor in bytes.
@@ -302,27 +301,36 @@ mod tests {
             (1024, 40, 1_000_000),
             (2048, 9, 200_000),
             (32768, 9, 294_912),
+            // 16 TiB.
+            (32768, 131_072, 2_100_000),
         ] {
-            let geometry = Geometry::new(blocks_per_group, groups, inodes, false).unwrap();
-            let mut ranges: Vec<Range<u64>> = geometry.usable.clone();
-            for group in geometry.superblock_groups() {
-                let start = geometry.group_start(group);
-                ranges.push(start..start + 1 + geometry.descriptor_blocks());
+            let mut geometry = Geometry::new(blocks_per_group, groups, inodes).unwrap();
+            // Where the last group ends changes no table.
+            for missing in [0, 1] {
+                geometry.blocks = geometry.group_start(groups) - missing;
+                every_block_is_in_one_range(&geometry);
             }
-            for tables in &geometry.tables {
-                ranges.push(tables.block_bitmap..tables.block_bitmap + 1);
-                ranges.push(tables.inode_bitmap..tables.inode_bitmap + 1);
-                ranges.push(tables.inode_table..tables.inode_table + geometry.inode_table_blocks());
-            }
-            ranges.sort_by_key(|range| range.start);
-            // Every block belongs to exactly one of them.
-            let mut end = 0;
-            for range in ranges {
-                assert_eq!(range.start, end);
-                end = range.end;
-            }
-            assert_eq!(end, u64::MAX);
         }
+    }
+
+    fn every_block_is_in_one_range(geometry: &Geometry) {
+        let mut ranges: Vec<Range<u64>> = geometry.usable.clone();
+        for group in geometry.superblock_groups() {
+            let start = geometry.group_start(group);
+            ranges.push(start..start + 1 + geometry.descriptor_blocks());
+        }
+        for tables in &geometry.tables {
+            ranges.push(tables.block_bitmap..tables.block_bitmap + 1);
+            ranges.push(tables.inode_bitmap..tables.inode_bitmap + 1);
+            ranges.push(tables.inode_table..tables.inode_table + geometry.inode_table_blocks());
+        }
+        ranges.sort_by_key(|range| range.start);
+        let mut end = 0;
+        for range in ranges {
+            assert_eq!(range.start, end);
+            end = range.end;
+        }
+        assert_eq!(end, u64::MAX);
     }
 
     #[test]

@@ -241,8 +241,7 @@ impl Planner<'_> {
         inodes: u32,
         journal: u64,
     ) -> Result<(Geometry, Places, u64), Ext4Error> {
-        let reach = u64::from(groups) * u64::from(blocks_per_group);
-        let geometry = Geometry::new(blocks_per_group, groups, inodes, reach > u64::from(u32::MAX))?;
+        let geometry = Geometry::new(blocks_per_group, groups, inodes)?;
         let mut allocator = Allocator::new(&geometry);
         let lost_found = allocator.take(1);
         let mut nodes = vec![0; self.tree.len()];
