@@ -121,6 +121,16 @@ fn a_directory_of_120_000_entries() {
     assert!(image.debugfs("stat /directory-0000000").contains("Flags: 0x81000"), "it is indexed");
 }
 
+/// A directory has two names of its own and one in each of its subdirectories; from 65,000 on the count says 1 (`dir_nlink`).
+#[test]
+fn more_subdirectories_than_links() {
+    for (directories, links) in [(64_997, 65_000), (64_998, 1)] {
+        let image = Image::write(&grid(directories, 0), Format::Raw);
+        let shown = image.debugfs("stat /");
+        assert!(shown.contains(&format!("Links: {links} ")), "{shown}");
+    }
+}
+
 #[test]
 fn names_and_targets_at_their_longest() {
     let tree = |name: usize, target: usize| {
