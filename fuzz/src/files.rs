@@ -19,13 +19,18 @@ use imagegen::root_disk;
 use imagegen::store_path::{StorePath, StoreRoot};
 use serde_json::Value;
 
-use super::images::{Base, Patched, boot_disk, options, qcow2_image, store_image};
+use super::images::{Base, Patched, boot_disk, options, packed_image, qcow2_image, store_image};
 use super::invariants::{KERNEL, TOPLEVEL, registration};
 use super::seeds;
 
 /// The extents of a qcow2 image make up its whole disk, and reading ends.
 pub fn qcow2(bytes: &[u8]) {
     with_file(qcow2_image(), bytes, read_qcow2);
+}
+
+/// The same of one whose clusters are compressed.
+pub fn qcow2_packed(bytes: &[u8]) {
+    with_file(packed_image(), bytes, read_qcow2);
 }
 
 fn read_qcow2(path: &Path) {

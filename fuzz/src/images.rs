@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use imagegen::boot_disk::{self, Loaders};
 use imagegen::closure::Registration;
 use imagegen::container::reader::{ReadError, Source, Window};
-use imagegen::container::{Format, ImageFile, Sink};
+use imagegen::container::{Compression, Format, ImageFile, Sink};
 use imagegen::content::{Content, NamedContent};
 use imagegen::ext4::reader::FileSystem as Ext4;
 use imagegen::ext4::{self, Options, Size};
@@ -227,6 +227,23 @@ pub fn qcow2_image() -> &'static Base {
         let file: File = tempfile::tempfile().unwrap();
         let image = ImageFile::create(&file, Format::Qcow2, plan.size(), &plan.allocated()).unwrap();
         plan.write_metadata(&image).unwrap();
+        image.finish().unwrap();
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        Base::new(bytes)
+    })
+}
+
+/// Two clusters, compressed with zstd.
+pub fn packed_image() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let disk: Vec<u8> = (0..32_768_u32).flat_map(|i| (i / 7 * i % 1009).to_le_bytes()).collect();
+        let size = ByteCount(disk.len().try_into().unwrap());
+        let file: File = tempfile::tempfile().unwrap();
+        let planned = [GuestOffset(0)..GuestOffset(size.0)];
+        let image = ImageFile::create_compressed(&file, Compression::Zstd, size, &planned).unwrap();
+        image.data(GuestOffset(0), &disk).unwrap();
         image.finish().unwrap();
         let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
         file.read_exact_at(&mut bytes, 0).unwrap();

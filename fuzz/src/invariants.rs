@@ -19,7 +19,7 @@ use super::{files, images};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("registration", registration),
     ("references_graph", references_graph),
     ("toplevel", toplevel),
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 13] = [
     ("fat", images::fat),
     ("ext4", images::ext4),
     ("qcow2", files::qcow2),
+    ("qcow2_packed", files::qcow2_packed),
     ("inspect", files::inspect_image),
     ("diff", files::diff_images),
     ("database", files::nix_database),

@@ -19,7 +19,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "toplevel_links" => links(),
         "variable_store" => variable_stores(),
         "variables_json" => vec![variables_json()],
-        "partition_table" | "fat" | "ext4" | "qcow2" | "database" => images::seeds(),
+        "partition_table" | "fat" | "ext4" | "qcow2" | "qcow2_packed" | "database" => images::seeds(),
         "inspect" | "diff" => files::seeds_with_choice(&images::seeds()),
         other => panic!("no seeds for {other}"),
     }

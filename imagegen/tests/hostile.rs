@@ -157,6 +157,11 @@ fn qcow2_images() {
 }
 
 #[test]
+fn compressed_qcow2_images() {
+    hold("qcow2_packed");
+}
+
+#[test]
 fn inspected_images() {
     hold("inspect");
 }

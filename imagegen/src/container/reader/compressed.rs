@@ -100,10 +100,67 @@ fn unpack_deflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The first zstd frame, no more than `size` bytes of it.
-fn unpack_zstd(packed: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(size);
-    let decoder = ruzstd::decoding::StreamingDecoder::new(packed).ok()?;
-    decoder.take(length(size)).read_to_end(&mut out).ok()?;
+/// Zstd frames that fill the cluster exactly; there is mostly one. What follows them in their last sector is another
+/// cluster's. A frame that claims a large window takes no memory for it, since it is unpacked in one piece.
+fn unpack_zstd(mut packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut decompressor = zstd::bulk::Decompressor::new().ok()?;
+    let mut out = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        let end = zstd::zstd_safe::find_frame_compressed_size(packed).ok()?;
+        let (frame, rest) = packed.split_at_checked(end)?;
+        filled += decompressor.decompress_to_buffer(frame, &mut out[filled..]).ok()?;
+        packed = rest;
+    }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Does not say how long its contents are, as streams do.
+    fn frame_of_unknown_size(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn zstd_frames_fill_a_cluster_or_are_refused() {
+        let cluster: Vec<u8> = (0..16_384_u32).flat_map(|i| (i * i % 977).to_le_bytes()).collect();
+        let size = cluster.len();
+        let known = zstd::bulk::compress(&cluster, 3).unwrap();
+        let unknown = frame_of_unknown_size(&cluster);
+        let (front, back) = cluster.split_at(size / 3);
+        let skipped = [0x50, 0x2A, 0x4D, 0x18, 2, 0, 0, 0, 7, 7].to_vec();
+        for frames in [
+            known.clone(),
+            unknown.clone(),
+            [frame_of_unknown_size(front), zstd::bulk::compress(back, 3).unwrap()].concat(),
+            [skipped.clone(), known.clone()].concat(),
+        ] {
+            assert_eq!(unpack_zstd(&frames, size).as_ref(), Some(&cluster));
+            // The rest of the last sector, and a frame of the next cluster.
+            for rest in [vec![0; 511], vec![0xFF; 300], known.clone()] {
+                assert_eq!(unpack_zstd(&[frames.clone(), rest].concat(), size).as_ref(), Some(&cluster));
+            }
+            assert_eq!(unpack_zstd(&frames[..frames.len() - 1], size), None);
+        }
+        let mut damaged = unknown.clone();
+        let last = damaged.len() - 1;
+        damaged[last] ^= 1;
+        assert_eq!(unpack_zstd(&damaged, size), None, "the checksum");
+        assert_eq!(unpack_zstd(&known, size - 1), None, "too long");
+        assert_eq!(unpack_zstd(&unknown, size - 1), None, "too long");
+        assert_eq!(unpack_zstd(&known, size + 1), None, "too short");
+        assert_eq!(unpack_zstd(&skipped.repeat(1000), size), None, "empty");
+        assert_eq!(unpack_zstd(&[], size), None);
+        // Its header claims 2 GiB and a window of that size.
+        let large = [0x28, 0xB5, 0x2F, 0xFD, 0x80, 0xA8, 0, 0, 0, 0x80, 3, 0, 0, 0];
+        assert_eq!(unpack_zstd(&large, size), None, "a claim");
+    }
 }
