@@ -180,14 +180,49 @@ fn a_disk_of_grub_is_the_same_in_every_container() {
     assert!(inspect(&overlay, &[]).contains("GRUB core image"));
 }
 
-#[test]
-fn the_picture_is_well_formed() {
-    let directory = tempfile::tempdir().unwrap();
-    let (image, picture) = (directory.path().join("a<&>\".img"), directory.path().join("picture.svg"));
-    tool(&["mkfs.ext4", "-q", "-L", "a<b&c", text(&image), "300M"]);
-    inspect(&image, &["--svg", text(&picture)]);
+/// Draws an image, and has another program read the drawing.
+fn draw(image: &Path) -> String {
+    let picture = image.with_extension("svg");
+    inspect(image, &["--svg", text(&picture)]);
     let check = "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])";
     tool(&["python3", "-c", check, text(&picture)]);
-    let drawn = fs::read_to_string(&picture).unwrap();
-    assert!(drawn.contains("a&lt;b&amp;c") && drawn.contains("lost+found"));
+    fs::read_to_string(&picture).unwrap()
+}
+
+#[test]
+fn the_picture_is_well_formed_and_lost_files_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("a<&>\".img");
+    tool(&["mkfs.ext4", "-q", "-L", "a<b&c", text(&image), "300M"]);
+    let drawn = draw(&image);
+    assert!(drawn.contains("a&lt;b&amp;c") && !drawn.contains("lost+found"));
+    assert!(!inspect(&image, &[]).contains("lost+found"));
+    assert_eq!(json(&image)["contents"]["store_paths"], Value::Array(vec![]));
+
+    let file = directory.path().join("file");
+    fs::write(&file, [1; 5000]).unwrap();
+    tool(&["debugfs", "-w", "-R", &format!("write {} lost+found/#99", text(&file)), text(&image)]);
+    let told = inspect(&image, &[]);
+    assert!(told.contains("lost      1 files of 4.8 KiB, 0 directories, 0 symbolic links"), "{told}");
+    assert!(told.contains("in `lost+found`") && draw(&image).contains("lost+found</text>"));
+    let contents = &json(&image)["contents"];
+    assert_eq!(contents["store_paths"], Value::Array(vec![]));
+    assert_eq!(contents["lost_found"]["file_bytes"], 5000);
+}
+
+#[test]
+fn every_colour_of_a_system_partition_is_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, file) = (directory.path().join("esp"), directory.path().join("file"));
+    fs::write(&image, vec![0; 2 << 20]).unwrap();
+    tool(&["mkfs.fat", text(&image)]);
+    for (number, explained) in [(10, false), (12, true)] {
+        for i in 1..=number {
+            fs::write(&file, vec![1; i * 1024]).unwrap();
+            tool(&["mcopy", "-o", "-i", text(&image), text(&file), &format!("::file-{i}")]);
+        }
+        let drawn = draw(&image);
+        assert_eq!(drawn.contains("2 smaller files</text>"), explained);
+        assert!(drawn.contains("file-10</text>") && drawn.contains("free</text>"));
+    }
 }

@@ -160,6 +160,20 @@ fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result 
         usage.directories,
         usage.symlinks
     )?;
+    if let Some(lost) = &file_system.lost_found {
+        let usage = &lost.usage;
+        // Not counting itself.
+        let directories = usage.directories.saturating_sub(1);
+        let problem = lost.problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default();
+        writeln!(
+            out,
+            "{indent}  lost      {} files of {}, {directories} directories, {} symbolic links, in `{}`{problem}",
+            usage.files,
+            ByteCount(usage.file_bytes),
+            usage.symlinks,
+            lost.name
+        )?;
+    }
     writeln!(out, "{indent}  journal   {}", file_system.journal)?;
     writeln!(out, "{indent}  features  {}", file_system.features.join(" "))?;
     writeln!(out, "{indent}Largest paths")?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::container::reader::Source;
-use crate::ext4::reader::{Ext4ReadError, FileSystem, ROOT, Type};
+use crate::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
 use crate::structure::{Field, Structure};
 use crate::text::shown;
 use crate::units::length;
@@ -35,6 +35,8 @@ pub struct Ext4 {
     pub usage: Usage,
     /// What each store path, or each other entry of the root directory, takes; the largest first.
     pub store_paths: Vec<StorePathUse>,
+    /// What e2fsck has put into the root's `lost+found`; nothing if that is as empty as it should be.
+    pub lost_found: Option<StorePathUse>,
     /// The block groups.
     pub groups: Vec<Group>,
     /// All fields of the superblock, by their names in the documentation.
@@ -100,11 +102,16 @@ impl Ext4 {
             None => file_system.inode(ROOT)?,
         };
         let mut store_paths = Vec::new();
+        let mut lost_found = None;
         let mut total = Usage::default();
         for entry in file_system.entries(&directory)? {
             let used = measure(&file_system, entry.inode, &entry.name);
             total.add(&used.usage);
-            store_paths.push(used);
+            if directory.number != ROOT || entry.name != LOST_FOUND {
+                store_paths.push(used);
+            } else if !used.usage.is_one_directory() {
+                lost_found = Some(used);
+            }
         }
         store_paths
             .sort_by(|a, b| (b.usage.allocated_bytes, &a.name).cmp(&(a.usage.allocated_bytes, &b.name)));
@@ -124,6 +131,7 @@ impl Ext4 {
             },
             usage: total,
             store_paths,
+            lost_found,
             groups: groups(&file_system),
             superblock: superblock.fields(),
         })
@@ -131,6 +139,10 @@ impl Ext4 {
 }
 
 impl Usage {
+    fn is_one_directory(&self) -> bool {
+        (self.files, self.directories, self.symlinks, self.special) == (0, 1, 0, 0)
+    }
+
     fn add(&mut self, other: &Self) {
         self.files += other.files;
         self.directories += other.directories;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::closure::{NarHash, Registration, nar};
-use crate::ext4::reader::{Ext4ReadError, FileSystem, ROOT, Type};
+use crate::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
 use crate::progress::Progress;
 use crate::store_path::STORE_DIR;
 use crate::text::shown;
@@ -20,8 +20,6 @@ use subtree::Subtree;
 
 /// How much of a file is read and hashed at once.
 const PIECE: u64 = 1 << 20;
-/// What e2fsck keeps lost files in; every ext4 file system has it.
-const LOST_FOUND: &[u8] = b"lost+found";
 
 /// What was found about every path, those of the registration and those of the image, sorted by name.
 #[derive(Debug)]

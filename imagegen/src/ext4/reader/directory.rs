@@ -31,6 +31,9 @@ struct Tail {
 
 const TAIL_TYPE: u8 = 0xDE;
 
+/// What e2fsck keeps lost files in, in the root; every ext4 file system has it.
+pub const LOST_FOUND: &[u8] = b"lost+found";
+
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

@@ -12,7 +12,7 @@ mod superblock;
 
 use crate::container::reader::{ReadError, Source};
 
-pub use directory::Entry;
+pub use directory::{Entry, LOST_FOUND};
 pub use extent::{Blocks, Run};
 pub use file::File;
 pub use group::GroupDescriptor;
