@@ -25,6 +25,19 @@ pub struct Tree {
     several: Vec<(NodeId, u32)>,
 }
 
+/// A part of a tree in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Regular files, by their names.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// The bytes of all files.
+    pub source_bytes: u64,
+}
+
 /// A file, directory or symbolic link. A closure may have millions of them, so that each byte here counts.
 #[derive(Debug, Clone)]
 struct Node {
@@ -168,6 +181,22 @@ impl Tree {
     /// How many nodes up to `end`, itself left out, are further names of files.
     pub fn further_names_before(&self, end: NodeId) -> u32 {
         count(self.further.partition_point(|&(further, _)| further < end))
+    }
+
+    /// How many files there are of each kind among these.
+    pub fn counts(&self, nodes: impl Iterator<Item = NodeId>) -> Counts {
+        let mut counts = Counts::default();
+        for node in nodes {
+            match self.kind(node) {
+                Kind::Directory => counts.directories += 1,
+                Kind::Symlink { .. } => counts.symlinks += 1,
+                Kind::File { size, .. } => {
+                    counts.files += 1;
+                    counts.source_bytes += size;
+                }
+            }
+        }
+        counts
     }
 
     /// The node and its descendants, which follow it in one run.

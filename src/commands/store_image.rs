@@ -9,8 +9,9 @@ use imagegen::closure::{Closure, Registration, optimise, scan};
 use imagegen::container::Format;
 use imagegen::ext4::{self, SavedByLinks};
 use imagegen::output;
-use imagegen::store_image::{self, Counts, Plan, Verified};
+use imagegen::store_image::{self, Plan, Verified};
 use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::tree::Counts;
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
@@ -132,11 +133,9 @@ struct Summary {
 struct Contents {
     /// Of the registration as `nix-store --dump-db` prints it, sorted; it has the hashes of all contents.
     registration_sha256: String,
-    files: u64,
-    directories: u64,
-    symlinks: u64,
+    #[serde(flatten)]
+    counts: Counts,
     store_paths: u64,
-    source_bytes: u64,
     linked_files: u64,
     saved_bytes: u64,
     verified_paths: u64,
@@ -160,11 +159,8 @@ impl Summary {
             virtual_bytes: self.virtual_size.0,
             contents: Contents {
                 registration_sha256: text_digest(&closure.registration.to_string()),
-                files: self.counts.files,
-                directories: self.counts.directories,
-                symlinks: self.counts.symlinks,
-                store_paths: self.counts.store_paths,
-                source_bytes: self.counts.source_bytes,
+                counts: self.counts,
+                store_paths: self.verified.verified + self.verified.unverified,
                 linked_files: self.saved.linked_files,
                 saved_bytes: self.saved.saved_bytes.0,
                 verified_paths: self.verified.verified,
@@ -183,8 +179,9 @@ impl Summary {
 }
 
 fn tell(args: &StoreImageArgs, summary: &Summary, reporter: &Reporter) {
-    let Counts { files, store_paths, source_bytes, .. } = summary.counts;
+    let Counts { files, source_bytes, .. } = summary.counts;
     let Verified { verified, unverified } = summary.verified;
+    let store_paths = verified + unverified;
     if unverified > 0 && !args.no_verify {
         reporter.note(&format!(
             "warning: {unverified} of {store_paths} store paths were not checked: the registration has no hash or \

@@ -19,7 +19,7 @@ use crate::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
 use crate::progress::Progress;
 use crate::store_image::{self, StoreImageError, Verified};
 use crate::store_path::StorePath;
-use crate::tree::{Kind, NodeId, TreeError};
+use crate::tree::{Counts, TreeError};
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 pub use database::DatabaseError;
@@ -50,19 +50,6 @@ pub struct Profile<'o> {
     pub generations: Vec<(u32, &'o StorePath)>,
     /// The number of the one that is in force.
     pub current: u32,
-}
-
-/// What is in the root file system, in numbers; the store is, but not the EFI system partition.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Regular files.
-    pub files: u64,
-    /// Directories, the root directory included.
-    pub directories: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// The bytes of all files.
-    pub source_bytes: u64,
 }
 
 /// Why a root disk cannot be made.
@@ -216,21 +203,9 @@ impl Plan<'_> {
         self.boot.partitions()
     }
 
-    /// What is in the root file system.
+    /// What is in the root file system, the root directory and the store included.
     pub fn counts(&self) -> Counts {
-        let tree = &self.files.tree;
-        let mut counts = Counts::default();
-        for node in tree.subtree(NodeId(0)).map(NodeId) {
-            match tree.kind(node) {
-                Kind::Directory => counts.directories += 1,
-                Kind::Symlink { .. } => counts.symlinks += 1,
-                Kind::File { size, .. } => {
-                    counts.files += 1;
-                    counts.source_bytes += size;
-                }
-            }
-        }
-        counts
+        self.files.tree.counts(self.files.tree.nodes())
     }
 
     /// What hard links save in it.

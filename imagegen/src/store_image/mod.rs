@@ -11,7 +11,7 @@ use crate::closure::{Closure, Registered, nar};
 use crate::container::Sink;
 use crate::ext4::{self, Ext4Error, SavedByLinks};
 use crate::progress::Progress;
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::{Counts, Kind, NodeId, Tree};
 use crate::units::{ByteCount, GuestRange};
 
 pub use read::ReadError;
@@ -24,21 +24,6 @@ pub struct Plan<'c> {
     store: NodeId,
     /// The bytes of all files below each store path.
     sizes: Vec<u64>,
-}
-
-/// What is in an image, in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Regular files.
-    pub files: u64,
-    /// Directories below the store, store paths included.
-    pub directories: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Store paths.
-    pub store_paths: u64,
-    /// The bytes of all files.
-    pub source_bytes: u64,
 }
 
 /// How a write went.
@@ -141,23 +126,10 @@ impl Plan<'_> {
         &self.file_system
     }
 
-    /// How much of a closure is in it.
+    /// What is in the store paths.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for &root in &self.closure.roots {
-            counts.store_paths += 1;
-            for node in self.closure.tree.subtree(root).map(NodeId) {
-                match self.closure.tree.kind(node) {
-                    Kind::Directory => counts.directories += 1,
-                    Kind::Symlink { .. } => counts.symlinks += 1,
-                    Kind::File { size, .. } => {
-                        counts.files += 1;
-                        counts.source_bytes += size;
-                    }
-                }
-            }
-        }
-        counts
+        let tree = &self.closure.tree;
+        tree.counts(self.closure.roots.iter().flat_map(|&root| tree.subtree(root)).map(NodeId))
     }
 
     /// What hard links save in it.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use imagegen::closure::Closure;
 use imagegen::ext4::SavedByLinks;
 use imagegen::fixed;
-use imagegen::root_disk::{Counts, Options, PartitionTable, Plan};
+use imagegen::root_disk::{Options, PartitionTable, Plan};
 use imagegen::store_image::Verified;
+use imagegen::tree::Counts;
 use serde::Serialize;
 
 use crate::cli::{LoaderArg, RootDiskArgs};
@@ -18,12 +19,10 @@ pub struct Contents {
     /// Of the registration as `nix-store --dump-db` prints it, sorted; it has the hashes of all contents.
     registration_sha256: String,
     /// In the root file system.
-    files: u64,
-    directories: u64,
-    symlinks: u64,
+    #[serde(flatten)]
+    counts: Counts,
     /// In the database.
     store_paths: u64,
-    source_bytes: u64,
     linked_files: u64,
     saved_bytes: u64,
     verified_paths: u64,
@@ -37,16 +36,12 @@ pub struct Contents {
 impl Contents {
     /// Counts what is on the planned disk.
     pub fn new(args: &RootDiskArgs, plan: &Plan<'_>, closure: &Closure, verified: Verified) -> Self {
-        let Counts { files, directories, symlinks, source_bytes } = plan.counts();
         let SavedByLinks { linked_files, saved_bytes } = plan.saved_by_links();
         let paths = u64::try_from(closure.registration.paths().len()).unwrap_or(u64::MAX);
         Self {
             registration_sha256: text_digest(&closure.registration.to_string()),
-            files,
-            directories,
-            symlinks,
+            counts: plan.counts(),
             store_paths: paths,
-            source_bytes,
             linked_files,
             saved_bytes: saved_bytes.0,
             verified_paths: verified.verified,
