@@ -140,8 +140,8 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer: Writer::Overwrite(overwrite::Writer::new(file, size)) })
     }
 
-    /// The same as [`ImageFile::create`] for qcow2, with each cluster compressed unless that makes it longer. Calls of [`Sink::data`] from
-    /// several threads compress at once; the bytes of the file do not depend on them.
+    /// The same as [`ImageFile::create`] for qcow2, with each cluster compressed unless that makes it longer. Calls of
+    /// [`Sink::data`] from several threads compress at once; the bytes of the file do not depend on them.
     pub fn create_compressed(
         file: &'f File,
         compression: Compression,
