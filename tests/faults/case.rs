@@ -148,6 +148,8 @@ impl Case {
             "diskImage": targets[0], "diskSize": 8, "efiVars": targets[1],
             "efi": { "firmware": at("code"), "variables": variables },
             "bootDisk": at("disk"), "useBootLoader": true, "useEFIBoot": true,
+            // This machine need not have a store.
+            "mountHostNixStore": false,
         });
         let file = at("vm.json");
         fs::write(&file, config.to_string()).unwrap();
