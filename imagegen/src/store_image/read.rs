@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +11,7 @@ use super::block::{Block, Pool, hash_zeros};
 use super::holes::{Holes, Stretch};
 use crate::closure::nar::{self, Hasher, Step, Walk};
 use crate::closure::{Closure, Digest};
+use crate::content::open_source;
 use crate::ext4;
 use crate::progress::Progress;
 use crate::store_path::StorePath;
@@ -311,10 +311,7 @@ struct Source<'p> {
 
 impl<'p> Source<'p> {
     fn open(path: &'p Path) -> Result<Self, ReadError> {
-        // A symbolic link in the place of the file is refused (ELOOP), a fifo does not block.
-        let no_follow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let flags = i32::try_from(no_follow.bits()).unwrap_or_default();
-        match File::options().read(true).custom_flags(flags).open(path) {
+        match open_source(path) {
             Ok(file) => Ok(Self { path, file }),
             Err(source) => Err(ReadError::Read { path: path.display().to_string(), source }),
         }
