@@ -30,6 +30,11 @@ pub trait Sink: Sync {
     }
 }
 
+/// How many bytes should be gathered for a call of [`Sink::data`]. Large enough that the calls do not count, small enough
+/// that the bytes are still in the processor's cache when they are written, and that the kernel does not look for large
+/// free pages to hold them, which took far longer to fill on a virtual machine (docs/performance.md).
+pub const RUN: usize = 128 << 10;
+
 /// The form of an image file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -4,14 +4,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::{BLOCK, Plan};
-use crate::container::Sink;
+use crate::container::{RUN, Sink};
 use crate::content::{Content, open_source};
 use crate::progress::Progress;
 use crate::tree::NodeId;
 use crate::units::{index, length};
-
-/// How much is read and written at once.
-const PIECE: u64 = 1 << 20;
 
 /// Why the contents of a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +84,8 @@ impl Plan<'_> {
         };
         let mut found = 0;
         for (start, bytes) in self.file_data(node) {
-            for at in (0..bytes).step_by(index(PIECE)) {
-                let wanted = PIECE.min(bytes - at);
+            for at in (0..bytes).step_by(RUN) {
+                let wanted = length(RUN).min(bytes - at);
                 let got = length(read(wanted, &mut piece)?);
                 found += got;
                 if got < wanted {

@@ -10,12 +10,9 @@ use super::journal::{self, Journal};
 use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
 use super::superblock::{Free, superblock};
 use super::{BLOCK, Ext4Error, Options, directory};
-use crate::container::Sink;
+use crate::container::{RUN, Sink};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{GuestOffset, index, length};
-
-/// How many bytes are gathered before they are written.
-const RUN: usize = 1 << 20;
 
 const MODE_JOURNAL: u16 = MODE_FILE | 0o600;
 const MODE_LOST_FOUND: u16 = MODE_DIRECTORY | 0o700;

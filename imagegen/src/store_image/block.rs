@@ -7,12 +7,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::closure::nar::Hasher;
+use crate::container::RUN;
 use crate::units::{GuestOffset, index, length};
 
-/// The most bytes of an image in a block. Large enough that the calls do not count, small enough that a core finds
-/// in its cache what another has just read, and that the kernel does not look for large free pages to hold it, which
-/// took far longer to fill on a virtual machine (docs/performance.md).
-pub const SIZE: usize = 128 << 10;
+/// The most bytes of an image in a block.
+const SIZE: usize = RUN;
 /// Files begin at multiples of this, and what lies between them is zeros.
 const ALIGNMENT: usize = 4096;
 /// So much is kept aside in a block before it is handed on.

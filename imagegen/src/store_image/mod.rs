@@ -3,6 +3,7 @@
 mod block;
 mod holes;
 mod read;
+mod turns;
 mod write;
 
 use std::io;

@@ -1,29 +1,29 @@
 //! The threads that read, hash and write at once.
 //!
-//! Several threads read store paths, the largest first. A large path has a second thread for its hash, so that one
-//! huge path uses several cores too. A single thread writes: a file system lets only one at a time write to a file
-//! anyway, and the others would wait for it instead of hashing. Where the image is compressed, it is the other way
-//! round: compressing costs far more than reading, so one thread reads in the order of the image, and all others
-//! compress what it has read.
+//! Each thread takes store path after store path, the largest first; it reads a block, hashes it and writes it while
+//! the bytes are in its cache. Once no path is left for a thread, it hashes what another one reads, so that one huge
+//! path uses several cores too. Where the image is compressed, it is different: compressing costs far more than
+//! reading, so one thread reads in the order of the image, and all others compress what it has read.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use super::block::{Block, Pool};
 use super::read::{ReadError, Reading};
+use super::turns::Turns;
 use super::{Plan, StoreImageError, Verified};
-use crate::closure::NarHash;
 use crate::closure::nar::Hasher;
 use crate::container::Sink;
 use crate::progress::Progress;
 
-/// A path with more bytes than this is hashed on a thread of its own. A thread for each small path would cost more.
-const HASH_ASIDE: u64 = 8 << 20;
-/// How many blocks of a path may wait for its hash.
-const WAITING_TO_HASH: usize = 16;
-/// How many blocks may wait to be written.
-const WAITING_TO_WRITE: usize = 32;
+/// A path with more bytes than this may have a second thread. One for each small path would cost more.
+const ASIDE_MIN: u64 = 8 << 20;
+/// How many blocks of a path may wait for its second thread.
+const WAITING_ASIDE: usize = 16;
+/// How many blocks may wait to be compressed.
+const WAITING_TO_COMPRESS: usize = 32;
 
 /// Writes the image with as many threads as the current rayon pool has.
 pub fn write<S: Sink>(
@@ -33,9 +33,9 @@ pub fn write<S: Sink>(
     progress: &dyn Progress,
 ) -> Result<Verified, StoreImageError> {
     let jobs = rayon::current_num_threads().max(1);
-    let (readers, writers) = if sink.compresses() { (1, jobs) } else { (jobs, 1) };
+    let compresses = sink.compresses();
     let mut order: Vec<usize> = (0..plan.sizes.len()).collect();
-    if !sink.compresses() {
+    if !compresses {
         // The largest first, so that all threads have work to the end.
         order.sort_by_key(|&i| std::cmp::Reverse(plan.sizes[i]));
     }
@@ -44,7 +44,6 @@ pub fn write<S: Sink>(
     let work = Work {
         plan,
         verify,
-        hash_aside: if jobs > 1 { HASH_ASIDE } else { u64::MAX },
         reading: Reading {
             closure: plan.closure,
             file_system: &plan.file_system,
@@ -52,25 +51,19 @@ pub fn write<S: Sink>(
             pool: &pool,
             progress,
             // Whoever compresses waits for all planned bytes of a cluster.
-            leaves_holes: !sink.compresses(),
+            leaves_holes: !compresses,
             stopped: &stopped,
         },
         order,
         next: AtomicUsize::new(0),
+        idle: AtomicUsize::new(usize::from(compresses && jobs > 1)),
         outcome: Mutex::default(),
     };
-    std::thread::scope(|scope| {
-        let (to_write, waiting) = mpsc::sync_channel(WAITING_TO_WRITE);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for first in (0..writers).map(|writer| writer == 0) {
-            let (work, waiting) = (&work, Arc::clone(&waiting));
-            scope.spawn(move || work.write_blocks(sink, first, &waiting));
-        }
-        for _ in 0..readers {
-            let (work, to_write) = (&work, to_write.clone());
-            scope.spawn(move || work.read_paths(&to_write));
-        }
-    });
+    if compresses {
+        work.read_and_compress(sink, jobs);
+    } else {
+        work.read_and_write(sink, jobs);
+    }
     work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner).into_result()
 }
 
@@ -78,96 +71,60 @@ pub fn write<S: Sink>(
 struct Work<'a> {
     plan: &'a Plan<'a>,
     verify: bool,
-    /// The number of bytes above which a path's hash gets a thread.
-    hash_aside: u64,
     reading: Reading<'a>,
     /// The numbers of the paths in the order in which they are read.
     order: Vec<usize>,
     /// The first of them that nobody reads yet.
     next: AtomicUsize,
+    /// How many threads could help others.
+    idle: AtomicUsize,
     outcome: Mutex<Outcome>,
 }
 
 impl Work<'_> {
-    /// Reads path after path, until all are read or somebody has failed.
-    fn read_paths(&self, to_write: &SyncSender<Arc<Block>>) {
-        while let Some(&i) = self.order.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let result = self.read_path(i, to_write);
-            if result.is_err() {
-                self.reading.stopped.store(true, Ordering::Relaxed);
-            }
-            self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add(i, result);
-        }
-    }
-
-    fn read_path(&self, i: usize, to_write: &SyncSender<Arc<Block>>) -> Result<Checked, StoreImageError> {
-        let registered = &self.plan.closure.registration.paths()[i];
-        let root = self.plan.closure.roots[i];
-        let Some(nar) = registered.nar.filter(|_| self.verify) else {
-            self.reading
-                .read(&registered.path, root, false, &mut |block| self.hand_on(Arc::new(block), to_write))?;
-            return Ok(Checked::No);
-        };
-        let found = if self.plan.sizes[i] > self.hash_aside {
-            self.hash_aside(i, to_write)?
-        } else {
-            let mut hasher = Hasher::default();
-            self.reading.read(&registered.path, root, true, &mut |block| {
-                block.hash(&mut hasher);
-                self.hand_on(Arc::new(block), to_write);
-            })?;
-            hasher.finish()
-        };
-        if found != nar.hash {
-            return Err(StoreImageError::Hash {
-                path: registered.path.to_string(),
-                found: found.to_string(),
-                expected: nar.hash.to_string(),
-            });
-        }
-        Ok(Checked::Yes)
-    }
-
-    /// Reads a path while another thread hashes what was read.
-    fn hash_aside(&self, i: usize, to_write: &SyncSender<Arc<Block>>) -> Result<NarHash, ReadError> {
-        let path = &self.plan.closure.registration.paths()[i].path;
+    fn read_and_write(&self, sink: &impl Sink, jobs: usize) {
+        let turns = Turns::new(sink, self.reading.pool, self.reading.stopped);
         std::thread::scope(|scope| {
-            let (to_hash, waiting) = mpsc::sync_channel::<Arc<Block>>(WAITING_TO_HASH);
-            let hash_thread = scope.spawn(move || {
-                let mut hasher = Hasher::default();
-                for block in waiting {
-                    block.hash(&mut hasher);
-                    self.reading.pool.put_back(block);
-                }
-                hasher.finish()
+            let hand_on = |block| turns.hand_on(block);
+            scope.spawn(move || {
+                self.write_metadata(sink);
+                self.read_paths(scope, &hand_on);
             });
-            let result = self.reading.read(path, self.plan.closure.roots[i], true, &mut |block| {
-                let block = Arc::new(block);
-                // The thread ends only when the channel is closed.
-                let _ = to_hash.send(Arc::clone(&block));
-                self.hand_on(block, to_write);
-            });
-            drop(to_hash);
-            let hash = hash_thread.join().map_err(|_| ReadError::Stopped)?;
-            result.map(|()| hash)
-        })
-    }
-
-    fn hand_on(&self, block: Arc<Block>, to_write: &SyncSender<Arc<Block>>) {
-        if block.image().1.is_empty() {
-            self.reading.pool.put_back(block);
-        } else {
-            // The threads that write end only when the channel is closed.
-            let _ = to_write.send(block);
+            for _ in 1..jobs {
+                scope.spawn(move || self.read_paths(scope, &hand_on));
+            }
+        });
+        if let Some(error) = turns.into_failure() {
+            self.fail(StoreImageError::Contents(error));
         }
     }
 
-    /// Writes what comes, after the metadata if this is the `first` such thread. Once somebody has failed, what comes
-    /// is dropped, so that nobody waits.
-    fn write_blocks(&self, sink: &impl Sink, first: bool, waiting: &Mutex<Receiver<Arc<Block>>>) {
-        if first && let Err(error) = self.plan.file_system.write_metadata(sink) {
+    fn read_and_compress(&self, sink: &impl Sink, jobs: usize) {
+        let (to_compress, waiting) = mpsc::sync_channel(WAITING_TO_COMPRESS);
+        let waiting = Mutex::new(waiting);
+        std::thread::scope(|scope| {
+            // All threads that compress end when the reading one has dropped its end of the channel.
+            scope.spawn(move || {
+                self.read_paths(scope, &move |block| _ = to_compress.send(block));
+            });
+            scope.spawn(|| {
+                self.write_metadata(sink);
+                self.compress(sink, &waiting);
+            });
+            for _ in 1..jobs {
+                scope.spawn(|| self.compress(sink, &waiting));
+            }
+        });
+    }
+
+    fn write_metadata(&self, sink: &impl Sink) {
+        if let Err(error) = self.plan.file_system.write_metadata(sink) {
             self.fail(StoreImageError::Metadata(error));
         }
+    }
+
+    /// Compresses what comes. Once somebody has failed, what comes is dropped, so that nobody waits.
+    fn compress(&self, sink: &impl Sink, waiting: &Mutex<Receiver<Arc<Block>>>) {
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(block) = next else { return };
@@ -181,10 +138,121 @@ impl Work<'_> {
         }
     }
 
+    /// Reads path after path, until all are read or somebody has failed.
+    fn read_paths<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        hand_on: &(impl Fn(Arc<Block>) + Clone + Send + 's),
+    ) {
+        while let Some(&i) = self.order.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let result = self.read_path(i, scope, hand_on);
+            if result.is_err() {
+                self.reading.stopped.store(true, Ordering::Relaxed);
+            }
+            self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add(i, result);
+        }
+        self.idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read_path<'s>(
+        &'s self,
+        i: usize,
+        scope: &'s Scope<'s, '_>,
+        hand_on: &(impl Fn(Arc<Block>) + Clone + Send + 's),
+    ) -> Result<Checked, StoreImageError> {
+        let registered = &self.plan.closure.registration.paths()[i];
+        let expected = registered.nar.filter(|_| self.verify).map(|nar| nar.hash);
+        let is_hashed = expected.is_some();
+        let may_have_help = self.plan.sizes[i] > ASIDE_MIN;
+        let mut hasher = is_hashed.then(Hasher::default);
+        let mut aside = None;
+        self.reading.read(&registered.path, self.plan.closure.roots[i], is_hashed, &mut |block| {
+            if aside.is_none() && may_have_help && self.take_idle() {
+                aside = Some(self.aside(scope, hasher.take(), hand_on));
+            }
+            let block = Arc::new(block);
+            match (&aside, &mut hasher) {
+                (Some(aside), _) if !is_hashed => return aside.take(block),
+                (Some(aside), _) => aside.take(Arc::clone(&block)),
+                (None, Some(hasher)) => block.hash(hasher),
+                (None, None) => {}
+            }
+            self.hand_on(block, hand_on);
+        })?;
+        if let Some(aside) = aside {
+            hasher = aside.join()?;
+            self.idle.fetch_add(1, Ordering::Relaxed);
+        }
+        let (Some(hasher), Some(expected)) = (hasher, expected) else { return Ok(Checked::No) };
+        let found = hasher.finish();
+        if found != expected {
+            return Err(StoreImageError::Hash {
+                path: registered.path.to_string(),
+                found: found.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        Ok(Checked::Yes)
+    }
+
+    /// A thread that goes on with a hash, or where there is none, hands on blocks while the next are read.
+    fn aside<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        mut hasher: Option<Hasher>,
+        hand_on: &(impl Fn(Arc<Block>) + Clone + Send + 's),
+    ) -> Aside<'s> {
+        let (blocks, waiting) = mpsc::sync_channel::<Arc<Block>>(WAITING_ASIDE);
+        let hand_on = hand_on.clone();
+        let thread = scope.spawn(move || {
+            for block in waiting {
+                if let Some(hasher) = &mut hasher {
+                    block.hash(hasher);
+                    self.reading.pool.put_back(block);
+                } else {
+                    self.hand_on(block, &hand_on);
+                }
+            }
+            hasher
+        });
+        Aside { blocks, thread }
+    }
+
+    fn take_idle(&self) -> bool {
+        let idle = self.idle.load(Ordering::Relaxed);
+        idle > 0 && self.idle.compare_exchange(idle, idle - 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn hand_on(&self, block: Arc<Block>, hand_on: &impl Fn(Arc<Block>)) {
+        if block.image().1.is_empty() {
+            self.reading.pool.put_back(block);
+        } else {
+            hand_on(block);
+        }
+    }
+
     /// A failure that concerns all paths.
     fn fail(&self, error: StoreImageError) {
         self.reading.stopped.store(true, Ordering::Relaxed);
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add(usize::MAX, Err(error));
+    }
+}
+
+/// The second thread of a path.
+struct Aside<'s> {
+    blocks: SyncSender<Arc<Block>>,
+    thread: ScopedJoinHandle<'s, Option<Hasher>>,
+}
+
+impl Aside<'_> {
+    fn take(&self, block: Arc<Block>) {
+        // The thread ends only when the channel is closed.
+        _ = self.blocks.send(block);
+    }
+
+    fn join(self) -> Result<Option<Hasher>, ReadError> {
+        drop(self.blocks);
+        self.thread.join().map_err(|_| ReadError::Stopped)
     }
 }
 

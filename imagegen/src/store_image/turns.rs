@@ -1,0 +1,187 @@
+//! Blocks on their way into an image file that only one thread at a time can write to.
+//!
+//! A file system lets one thread after the other write to a file, and makes the others spin or sleep meanwhile. So a
+//! thread that has a block writes it itself if nobody else writes: it still has the bytes in its cache. Otherwise it
+//! leaves the block to the one that writes, and goes on reading.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::block::{Block, Pool};
+use crate::container::Sink;
+
+/// How many blocks may be left to the thread that writes.
+const WAITING_MAX: usize = 32;
+
+/// The image file, and the blocks that are to be written to it.
+pub struct Turns<'s, S> {
+    sink: &'s S,
+    pool: &'s Pool,
+    /// Set once something has failed, here or elsewhere: blocks are dropped from then on.
+    stopped: &'s AtomicBool,
+    waiting: Mutex<VecDeque<Arc<Block>>>,
+    /// Told when much fewer blocks wait.
+    room: Condvar,
+    /// Held by the thread that writes. Whoever gives it back looks at what waits once more.
+    turn: Mutex<()>,
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl<'s, S: Sink> Turns<'s, S> {
+    pub fn new(sink: &'s S, pool: &'s Pool, stopped: &'s AtomicBool) -> Self {
+        Self {
+            sink,
+            pool,
+            stopped,
+            waiting: Mutex::default(),
+            room: Condvar::new(),
+            turn: Mutex::new(()),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Writes a block, or leaves it to the thread that is writing.
+    pub fn hand_on(&self, block: Arc<Block>) {
+        self.waiting().push_back(block);
+        self.write_waiting();
+        // If blocks still wait, there is a thread that writes them.
+        let too_many = |waiting: &mut VecDeque<_>| waiting.len() > WAITING_MAX;
+        drop(self.room.wait_while(self.waiting(), too_many));
+    }
+
+    /// The first failure of a write, once all threads are done.
+    pub fn into_failure(self) -> Option<io::Error> {
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_waiting(&self) {
+        // A block that comes after the last one was taken and before the turn is given back must not be forgotten.
+        while !self.waiting().is_empty() {
+            let _turn = match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            while let Some(block) = self.next() {
+                self.write(&block);
+                self.pool.put_back(block);
+            }
+            // Makes that moment long enough to be met by the tests.
+            #[cfg(test)]
+            std::thread::sleep(std::time::Duration::from_micros(20));
+        }
+    }
+
+    fn next(&self) -> Option<Arc<Block>> {
+        let mut waiting = self.waiting();
+        let block = waiting.pop_front();
+        if waiting.len() == WAITING_MAX / 2 {
+            self.room.notify_all();
+        }
+        block
+    }
+
+    fn write(&self, block: &Block) {
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let (offset, bytes) = block.image();
+        if let Err(error) = self.sink.data(offset, bytes) {
+            self.stopped.store(true, Ordering::Relaxed);
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Block>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::units::{GuestOffset, length};
+
+    const THREADS: u64 = 8;
+
+    /// Takes note of what is written; one block of the file cannot be written.
+    #[derive(Default)]
+    struct Recorder {
+        busy: AtomicBool,
+        written: Mutex<BTreeMap<u64, u8>>,
+        fails_at: Option<u64>,
+    }
+
+    impl Sink for Recorder {
+        fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+            assert!(!self.busy.swap(true, Ordering::SeqCst), "two threads write at once");
+            // Long enough that the others have to leave blocks and to wait for room.
+            std::thread::yield_now();
+            if self.fails_at == Some(offset.0) {
+                self.busy.store(false, Ordering::SeqCst);
+                return Err(io::Error::other("the disk is full"));
+            }
+            let before = self.written.lock().unwrap().insert(offset.0, bytes[0]);
+            assert!(before.is_none(), "written twice");
+            self.busy.store(false, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    /// Hands on so many blocks from each of several threads; gives what failed.
+    fn hand_on_many(sink: &Recorder, blocks: u64) -> Option<io::Error> {
+        let (pool, stopped) = (Pool::default(), AtomicBool::new(false));
+        let turns = Turns::new(sink, &pool, &stopped);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (turns, pool) = (&turns, &pool);
+                scope.spawn(move || {
+                    for number in 0..blocks {
+                        let mut block = pool.take();
+                        let offset = GuestOffset((number * THREADS + thread) * 4096);
+                        block.room(offset, 1)[0] = u8::try_from(thread).unwrap();
+                        block.fill(1);
+                        turns.hand_on(Arc::new(block));
+                    }
+                });
+            }
+        });
+        assert!(turns.waiting().is_empty(), "blocks were forgotten");
+        turns.into_failure()
+    }
+
+    fn check_all(blocks: u64) {
+        let sink = Recorder::default();
+        assert!(hand_on_many(&sink, blocks).is_none());
+        let written = sink.written.into_inner().unwrap();
+        assert_eq!(length(written.len()), THREADS * blocks);
+        for (offset, byte) in written {
+            assert_eq!(u64::from(byte), offset / 4096 % THREADS);
+        }
+    }
+
+    #[test]
+    fn every_block_is_written_once_and_by_one_thread_at_a_time() {
+        check_all(500);
+    }
+
+    /// The last blocks of threads that end at the same time are the ones that could be left lying.
+    #[test]
+    fn no_block_is_forgotten_at_the_end() {
+        for _ in 0..100 {
+            check_all(2);
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_the_writing_and_is_told() {
+        let blocks = 500;
+        let sink = Recorder { fails_at: Some(THREADS * blocks / 2 * 4096), ..Recorder::default() };
+        assert_eq!(hand_on_many(&sink, blocks).unwrap().to_string(), "the disk is full");
+        assert!(length(sink.written.into_inner().unwrap().len()) < THREADS * blocks);
+    }
+}
