@@ -1,6 +1,7 @@
 //! What is on disk below each path of a closure.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
+use std::fs::DirEntry;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -69,28 +70,38 @@ pub fn scan(
 ) -> Result<Closure, ScanError> {
     progress.begin("scan", 0);
     let found = Listings::default();
-    let mut entries = Vec::with_capacity(registration.paths().len());
+    let mut top = Listing::default();
     for registered in registration.paths() {
         let physical = store.physical(&registered.path);
-        let name = registered.path.base_name().into();
-        entries.push(examine(&physical, name, None).map_err(|error| match error {
+        let name = registered.path.base_name().as_bytes();
+        top.examine(name, || physical.clone(), None).map_err(|error| match error {
             ScanError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ScanError::Missing {
                 path: registered.path.to_string(),
                 physical: physical.display().to_string(),
             },
             other => other,
-        })?);
+        })?;
     }
-    rayon::scope(|scope| found.enter(scope, &mut entries, |name| store.directory().join(name)));
+    rayon::scope(|scope| found.enter(scope, &mut top, &store.directory()));
     let listings = found.into_listings()?;
-    let (tree, roots) = assemble(&entries, &listings)?;
+    let (tree, roots) = assemble(&top, &listings)?;
     progress.end();
     Ok(Closure { registration, tree, roots, store, shared: Shared::default() })
 }
 
+/// The entries of a directory. Their names and link targets are in one piece: that many small pieces of memory, made and
+/// given back by several threads, would have the threads wait for one another.
+#[derive(Default)]
+struct Listing {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
 /// A directory entry as it was found.
 struct Entry {
-    name: OsString,
+    /// Where the name begins in the text; a link's target follows it.
+    text: usize,
+    name_length: usize,
     what: What,
 }
 
@@ -102,7 +113,7 @@ enum What {
         executable: bool,
     },
     Symlink {
-        target: OsString,
+        target_length: usize,
     },
 }
 
@@ -114,26 +125,23 @@ struct Listings {
 
 #[derive(Default)]
 struct State {
-    listings: Vec<Vec<Entry>>,
+    listings: Vec<Listing>,
     failure: Option<ScanError>,
 }
 
 impl Listings {
-    /// Gives each directory among `entries` a number and a task that lists it.
-    fn enter<'s>(
-        &'s self,
-        scope: &rayon::Scope<'s>,
-        entries: &mut [Entry],
-        physical: impl Fn(&OsString) -> PathBuf,
-    ) {
+    /// Gives each directory of a listing a number and a task that lists it.
+    fn enter<'s>(&'s self, scope: &rayon::Scope<'s>, listing: &mut Listing, directory: &Path) {
+        let Listing { text, entries } = listing;
         for entry in entries {
             let What::Directory(number) = &mut entry.what else { continue };
             {
                 let mut state = self.lock();
                 *number = state.listings.len();
-                state.listings.push(Vec::new());
+                state.listings.push(Listing::default());
             }
-            let (number, path) = (*number, physical(&entry.name));
+            let name = &text[entry.text..][..entry.name_length];
+            let (number, path) = (*number, directory.join(OsStr::from_bytes(name)));
             scope.spawn(move |scope| self.list_into(scope, number, &path));
         }
     }
@@ -142,10 +150,10 @@ impl Listings {
         if self.lock().failure.is_some() {
             return;
         }
-        match list(path) {
-            Ok(mut entries) => {
-                self.enter(scope, &mut entries, |name| path.join(name));
-                self.lock().listings[number] = entries;
+        match Listing::of(path) {
+            Ok(mut listing) => {
+                self.enter(scope, &mut listing, path);
+                self.lock().listings[number] = listing;
             }
             Err(error) => {
                 self.lock().failure.get_or_insert(error);
@@ -157,74 +165,88 @@ impl Listings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn into_listings(self) -> Result<Vec<Vec<Entry>>, ScanError> {
+    fn into_listings(self) -> Result<Vec<Listing>, ScanError> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.failure.map_or(Ok(state.listings), Err)
     }
 }
 
-/// The entries of a directory, sorted by the bytes of their names.
-fn list(directory: &Path) -> Result<Vec<Entry>, ScanError> {
-    let io = |source| ScanError::Io { path: directory.display().to_string(), source };
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        entries.push(examine(&entry.path(), entry.file_name(), Some(&entry))?);
+impl Listing {
+    /// The entries of a directory, sorted by the bytes of their names.
+    fn of(directory: &Path) -> Result<Self, ScanError> {
+        let io = |source| ScanError::Io { path: directory.display().to_string(), source };
+        let mut listing = Self::default();
+        for entry in std::fs::read_dir(directory).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            listing.examine(entry.file_name().as_bytes(), || entry.path(), Some(&entry))?;
+        }
+        let Self { text, entries } = &mut listing;
+        let name = |entry: &Entry| &text[entry.text..][..entry.name_length];
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        Ok(listing)
     }
-    entries.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-    Ok(entries)
-}
 
-/// Finds out what a file is; `entry`, where there is one, saves a system call for all but regular files.
-fn examine(path: &Path, name: OsString, entry: Option<&std::fs::DirEntry>) -> Result<Entry, ScanError> {
-    let io = |source| ScanError::Io { path: path.display().to_string(), source };
-    let metadata = || entry.map_or_else(|| path.symlink_metadata(), std::fs::DirEntry::metadata).map_err(io);
-    let kind = match entry {
-        Some(entry) => entry.file_type().map_err(io)?,
-        None => metadata()?.file_type(),
-    };
-    let what = if kind.is_dir() {
-        What::Directory(usize::MAX)
-    } else if kind.is_symlink() {
-        What::Symlink { target: path.read_link().map_err(io)?.into_os_string() }
-    } else if kind.is_file() {
-        let metadata = metadata()?;
-        What::File { size: metadata.len(), executable: metadata.mode() & 0o100 != 0 }
-    } else {
-        let kind = match kind {
-            kind if kind.is_socket() => "socket",
-            kind if kind.is_fifo() => "fifo",
-            kind if kind.is_block_device() => "block device",
-            _ => "character device",
+    /// Finds out what a file is and adds it; `entry`, where there is one, saves a system call for all but regular files.
+    fn examine(
+        &mut self,
+        name: &[u8],
+        path: impl Fn() -> PathBuf,
+        entry: Option<&DirEntry>,
+    ) -> Result<(), ScanError> {
+        let io = |source| ScanError::Io { path: path().display().to_string(), source };
+        let metadata = || entry.map_or_else(|| path().symlink_metadata(), DirEntry::metadata).map_err(io);
+        let kind = match entry {
+            Some(entry) => entry.file_type().map_err(io)?,
+            None => metadata()?.file_type(),
         };
-        return Err(ScanError::Kind { path: path.display().to_string(), kind });
-    };
-    Ok(Entry { name, what })
+        let text = self.text.len();
+        self.text.extend_from_slice(name);
+        let what = if kind.is_dir() {
+            What::Directory(usize::MAX)
+        } else if kind.is_symlink() {
+            let target = path().read_link().map_err(io)?;
+            self.text.extend_from_slice(target.as_os_str().as_bytes());
+            What::Symlink { target_length: target.as_os_str().len() }
+        } else if kind.is_file() {
+            let metadata = metadata()?;
+            What::File { size: metadata.len(), executable: metadata.mode() & 0o100 != 0 }
+        } else {
+            let kind = match kind {
+                kind if kind.is_socket() => "socket",
+                kind if kind.is_fifo() => "fifo",
+                kind if kind.is_block_device() => "block device",
+                _ => "character device",
+            };
+            return Err(ScanError::Kind { path: path().display().to_string(), kind });
+        };
+        self.entries.push(Entry { text, name_length: name.len(), what });
+        Ok(())
+    }
 }
 
 /// Puts the listings together in pre-order. No recursion: the depth of a tree is somebody else's choice.
-fn assemble(entries: &[Entry], listings: &[Vec<Entry>]) -> Result<(Tree, Vec<NodeId>), ScanError> {
+fn assemble(top: &Listing, listings: &[Listing]) -> Result<(Tree, Vec<NodeId>), ScanError> {
     let mut tree = Tree::default();
-    let mut roots = Vec::with_capacity(entries.len());
-    let top = tree.open_directory(b"")?;
-    let mut open = vec![(top, entries.iter())];
-    while let Some((directory, rest)) = open.last_mut() {
+    let mut roots = Vec::with_capacity(top.entries.len());
+    let nothing = Listing::default();
+    let mut open = vec![(tree.open_directory(b"")?, &top.text, top.entries.iter())];
+    while let Some((directory, text, rest)) = open.last_mut() {
         let Some(entry) = rest.next() else {
             tree.close_directory(*directory);
             open.pop();
             continue;
         };
+        let (name, rest) = text[entry.text..].split_at(entry.name_length);
         let is_root = open.len() == 1;
-        let name = entry.name.as_bytes();
-        let node = match &entry.what {
+        let node = match entry.what {
             What::Directory(number) => {
                 let node = tree.open_directory(name)?;
-                let listing = listings.get(*number).map(Vec::as_slice).unwrap_or_default();
-                open.push((node, listing.iter()));
+                let listing = listings.get(number).unwrap_or(&nothing);
+                open.push((node, &listing.text, listing.entries.iter()));
                 node
             }
-            What::File { size, executable } => tree.add_file(name, *size, *executable)?,
-            What::Symlink { target } => tree.add_symlink(name, target.as_bytes())?,
+            What::File { size, executable } => tree.add_file(name, size, executable)?,
+            What::Symlink { target_length } => tree.add_symlink(name, &rest[..target_length])?,
         };
         if is_root {
             roots.push(node);
