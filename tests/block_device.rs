@@ -4,11 +4,11 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use support::attempts::Attempts;
 use support::guest::Guest;
 use support::interposer::interposer;
 use support::machine::{Firmware, Machine};
@@ -21,39 +21,6 @@ const MIB: usize = 1 << 20;
 const OLD: u8 = 0xff;
 /// The sizes of the disks vda, vdb and so on, in MiB.
 const DISKS: [usize; 7] = [80, 32, 64, 1, 16, 32, 1];
-
-/// What the machine's init said of each attempt.
-struct Said(BTreeMap<String, Attempt>);
-
-#[derive(Default, Debug)]
-struct Attempt {
-    output: String,
-    status: i32,
-}
-
-impl Said {
-    fn read(console: &str) -> Self {
-        let mut attempts: BTreeMap<String, Attempt> = BTreeMap::new();
-        for line in console.lines() {
-            if let Some((name, output)) = line.split_once(" says ") {
-                let attempt = attempts.entry(name.to_owned()).or_default();
-                attempt.output += output;
-                attempt.output.push('\n');
-            } else if let Some((name, status)) = line.split_once(" ended with ") {
-                attempts.entry(name.to_owned()).or_default().status = status.parse().unwrap();
-            }
-        }
-        Self(attempts)
-    }
-
-    /// What an attempt printed, which must have ended so.
-    fn of(&self, name: &str, status: i32) -> &str {
-        let attempt = self.0.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.0));
-        assert_eq!(attempt.status, status, "{name}: {}", attempt.output);
-        println!("{name}: {}", attempt.output.trim_end());
-        &attempt.output
-    }
-}
 
 #[test]
 fn devices_are_overwritten_with_what_files_would_hold() {
@@ -74,7 +41,7 @@ fn devices_are_overwritten_with_what_files_would_hold() {
     let kernel = guest.part("kernel");
     let borrowed: Vec<&Path> = disks.iter().map(PathBuf::as_path).collect();
     let console = Machine::start_writing(&Firmware::Kernel(&kernel, &initrd), &borrowed).until_off();
-    let said = Said::read(&console);
+    let said = Attempts::read(&console);
 
     assert!(said.of("unforced", 1).contains("all on it would be lost; give --force and --format raw"));
     assert!(said.of("as-qcow2", 1).contains("takes no qcow2 image; give --format raw"));
