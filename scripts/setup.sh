@@ -18,6 +18,8 @@ needed="
     gzip gzip
     mandoc mandoc
     mcopy mtools
+    mkfs.btrfs btrfs-progs
+    mkfs.xfs xfsprogs
     nc netcat-openbsd
     nix-build nix-bin
     nix-store nix-bin

@@ -53,7 +53,8 @@ pub struct StoreImageArgs {
     /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
     #[arg(long)]
     pub optimise: bool,
-    /// Do not compare the files with the hashes and sizes of the registration
+    /// Do not compare the files with the hashes and sizes of the registration; on Btrfs and XFS the image then shares the
+    /// blocks of large files
     #[arg(long)]
     pub no_verify: bool,
     /// How many threads read files and hash them, or compress; one for each processor if not given. The thread that

@@ -5,15 +5,21 @@ mod part;
 mod qcow2;
 mod raw;
 pub mod reader;
+mod share;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 
 pub use part::{Part, ranges_of_part};
+
+/// Contents that are shared have something other than zeros in each piece of the disk that begins at a multiple of this
+/// number of bytes: a qcow2 image leaves out its clusters of zeros.
+pub const SHARED_PIECE: u64 = 64 << 10;
 
 /// Takes the bytes of a disk or file system at their final place.
 ///
@@ -22,6 +28,15 @@ pub use part::{Part, ranges_of_part};
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()>;
+
+    /// Does what [`Sink::data`] would with the bytes in this range of `source`, but by sharing the blocks that hold them,
+    /// and tells whether it could. Where it could not, a part of them may be shared, and all are to be written.
+    ///
+    /// No [`SHARED_PIECE`] of the disk may have zeros only in this range.
+    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        let _ = (offset, source, range);
+        Ok(false)
+    }
 
     /// Whether a call takes much longer than reading the bytes did, so that several threads should call, with data
     /// in roughly ascending order.
@@ -181,6 +196,15 @@ impl Sink for ImageFile<'_> {
         }
     }
 
+    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        match &self.writer {
+            Writer::Raw(writer) => writer.share(offset, source, range),
+            Writer::Qcow2(writer) => writer.share(offset, source, range),
+            // A device has its own blocks, and a compressed cluster other bytes.
+            Writer::Overwrite(_) | Writer::Compressed(_) => Ok(false),
+        }
+    }
+
     fn compresses(&self) -> bool {
         matches!(self.writer, Writer::Compressed(_))
     }
@@ -252,6 +276,6 @@ fn check_plan(size: ByteCount, allocated: &[GuestRange]) -> Result<(), Container
 
 /// Whether all bytes are zero. Folding a stretch at a time lets the compiler use vector instructions, and contents
 /// that are not zero are told by their first stretch.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(512).all(|stretch| stretch.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -1,8 +1,10 @@
 //! A part of a disk, such as a partition, as a place to write to.
 
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 
-use super::Sink;
+use super::{SHARED_PIECE, Sink};
 use crate::units::{GuestOffset, GuestRange};
 
 /// A sink whose offset zero is somewhere in another one.
@@ -21,6 +23,14 @@ impl<'s, S: Sink + ?Sized> Part<'s, S> {
 impl<S: Sink + ?Sized> Sink for Part<'_, S> {
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
         self.disk.data(self.start.advanced(offset.0), bytes)
+    }
+
+    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        // Elsewhere the pieces of the part would not be those of the disk.
+        if !self.start.0.is_multiple_of(SHARED_PIECE) {
+            return Ok(false);
+        }
+        self.disk.share(self.start.advanced(offset.0), source, range)
     }
 
     fn compresses(&self) -> bool {

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::share::share;
 use super::{ContainerError, is_zero};
 use crate::units::{ByteCount, GuestOffset};
 
@@ -32,6 +34,10 @@ impl<'f> Writer<'f> {
             }
         }
         self.write(offset, bytes, start, bytes.len())
+    }
+
+    pub fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        share(source, range.start, range.end - range.start, self.file, offset.0)
     }
 
     fn write(&self, offset: GuestOffset, bytes: &[u8], start: usize, end: usize) -> io::Result<()> {

@@ -3,6 +3,7 @@
 mod block;
 mod holes;
 mod read;
+mod share;
 mod turns;
 mod write;
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::block::{Block, Pool, hash_zeros};
 use super::holes::{Holes, Stretch};
+use super::share::{Next, Sharing};
 use crate::closure::nar::{self, Hasher, Step, Walk};
 use crate::closure::{Closure, Digest};
 use crate::content::open_source;
@@ -29,6 +30,14 @@ pub enum ReadError {
     /// The source.
     #[error("cannot read `{path}`")]
     Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file systems can share blocks, but something else failed.
+    #[error("cannot share the blocks of `{path}` with the image")]
+    Share {
         /// The file.
         path: String,
         /// What the system said.
@@ -57,6 +66,7 @@ pub struct Reading<'a> {
     pub progress: &'a dyn Progress,
     /// Whether what is not written to the image reads as zeros, so that holes of the source can be left out.
     pub leaves_holes: bool,
+    pub sharing: Sharing<'a>,
     /// Set once a thread has failed.
     pub stopped: &'a AtomicBool,
 }
@@ -148,12 +158,17 @@ impl Reading<'_> {
         let failed = |source| ReadError::Read { path: path.display().to_string(), source };
         let source = Source::open(path)?;
         let mut holes = if self.leaves_holes { Holes::of(&source.file, size) } else { Holes::ignored(size) };
+        let mut shared = if output.is_hashed || check.is_needed() {
+            Sharing::ignored(&source.file, path)
+        } else {
+            self.sharing.of(&source.file, path, size)
+        };
         let mut remaining = size;
         let mut at_end = false;
         for (start, bytes) in self.file_system.file_data(NodeId(self.store.0 + file.0)) {
             let mut done = 0;
             while done < bytes {
-                let wanted = match holes.at(size - remaining).map_err(failed)? {
+                let data = match holes.at(size - remaining).map_err(failed)? {
                     Stretch::Data(data) => data.min(bytes - done),
                     Stretch::Hole(hole) => {
                         let skipped = hole.min(bytes - done);
@@ -164,6 +179,17 @@ impl Reading<'_> {
                         continue;
                     }
                 };
+                let Next { settled, to_write: wanted } =
+                    shared.next(size - remaining, start.advanced(done), data)?;
+                if settled > 0 {
+                    self.progress.advance(settled);
+                    done += settled;
+                    remaining -= settled;
+                    at_end = false;
+                }
+                if wanted == 0 {
+                    continue;
+                }
                 // One byte more than is due: a short answer then proves the file's end without another call.
                 let one_more = u64::from(remaining == wanted);
                 let room = output.room(start.advanced(done), wanted + one_more);
@@ -252,6 +278,11 @@ struct Check<'d>(Option<(Hasher, &'d Digest)>);
 impl<'d> Check<'d> {
     fn new(digest: Option<&'d Digest>) -> Self {
         Self(digest.map(|digest| (Hasher::default(), digest)))
+    }
+
+    /// Whether there is anything to compare with.
+    fn is_needed(&self) -> bool {
+        self.0.is_some()
     }
 
     fn update(&mut self, bytes: &[u8]) {

@@ -12,6 +12,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use super::block::{Block, Pool};
 use super::read::{ReadError, Reading};
+use super::share::Sharing;
 use super::turns::Turns;
 use super::{Plan, StoreImageError, Verified};
 use crate::closure::nar::Hasher;
@@ -52,6 +53,7 @@ pub fn write<S: Sink>(
             progress,
             // Whoever compresses waits for all planned bytes of a cluster.
             leaves_holes: !compresses,
+            sharing: Sharing::new(sink),
             stopped: &stopped,
         },
         order,

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::CLUSTER;
 use super::header::{Backing, first_cluster};
 use super::layout::{Layout, Run};
 use super::tables::{COPIED, write_l1_table, write_l2_tables, write_refcounts};
-use crate::container::{ContainerError, is_zero};
+use crate::container::share::share;
+use crate::container::{ContainerError, SHARED_PIECE, is_zero};
 use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
 
 /// A qcow2 image that is being written.
@@ -18,13 +20,15 @@ pub struct Writer<'f> {
     layout: Layout,
     /// A bit for each data cluster: set once something other than zeros was written to it.
     written: Vec<AtomicU64>,
+    /// Whether the file has blocks in common with others, so that it can also have some twice.
+    shares: AtomicBool,
 }
 
 impl<'f> Writer<'f> {
     pub fn create(file: &'f File, size: ByteCount, allocated: &[GuestRange]) -> Result<Self, ContainerError> {
         let layout = Layout::new(size, allocated)?;
         let written = (0..layout.data_clusters.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { file, layout, written })
+        Ok(Self { file, layout, written, shares: AtomicBool::new(false) })
     }
 
     pub fn data(&self, offset: GuestOffset, mut bytes: &[u8]) -> io::Result<()> {
@@ -38,6 +42,26 @@ impl<'f> Writer<'f> {
             bytes = rest;
         }
         Ok(())
+    }
+
+    pub fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        let GuestOffset(mut at) = offset;
+        let mut from = range.start;
+        while from < range.end {
+            let run = self.layout.run_of(at / CLUSTER).ok_or_else(|| outside_of_plan(at))?;
+            let bytes = ((run.guest + run.count) * CLUSTER - at).min(range.end - from);
+            let place = self.layout.data_cluster(run.slot).0 + at - run.guest * CLUSTER;
+            if !share(source, from, bytes, self.file, place)? {
+                return Ok(false);
+            }
+            self.shares.store(true, Ordering::Relaxed);
+            for cluster in at / CLUSTER..(at + bytes).div_ceil(CLUSTER) {
+                self.mark_written(run.slot + cluster - run.guest);
+            }
+            at += bytes;
+            from += bytes;
+        }
+        Ok(true)
     }
 
     /// Writes the clusters that are not all zeros, neighbours in one call.
@@ -88,20 +112,31 @@ impl<'f> Writer<'f> {
         let holes = (0..count).filter(|&slot| !self.is_written(slot));
         let beyond = (count..self.layout.data_clusters).filter(|&slot| self.is_written(slot));
         let moved: Vec<(u64, u64)> = beyond.zip(holes).collect();
-        let mut cluster = vec![0; index(CLUSTER)];
-        for &(from, to) in &moved {
-            self.file.read_exact_at(&mut cluster, self.layout.data_cluster(from).0).or_else(|error| {
-                // The last cluster of the file may have been written in part only; the rest is zeros.
-                if error.kind() == io::ErrorKind::UnexpectedEof {
-                    self.file.set_len(self.layout.data_cluster(from + 1).0)?;
-                    self.file.read_exact_at(&mut cluster, self.layout.data_cluster(from).0)
-                } else {
-                    Err(error)
-                }
-            })?;
-            self.file.write_all_at(&cluster, self.layout.data_cluster(to).0)?;
+        if let Some(&(last, _)) = moved.last() {
+            // It may have been written in part only; the rest is zeros.
+            self.file.set_len(self.layout.data_cluster(last + 1).0)?;
+        }
+        for neighbours in moved.chunk_by(|one, next| next.0 == one.0 + 1 && next.1 == one.1 + 1) {
+            self.move_clusters(neighbours)?;
         }
         Ok(Places { count, moved })
+    }
+
+    /// Moves neighbours to where they are neighbours too.
+    fn move_clusters(&self, neighbours: &[(u64, u64)]) -> io::Result<()> {
+        let place = |slot| self.layout.data_cluster(slot).0;
+        let (from, to) = neighbours[0];
+        let bytes = length(neighbours.len()) * CLUSTER;
+        if self.shares.load(Ordering::Relaxed) && share(self.file, place(from), bytes, self.file, place(to))?
+        {
+            return Ok(());
+        }
+        let mut cluster = vec![0; index(CLUSTER)];
+        for &(from, to) in neighbours {
+            self.file.read_exact_at(&mut cluster, place(from))?;
+            self.file.write_all_at(&cluster, place(to))?;
+        }
+        Ok(())
     }
 
     /// The L2 entry of a data cluster.
@@ -136,6 +171,8 @@ impl Places {
         self.moved.binary_search_by_key(&slot, |&(from, _)| from).map_or(slot, |i| self.moved[i].1)
     }
 }
+
+const _: () = assert!(SHARED_PIECE == CLUSTER);
 
 pub fn outside_of_plan(at: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("byte {at} was not planned to be written"))
