@@ -1,8 +1,8 @@
 //! The threads that read, hash and write at once.
 //!
 //! Each thread takes store path after store path, the largest first; it reads a block, hashes it and writes it while
-//! the bytes are in its cache. Once no path is left for a thread, it hashes what another one reads, so that one huge
-//! path uses several cores too. Where the image is compressed, it is different: compressing costs far more than
+//! the bytes are in its cache. Once no path is left for a thread, it writes what another one reads, so that one huge path
+//! uses several cores too. Where the image is compressed, it is different: compressing costs far more than
 //! reading, so one thread reads in the order of the image, and all others compress what it has read.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,11 +18,16 @@ use super::{Plan, StoreImageError, Verified};
 use crate::closure::nar::Hasher;
 use crate::container::Sink;
 use crate::progress::Progress;
+use crate::units::length;
 
 /// A path with more bytes than this may have a second thread. One for each small path would cost more.
 const ASIDE_MIN: u64 = 8 << 20;
 /// How many blocks of a path may wait for its second thread.
 const WAITING_ASIDE: usize = 16;
+/// If fewer wait, the second thread has time to write one more.
+const WAITING_LITTLE: usize = WAITING_ASIDE / 2;
+/// Files with fewer bytes than this take longer to read than to hash, so the second thread of their path hashes too.
+const SMALL_FILE: u64 = 16 << 10;
 /// How many blocks may wait to be compressed.
 const WAITING_TO_COMPRESS: usize = 32;
 
@@ -58,7 +63,7 @@ pub fn write<S: Sink>(
         },
         order,
         next: AtomicUsize::new(0),
-        idle: AtomicUsize::new(usize::from(compresses && jobs > 1)),
+        idle: AtomicUsize::new(0),
         outcome: Mutex::default(),
     };
     if compresses {
@@ -163,26 +168,33 @@ impl Work<'_> {
         hand_on: &(impl Fn(Arc<Block>) + Clone + Send + 's),
     ) -> Result<Checked, StoreImageError> {
         let registered = &self.plan.closure.registration.paths()[i];
+        let root = self.plan.closure.roots[i];
         let expected = registered.nar.filter(|_| self.verify).map(|nar| nar.hash);
         let is_hashed = expected.is_some();
         let may_have_help = self.plan.sizes[i] > ASIDE_MIN;
         let mut hasher = is_hashed.then(Hasher::default);
         let mut aside = None;
-        self.reading.read(&registered.path, self.plan.closure.roots[i], is_hashed, &mut |block| {
+        self.reading.read(&registered.path, root, is_hashed, &mut |block| {
             if aside.is_none() && may_have_help && self.take_idle() {
-                aside = Some(self.aside(scope, hasher.take(), hand_on));
+                let hasher = if self.has_small_files(i) { hasher.take() } else { None };
+                aside = Some(self.aside(scope, hasher, hand_on));
+            }
+            if let Some(hasher) = &mut hasher {
+                block.hash(hasher);
             }
             let block = Arc::new(block);
-            match (&aside, &mut hasher) {
-                (Some(aside), _) if !is_hashed => return aside.take(block),
-                (Some(aside), _) => aside.take(Arc::clone(&block)),
-                (None, Some(hasher)) => block.hash(hasher),
-                (None, None) => {}
+            if let Some(aside) = &aside {
+                if aside.has_time() {
+                    return aside.take(block, true);
+                }
+                if aside.hashes {
+                    aside.take(Arc::clone(&block), false);
+                }
             }
             self.hand_on(block, hand_on);
         })?;
         if let Some(aside) = aside {
-            hasher = aside.join()?;
+            hasher = aside.join()?.or(hasher);
             self.idle.fetch_add(1, Ordering::Relaxed);
         }
         let (Some(hasher), Some(expected)) = (hasher, expected) else { return Ok(Checked::No) };
@@ -197,27 +209,39 @@ impl Work<'_> {
         Ok(Checked::Yes)
     }
 
-    /// A thread that goes on with a hash, or where there is none, hands on blocks while the next are read.
+    fn has_small_files(&self, i: usize) -> bool {
+        let nodes = self.plan.closure.tree.subtree(self.plan.closure.roots[i]).len();
+        self.plan.sizes[i] < SMALL_FILE * length(nodes)
+    }
+
+    /// A thread that writes while the next blocks are read, and goes on with a hash if it gets one. The bytes of a block
+    /// are in the cache of the core that read them, and the hash suffers most if they have to be fetched from there.
     fn aside<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
         mut hasher: Option<Hasher>,
         hand_on: &(impl Fn(Arc<Block>) + Clone + Send + 's),
     ) -> Aside<'s> {
-        let (blocks, waiting) = mpsc::sync_channel::<Arc<Block>>(WAITING_ASIDE);
+        let (blocks, waiting) = mpsc::sync_channel::<(Arc<Block>, bool)>(WAITING_ASIDE);
         let hand_on = hand_on.clone();
+        let is_for_hash = hasher.is_some();
+        let count = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&count);
         let thread = scope.spawn(move || {
-            for block in waiting {
+            for (block, to_write) in waiting {
+                left.fetch_sub(1, Ordering::Relaxed);
                 if let Some(hasher) = &mut hasher {
                     block.hash(hasher);
-                    self.reading.pool.put_back(block);
-                } else {
+                }
+                if to_write {
                     self.hand_on(block, &hand_on);
+                } else {
+                    self.reading.pool.put_back(block);
                 }
             }
             hasher
         });
-        Aside { blocks, thread }
+        Aside { blocks, count, hashes: is_for_hash, thread }
     }
 
     fn take_idle(&self) -> bool {
@@ -242,14 +266,23 @@ impl Work<'_> {
 
 /// The second thread of a path.
 struct Aside<'s> {
-    blocks: SyncSender<Arc<Block>>,
+    /// Blocks, and whether they are to be written too.
+    blocks: SyncSender<(Arc<Block>, bool)>,
+    /// How many of them wait.
+    count: Arc<AtomicUsize>,
+    hashes: bool,
     thread: ScopedJoinHandle<'s, Option<Hasher>>,
 }
 
 impl Aside<'_> {
-    fn take(&self, block: Arc<Block>) {
+    fn has_time(&self) -> bool {
+        self.count.load(Ordering::Relaxed) < WAITING_LITTLE
+    }
+
+    fn take(&self, block: Arc<Block>, to_write: bool) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         // The thread ends only when the channel is closed.
-        _ = self.blocks.send(block);
+        _ = self.blocks.send((block, to_write));
     }
 
     fn join(self) -> Result<Option<Hasher>, ReadError> {
