@@ -41,6 +41,8 @@ pub struct Tally {
     pub done: u32,
     pub failed: u32,
     pub killed: u32,
+    /// Failures to share blocks.
+    pub not_shared: u32,
     /// Hidden files that a SIGKILL left between two calls and the next run removed.
     pub left_hidden: u32,
 }
@@ -66,7 +68,19 @@ impl Case {
     }
 
     pub fn store_image(before: Option<&[u8]>, more: &[&str]) -> Self {
-        let store = small_store();
+        Self::store_image_of(small_store(), before, more)
+    }
+
+    /// With a file that is large enough to have its blocks shared, and zeros to leave out in the middle.
+    pub fn sharing_store_image(more: &[&str]) -> Self {
+        let mut store = small_store();
+        let mut bytes = Random::new(3).bytes(700_000);
+        bytes.splice(300_000..300_000, vec![0; 400_000]);
+        fs::write(store.add('c', "large"), bytes).unwrap();
+        Self::store_image_of(store, Some(OLD), &[&["--no-verify"], more].concat())
+    }
+
+    fn store_image_of(store: Store, before: Option<&[u8]>, more: &[&str]) -> Self {
         let root = store.root.path().to_owned();
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("image");
@@ -187,7 +201,7 @@ impl Case {
         let mut command = self.command();
         command.env("LD_PRELOAD", interposer()).env("FAULT_KIND", kind).env("FAULT_AT", at.to_string());
         // Every temporary directory of this test, and no other file of the machine.
-        command.env("FAULT_UNDER", std::env::temp_dir().join(".tmp"));
+        command.env("FAULT_UNDER", std::env::temp_dir().join(".tmp")).env("FAULT_SHARES", "yes");
         command
     }
 
@@ -289,6 +303,7 @@ impl Case {
             (Some(0), _) => tally.done += 1,
             (Some(1), _) => {
                 tally.failed += 1;
+                tally.not_shared += u32::from(stderr.contains("cannot share the blocks of `/"));
                 assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{all}");
                 let reasons = ["Input/output error", "No space left", "Interrupted", "File too large"];
                 assert!(reasons.iter().any(|reason| stderr.contains(reason)), "{all}");

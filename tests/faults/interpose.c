@@ -3,18 +3,22 @@
  * of calls is written to the file FAULT_COUNT, if there is one.
  *
  * Kinds: an errno name (EIO, ENOSPC, EINTR), `short` (half of the bytes asked for), `kill` (SIGKILL in place of the
- * call), `killed` (SIGKILL after it), `term` (SIGTERM in place of it, and then nothing more in this thread). */
+ * call), `killed` (SIGKILL after it), `term` (SIGTERM in place of it, and then nothing more in this thread).
+ *
+ * If FAULT_SHARES is set, all file systems seem to share blocks between files; in truth they copy them. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -123,6 +127,25 @@ int any_statx(int, const char *, int, unsigned, struct statx *) __asm__("statx")
 int any_statx(int fd, const char *path, int flags, unsigned mask, struct statx *out) {
     int watched = path && is_watched_at(fd, *path ? path : NULL);
     AROUND(watched, PLAIN, -1, REAL(statx)(fd, path, flags, mask, out));
+}
+
+static int share(int to, const struct file_clone_range *range) {
+    long long from = (long long)range->src_offset, at = (long long)range->dest_offset;
+    for (size_t left = range->src_length; left > 0;) {
+        long copied = syscall(SYS_copy_file_range, (int)range->src_fd, &from, to, &at, left, 0);
+        if (copied <= 0) return -1;
+        left -= (size_t)copied;
+    }
+    return 0;
+}
+
+int ioctl(int fd, unsigned long request, ...) {
+    va_list more;
+    va_start(more, request);
+    void *argument = va_arg(more, void *);
+    va_end(more);
+    if (request != FICLONERANGE || !*setting("FAULT_SHARES")) return REAL(ioctl)(fd, request, argument);
+    AROUND(is_watched_at(fd, NULL), INTERRUPTIBLE, -1, share(fd, argument));
 }
 
 int fchmod(int fd, mode_t mode) { AROUND(is_watched_at(fd, NULL), PLAIN, -1, REAL(fchmod)(fd, mode)); }

@@ -34,6 +34,15 @@ fn a_store_image_in_the_place_of_another_file() {
 }
 
 #[test]
+fn store_images_that_share_blocks() {
+    for format in ["raw", "qcow2"] {
+        let tally = Case::sharing_store_image(&["--format", format]).inject(&KINDS);
+        show(&format!("store-image, {format}, sharing"), &tally);
+        assert!(tally.failed > 30 && tally.killed > 30 && tally.not_shared > 3, "{tally:?}");
+    }
+}
+
+#[test]
 fn a_boot_disk_and_its_variables() {
     let tally = Case::boot_disk().inject(&["EIO", "ENOSPC", "EINTR", "short", "kill", "term"]);
     show("boot-disk, replacing two files", &tally);
