@@ -73,8 +73,7 @@ pub struct RootDiskArgs {
     /// blocks of large files
     #[arg(long)]
     pub no_verify: bool,
-    /// How many threads read files and hash them, or compress; one for each processor if not given. The thread that
-    /// writes comes on top of them, and with more than one, another for the hash of each large path that is read
+    /// How many threads read files, hash and write them; one for each processor if not given
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Write a report as JSON

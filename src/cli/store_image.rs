@@ -57,8 +57,8 @@ pub struct StoreImageArgs {
     /// blocks of large files
     #[arg(long)]
     pub no_verify: bool,
-    /// How many threads read files and hash them, or compress; one for each processor if not given. The thread that
-    /// writes comes on top of them, and with more than one, another for the hash of each large path that is read
+    /// How many threads read files, hash and write them; one for each processor if not given. Where the image is
+    /// compressed, so many compress, and one more reads and hashes
     #[arg(long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// Write a report as JSON
