@@ -140,7 +140,7 @@ impl Plan {
         ranges
     }
 
-    /// Writes the disk, in the order of its offsets.
+    /// Writes the disk, in the order of its offsets but for files that are on it several times.
     pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), BootDiskError> {
         let data = |part, offset, bytes: &[u8]| {
             sink.data(offset, bytes).map_err(|source| BootDiskError::Write { part, source })

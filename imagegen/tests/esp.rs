@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 use imagegen::container::Sink;
 use imagegen::content::{Content, NamedContent};
@@ -195,6 +196,87 @@ fn other_readers_find_every_file() {
         if path.is_ascii() {
             assert!(fs::read(out.join(path)).unwrap() == *bytes, "{path}");
         }
+    }
+}
+
+/// A disk in memory, and how often each of its bytes was written.
+struct Counted {
+    compresses: bool,
+    disk: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// Where writes began.
+    offsets: Mutex<Vec<u64>>,
+}
+
+impl Sink for Counted {
+    fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset.0).unwrap();
+        let (contents, counts) = &mut *self.disk.lock().unwrap();
+        contents[start..][..bytes.len()].copy_from_slice(bytes);
+        counts[start..][..bytes.len()].iter_mut().for_each(|count| *count += 1);
+        self.offsets.lock().unwrap().push(offset.0);
+        Ok(())
+    }
+
+    fn compresses(&self) -> bool {
+        self.compresses
+    }
+}
+
+/// A kernel for each boot loader is one file of this machine, on the file system twice.
+#[test]
+fn copies_of_a_file_are_written_like_any_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let sizes = [(1 << 20) + 2047, 1 << 18, (1 << 18) - 1, (1 << 18) + 1, 700_001, 5, 0];
+    let sources: Vec<_> = (0_u8..).zip(sizes).map(|(i, size)| (format!("{i}"), vec![i + 1; size])).collect();
+    let mut files = Vec::new();
+    for (name, bytes) in &sources {
+        let physical = directory.path().join(name);
+        fs::write(&physical, bytes).unwrap();
+        for copy in ["a", "b", "z"] {
+            let content = Content::File { physical: physical.clone(), size: bytes.len().try_into().unwrap() };
+            files.push(NamedContent::new(format!("{copy}/{name}"), content));
+            files.push(NamedContent::new(format!("{copy}/{name}-small"), Content::bytes(name.as_bytes())));
+        }
+    }
+    // The last file of the disk is a copy, too.
+    let last = NamedContent::new("zz", files[0].content.clone());
+    files.push(last);
+    let sectors = 20_000;
+    let in_memory = files.iter().map(|file| match &file.content {
+        Content::File { physical, .. } => {
+            NamedContent::new(&file.path, Content::bytes(fs::read(physical).unwrap()))
+        }
+        Content::Bytes(_) => file.clone(),
+    });
+    let in_memory: Vec<_> = in_memory.collect();
+    let length = usize::try_from((START + sectors) * 512).unwrap();
+    let images = [(&files, false), (&files, true), (&in_memory, false)].map(|(files, compresses)| {
+        let plan = esp::plan(partition(sectors), &Contents::new(files.clone()).unwrap()).unwrap();
+        let disk = Mutex::new((vec![0; length], vec![0; length]));
+        let sink = Counted { compresses, disk, offsets: Mutex::default() };
+        plan.write(&sink, &Silent).unwrap();
+        let offsets = sink.offsets.into_inner().unwrap();
+        // Compressed clusters wait in memory for those before them.
+        assert!(!compresses || offsets.is_sorted());
+        let (contents, counts) = sink.disk.into_inner().unwrap();
+        let mut planned = vec![0; length];
+        for range in plan.allocated() {
+            let range = usize::try_from(range.start.0).unwrap()..usize::try_from(range.end.0).unwrap();
+            planned[range].fill(1);
+        }
+        assert!(counts == planned, "every byte that was planned is written once, and no other");
+        contents
+    });
+    assert!(images[0] == images[1] && images[0] == images[2]);
+
+    let image = directory.path().join("image");
+    fs::write(&image, &images[0][usize::try_from(START * 512).unwrap()..]).unwrap();
+    let file_system = fatfs::FileSystem::new(File::open(&image).unwrap(), fatfs::FsOptions::new()).unwrap();
+    let mut found = BTreeMap::new();
+    collect(&file_system.root_dir(), "", &mut found);
+    assert_eq!(found.len(), files.len());
+    for NamedContent { path, content } in in_memory {
+        assert!(matches!(content, Content::Bytes(bytes) if *bytes == *found[&path]), "{path}");
     }
 }
 

@@ -23,7 +23,7 @@ pub const SHARED_PIECE: u64 = 64 << 10;
 
 /// Takes the bytes of a disk or file system at their final place.
 ///
-/// Whatever is not written reads as zeros, so nobody ever writes zeros. Calls may come in any order and from
+/// Whatever is not written reads as zeros, so nobody has to write zeros. Calls may come in any order and from
 /// several threads; ranges never overlap and lie within what the container was created for.
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.

@@ -1,12 +1,12 @@
 //! The EFI system partition: a FAT16 file system, planned as a whole and then written in one pass.
 
 mod directory;
+mod files;
 mod layout;
 mod names;
 pub mod reader;
 
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U16;
@@ -15,13 +15,11 @@ pub use directory::Contents;
 use layout::{FATS, FIRST_CLUSTER, Geometry, MEDIA};
 
 use crate::container::Sink;
-use crate::content::{Content, NamedContent, open_source};
+use crate::content::NamedContent;
 use crate::mbr::Partition;
 use crate::progress::Progress;
-use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
+use crate::units::{ByteCount, GuestOffset, GuestRange, length};
 
-/// How much of a file is read at a time: a whole number of qcow2 clusters.
-const CHUNK: u64 = 1 << 20;
 /// In the allocation table: the chain ends here.
 const END_OF_CHAIN: u16 = 0xFFFF;
 
@@ -170,18 +168,21 @@ impl Plan {
         let table = length(self.table().as_bytes().len());
         ranges.extend((0..FATS).map(|copy| range(self.geometry.fat_copy(copy), table)));
         ranges.push(range(self.geometry.root_directory(), self.contents.directory_bytes(0)));
-        let lengths = self.contents.lengths();
-        let chains = self.directories[1..].iter().chain(&self.files);
+        let directories = self.directories[1..].iter().zip(self.contents.lengths());
         ranges.extend(
-            chains
-                .zip(lengths)
+            directories
                 .filter(|(chain, _)| chain.count > 0)
                 .map(|(chain, length)| range(self.geometry.cluster(chain.first), length)),
         );
+        // One behind the other.
+        let mut files = self.file_ranges().into_iter().filter(|range| !range.is_empty());
+        if let Some(first) = files.next() {
+            ranges.push(first.start..files.next_back().unwrap_or(first).end);
+        }
         ranges
     }
 
-    /// Writes the file system. Every file is read once, a piece at a time.
+    /// Writes the file system. A file is read a piece at a time.
     pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), EspError> {
         let data =
             |offset, bytes: &[u8]| sink.data(offset, bytes).map_err(|source| EspError::Write { source });
@@ -201,23 +202,24 @@ impl Plan {
                 if number == 0 { self.geometry.root_directory() } else { self.geometry.cluster(chain.first) };
             data(place, &entries)?;
         }
-        let mut buffer = Vec::new();
-        for (NamedContent { content, .. }, chain) in self.contents.files.iter().zip(&self.files) {
-            let place = if chain.count == 0 { GuestOffset(0) } else { self.geometry.cluster(chain.first) };
-            match content {
-                Content::Bytes(bytes) => data(place, bytes)?,
-                Content::File { physical, size } => {
-                    copy(
-                        physical,
-                        *size,
-                        &mut buffer,
-                        |at, bytes| data(place.advanced(at), bytes),
-                        progress,
-                    )?;
-                }
+        let contents = self.contents.files.iter().map(|file| &file.content);
+        let placed: Vec<_> = contents.zip(self.file_ranges()).collect();
+        files::write(&placed, sink, progress)
+    }
+
+    /// Where each file is written: up to the beginning of the next one, and the last one as long as it is.
+    fn file_ranges(&self) -> Vec<GuestRange> {
+        let last = self.files.iter().map(|chain| chain.first).max();
+        let range = |(file, chain): (&NamedContent, &Chain)| {
+            if chain.count == 0 {
+                return GuestOffset(0)..GuestOffset(0);
             }
-        }
-        Ok(())
+            let start = self.geometry.cluster(chain.first);
+            let whole = chain.count * self.geometry.cluster_bytes();
+            let written = if Some(chain.first) == last { file.content.size() } else { whole };
+            start..start.advanced(written)
+        };
+        self.contents.files.iter().zip(&self.files).map(range).collect()
     }
 
     /// The allocation table up to its last entry in use.
@@ -230,35 +232,5 @@ impl Plan {
             table.extend(next.chain([END_OF_CHAIN]).map(U16::new));
         }
         table
-    }
-}
-
-/// Passes on a file's bytes with their offsets; the file must still have the size that it was planned with.
-fn copy(
-    path: &Path,
-    size: u64,
-    buffer: &mut Vec<u8>,
-    mut write: impl FnMut(u64, &[u8]) -> Result<(), EspError>,
-    progress: &dyn Progress,
-) -> Result<(), EspError> {
-    let read = |source| EspError::Read { path: path.display().to_string(), source };
-    let changed = || EspError::Changed { path: path.display().to_string(), size };
-    let mut file = open_source(path).map_err(read)?;
-    buffer.resize(index(CHUNK), 0);
-    let mut at = 0;
-    while at < size {
-        let piece = &mut buffer[..index(CHUNK.min(size - at))];
-        file.read_exact(piece).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => changed(),
-            _ => read(error),
-        })?;
-        write(at, piece)?;
-        at += length(piece.len());
-        progress.advance(length(piece.len()));
-    }
-    match file.read_exact(&mut [0]) {
-        Ok(()) => Err(changed()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        Err(error) => Err(read(error)),
     }
 }
