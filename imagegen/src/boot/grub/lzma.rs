@@ -7,17 +7,19 @@ use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
 use super::GrubError;
 
 /// What GRUB's decompressor is built for: a raw LZMA1 stream of lc 3, lp 0, pb 2 with a dictionary of 64 KiB, and
-/// no end marker, as the header says where to stop. The rest only decides how small the stream gets: here the
-/// most thorough search, which costs little on so short an input.
+/// no end marker, as the header says where to stop. The rest decides how small the stream gets and how long that
+/// takes. The most thorough search takes three times as long for a core image and saves two sectors of it, of 57,
+/// where 960 fit (docs/performance.md).
 const OPTIONS: LzmaOptions = LzmaOptions {
     dict_size: 64 << 10,
     lc: 3,
     lp: 0,
     pb: 2,
-    mode: EncodeMode::Normal,
-    nice_len: LzmaOptions::NICE_LEN_MAX,
-    mf: MfType::Bt4,
-    depth_limit: 512,
+    mode: EncodeMode::Fast,
+    nice_len: 128,
+    mf: MfType::Hc4,
+    // What `nice_len` suggests.
+    depth_limit: 0,
     preset_dict: None,
 };
 
