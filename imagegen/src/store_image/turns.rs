@@ -15,31 +15,50 @@ use crate::container::Sink;
 /// How many blocks may be left to the thread that writes.
 const WAITING_MAX: usize = 32;
 
-/// The image file, and the blocks that are to be written to it.
-pub struct Turns<'s, S> {
+/// Writes blocks, until something fails.
+pub struct BlockWriter<'s, S> {
     sink: &'s S,
     pool: &'s Pool,
-    /// Set once something has failed, here or elsewhere: blocks are dropped from then on.
+    /// Set once something has failed, here or elsewhere: blocks are dropped from then on, so that nobody waits.
     stopped: &'s AtomicBool,
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl<'s, S: Sink> BlockWriter<'s, S> {
+    pub fn new(sink: &'s S, pool: &'s Pool, stopped: &'s AtomicBool) -> Self {
+        Self { sink, pool, stopped, failure: Mutex::default() }
+    }
+
+    pub fn write(&self, block: Arc<Block>) {
+        if !self.stopped.load(Ordering::Relaxed) {
+            let (offset, bytes) = block.image();
+            if let Err(error) = self.sink.data(offset, bytes) {
+                self.stopped.store(true, Ordering::Relaxed);
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+        self.pool.put_back(block);
+    }
+
+    /// The first failure of a write, once all threads are done.
+    pub fn into_failure(self) -> Option<io::Error> {
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who writes, and the blocks that are to be written.
+pub struct Turns<'s, S> {
+    writer: &'s BlockWriter<'s, S>,
     waiting: Mutex<VecDeque<Arc<Block>>>,
     /// Told when much fewer blocks wait.
     room: Condvar,
     /// Held by the thread that writes. Whoever gives it back looks at what waits once more.
     turn: Mutex<()>,
-    failure: Mutex<Option<io::Error>>,
 }
 
 impl<'s, S: Sink> Turns<'s, S> {
-    pub fn new(sink: &'s S, pool: &'s Pool, stopped: &'s AtomicBool) -> Self {
-        Self {
-            sink,
-            pool,
-            stopped,
-            waiting: Mutex::default(),
-            room: Condvar::new(),
-            turn: Mutex::new(()),
-            failure: Mutex::default(),
-        }
+    pub fn new(writer: &'s BlockWriter<'s, S>) -> Self {
+        Self { writer, waiting: Mutex::default(), room: Condvar::new(), turn: Mutex::default() }
     }
 
     /// Writes a block, or leaves it to the thread that is writing.
@@ -51,11 +70,6 @@ impl<'s, S: Sink> Turns<'s, S> {
         drop(self.room.wait_while(self.waiting(), too_many));
     }
 
-    /// The first failure of a write, once all threads are done.
-    pub fn into_failure(self) -> Option<io::Error> {
-        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_waiting(&self) {
         // A block that comes after the last one was taken and before the turn is given back must not be forgotten.
         while !self.waiting().is_empty() {
@@ -65,8 +79,7 @@ impl<'s, S: Sink> Turns<'s, S> {
                 Err(TryLockError::WouldBlock) => return,
             };
             while let Some(block) = self.next() {
-                self.write(&block);
-                self.pool.put_back(block);
+                self.writer.write(block);
             }
             // Makes that moment long enough to be met by the tests.
             #[cfg(test)]
@@ -81,17 +94,6 @@ impl<'s, S: Sink> Turns<'s, S> {
             self.room.notify_all();
         }
         block
-    }
-
-    fn write(&self, block: &Block) {
-        if self.stopped.load(Ordering::Relaxed) {
-            return;
-        }
-        let (offset, bytes) = block.image();
-        if let Err(error) = self.sink.data(offset, bytes) {
-            self.stopped.store(true, Ordering::Relaxed);
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Block>>> {
@@ -135,7 +137,8 @@ mod tests {
     /// Hands on so many blocks from each of several threads; gives what failed.
     fn hand_on_many(sink: &Recorder, blocks: u64) -> Option<io::Error> {
         let (pool, stopped) = (Pool::default(), AtomicBool::new(false));
-        let turns = Turns::new(sink, &pool, &stopped);
+        let writer = BlockWriter::new(sink, &pool, &stopped);
+        let turns = Turns::new(&writer);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let (turns, pool) = (&turns, &pool);
@@ -151,7 +154,7 @@ mod tests {
             }
         });
         assert!(turns.waiting().is_empty(), "blocks were forgotten");
-        turns.into_failure()
+        writer.into_failure()
     }
 
     fn check_all(blocks: u64) {

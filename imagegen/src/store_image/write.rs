@@ -13,7 +13,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use super::block::{Block, Pool};
 use super::read::{ReadError, Reading};
 use super::share::Sharing;
-use super::turns::Turns;
+use super::turns::{BlockWriter, Turns};
 use super::{Plan, StoreImageError, Verified};
 use crate::closure::nar::Hasher;
 use crate::container::Sink;
@@ -66,10 +66,14 @@ pub fn write<S: Sink>(
         idle: AtomicUsize::new(0),
         outcome: Mutex::default(),
     };
+    let writer = BlockWriter::new(sink, &pool, &stopped);
     if compresses {
-        work.read_and_compress(sink, jobs);
+        work.read_and_compress(sink, &writer, jobs);
     } else {
-        work.read_and_write(sink, jobs);
+        work.read_and_write(sink, &Turns::new(&writer), jobs);
+    }
+    if let Some(error) = writer.into_failure() {
+        work.fail(StoreImageError::Contents(error));
     }
     work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner).into_result()
 }
@@ -89,8 +93,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn read_and_write(&self, sink: &impl Sink, jobs: usize) {
-        let turns = Turns::new(sink, self.reading.pool, self.reading.stopped);
+    fn read_and_write<S: Sink>(&self, sink: &S, turns: &Turns<'_, S>, jobs: usize) {
         std::thread::scope(|scope| {
             let hand_on = |block| turns.hand_on(block);
             scope.spawn(move || {
@@ -101,12 +104,9 @@ impl Work<'_> {
                 scope.spawn(move || self.read_paths(scope, &hand_on));
             }
         });
-        if let Some(error) = turns.into_failure() {
-            self.fail(StoreImageError::Contents(error));
-        }
     }
 
-    fn read_and_compress(&self, sink: &impl Sink, jobs: usize) {
+    fn read_and_compress<S: Sink>(&self, sink: &S, writer: &BlockWriter<'_, S>, jobs: usize) {
         let (to_compress, waiting) = mpsc::sync_channel(WAITING_TO_COMPRESS);
         let waiting = Mutex::new(waiting);
         std::thread::scope(|scope| {
@@ -116,10 +116,10 @@ impl Work<'_> {
             });
             scope.spawn(|| {
                 self.write_metadata(sink);
-                self.compress(sink, &waiting);
+                compress(writer, &waiting);
             });
             for _ in 1..jobs {
-                scope.spawn(|| self.compress(sink, &waiting));
+                scope.spawn(|| compress(writer, &waiting));
             }
         });
     }
@@ -127,21 +127,6 @@ impl Work<'_> {
     fn write_metadata(&self, sink: &impl Sink) {
         if let Err(error) = self.plan.file_system.write_metadata(sink) {
             self.fail(StoreImageError::Metadata(error));
-        }
-    }
-
-    /// Compresses what comes. Once somebody has failed, what comes is dropped, so that nobody waits.
-    fn compress(&self, sink: &impl Sink, waiting: &Mutex<Receiver<Arc<Block>>>) {
-        loop {
-            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(block) = next else { return };
-            if !self.reading.stopped.load(Ordering::Relaxed) {
-                let (offset, bytes) = block.image();
-                if let Err(error) = sink.data(offset, bytes) {
-                    self.fail(StoreImageError::Contents(error));
-                }
-            }
-            self.reading.pool.put_back(block);
         }
     }
 
@@ -245,8 +230,8 @@ impl Work<'_> {
     }
 
     fn take_idle(&self) -> bool {
-        let idle = self.idle.load(Ordering::Relaxed);
-        idle > 0 && self.idle.compare_exchange(idle, idle - 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let one_less = |idle: usize| idle.checked_sub(1);
+        self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn hand_on(&self, block: Arc<Block>, hand_on: &impl Fn(Arc<Block>)) {
@@ -261,6 +246,15 @@ impl Work<'_> {
     fn fail(&self, error: StoreImageError) {
         self.reading.stopped.store(true, Ordering::Relaxed);
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add(usize::MAX, Err(error));
+    }
+}
+
+/// Compresses what comes.
+fn compress(writer: &BlockWriter<'_, impl Sink>, waiting: &Mutex<Receiver<Arc<Block>>>) {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(block) = next else { return };
+        writer.write(block);
     }
 }
 
