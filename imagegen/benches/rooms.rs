@@ -107,6 +107,15 @@ fn nar_hash(criterion: &mut Criterion) {
             hasher.finish()
         });
     });
+    group.throughput(Throughput::Bytes(2 * FILE));
+    group.bench_function("hash, two files of 10 kB, one after the other", |bencher| {
+        let mut hashers = [Hasher::default(), Hasher::default()];
+        bencher.iter(|| hashers.each_mut().map(|hasher| hasher.update(black_box(&contents))));
+    });
+    group.bench_function("hash, two files of 10 kB at once", |bencher| {
+        let [mut a, mut b] = [Hasher::default(), Hasher::default()];
+        bencher.iter(|| Hasher::update_two([&mut a, &mut b], [black_box(&contents), black_box(&contents)]));
+    });
     group.finish();
 }
 

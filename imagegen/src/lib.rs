@@ -18,6 +18,7 @@ pub mod mbr;
 pub mod output;
 pub mod progress;
 pub mod root_disk;
+mod sha256;
 pub mod store_image;
 pub mod store_path;
 pub mod structure;
