@@ -13,7 +13,7 @@ use crate::units::{GuestOffset, index, length};
 /// The most bytes of an image in a block.
 const SIZE: usize = RUN;
 /// Files begin at multiples of this, and what lies between them is zeros.
-const ALIGNMENT: usize = 4096;
+pub const ALIGNMENT: usize = 4096;
 /// So much is kept aside in a block before it is handed on.
 const ASIDE_MAX: usize = SIZE;
 
@@ -37,6 +37,17 @@ pub struct Block {
     aside: Vec<u8>,
     /// The NAR, in order; nothing where it is not needed.
     segments: Vec<Segment>,
+    /// See [`Block::contents`].
+    contents: u64,
+}
+
+/// How much of the NAR in a block is hashed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hashed {
+    /// So many segments,
+    segments: usize,
+    /// and so many bytes of the next one.
+    bytes: usize,
 }
 
 impl Block {
@@ -47,7 +58,13 @@ impl Block {
             filled: 0,
             aside: Vec::new(),
             segments: Vec::new(),
+            contents: 0,
         }
+    }
+
+    /// How many bytes of files there are, and zeros up to where the next ones can begin.
+    pub fn contents(&self) -> u64 {
+        self.contents
     }
 
     /// Where the stretch lies in the image, and its bytes.
@@ -55,14 +72,42 @@ impl Block {
         (self.start, &self.image[..self.filled])
     }
 
-    /// Hashes the stretch of the NAR.
-    pub fn hash(&self, hasher: &mut Hasher) {
-        for segment in &self.segments {
-            match segment {
-                Segment::Image(range) => hasher.update(&self.image[range.clone()]),
-                Segment::Aside(range) => hasher.update(&self.aside[range.clone()]),
-                Segment::Zeros(count) => hash_zeros(*count, hasher),
+    /// Hashes what is left of the stretch of the NAR.
+    pub fn hash(&self, done: &mut Hashed, hasher: &mut Hasher) {
+        while let Some(bytes) = self.to_hash(done) {
+            hasher.update(bytes);
+            done.bytes += bytes.len();
+        }
+    }
+
+    /// Hashes the stretches of two NARs until nothing is left of one of them.
+    pub fn hash_two(blocks: [&Self; 2], done: [&mut Hashed; 2], hashers: [&mut Hasher; 2]) {
+        let [done_a, done_b] = done;
+        let [hasher_a, hasher_b] = hashers;
+        while let (Some(a), Some(b)) = (blocks[0].to_hash(done_a), blocks[1].to_hash(done_b)) {
+            let [bytes_a, bytes_b] = Hasher::update_two([&mut *hasher_a, &mut *hasher_b], [a, b]);
+            done_a.bytes += bytes_a;
+            done_b.bytes += bytes_b;
+        }
+    }
+
+    /// Whether all of the stretch of the NAR is hashed.
+    pub fn is_hashed(&self, done: &mut Hashed) -> bool {
+        self.to_hash(done).is_none()
+    }
+
+    /// The bytes of the NAR that come next.
+    fn to_hash(&self, done: &mut Hashed) -> Option<&[u8]> {
+        loop {
+            let bytes = match self.segments.get(done.segments)? {
+                Segment::Image(range) => &self.image[range.clone()][done.bytes..],
+                Segment::Aside(range) => &self.aside[range.clone()][done.bytes..],
+                Segment::Zeros(count) => &ZEROS[..ZEROS.len().min(index(*count) - done.bytes)],
+            };
+            if !bytes.is_empty() {
+                return Some(bytes);
             }
+            *done = Hashed { segments: done.segments + 1, bytes: 0 };
         }
     }
 
@@ -88,8 +133,14 @@ impl Block {
         result
     }
 
+    /// Takes note that so many of the bytes that were appended are a file's.
+    pub fn add_contents(&mut self, bytes: u64) {
+        self.contents += bytes;
+    }
+
     /// Appends zeros to the NAR for a hole of the image.
     pub fn append_zeros(&mut self, count: u64) {
+        self.contents += count;
         self.segments.push(Segment::Zeros(count));
     }
 
@@ -112,6 +163,7 @@ impl Block {
     pub fn fill(&mut self, bytes: usize) {
         let range = self.filled..self.filled + bytes;
         self.filled = range.end;
+        self.contents += length(bytes);
         match self.segments.last_mut() {
             Some(Segment::Image(last)) if last.end == range.start => last.end = range.end,
             _ => self.segments.push(Segment::Image(range)),
@@ -122,6 +174,7 @@ impl Block {
     pub fn align(&mut self) {
         let end = self.filled.next_multiple_of(ALIGNMENT);
         self.image[self.filled..end].fill(0);
+        self.contents += length(end - self.filled);
         self.filled = end;
     }
 
@@ -129,6 +182,7 @@ impl Block {
         self.filled = 0;
         self.aside.clear();
         self.segments.clear();
+        self.contents = 0;
     }
 }
 

@@ -1,7 +1,10 @@
 //! The store image: a file system that holds the paths of a closure, and nothing else.
 
+mod aside;
 mod block;
+mod blocks;
 mod holes;
+mod lanes;
 mod read;
 mod share;
 mod turns;
@@ -14,7 +17,7 @@ use crate::container::Sink;
 use crate::ext4::{self, Ext4Error, SavedByLinks};
 use crate::progress::Progress;
 use crate::tree::{Counts, Kind, NodeId, Tree};
-use crate::units::{ByteCount, GuestRange};
+use crate::units::{ByteCount, GuestRange, length};
 
 pub use read::ReadError;
 
@@ -24,8 +27,15 @@ pub struct Plan<'c> {
     file_system: ext4::Plan<'c>,
     /// The node of the store directory in the file system's tree.
     store: NodeId,
-    /// The bytes of all files below each store path.
-    sizes: Vec<u64>,
+    /// Of each store path.
+    sizes: Vec<PathSize>,
+}
+
+/// The bytes of all files of a store path.
+struct PathSize {
+    contents: u64,
+    /// With the zeros behind each file.
+    aligned: u64,
 }
 
 /// How a write went.
@@ -107,7 +117,7 @@ pub fn plan_within<'c>(
         paths.try_for_each(|(registered, &root)| check_size(closure, registered, root))?;
     }
     let file_system = ext4::plan(tree, options)?;
-    let sizes = closure.roots.iter().map(|&root| contents_size(closure, root)).collect();
+    let sizes = closure.roots.iter().map(|&root| path_size(closure, root)).collect();
     progress.end();
     Ok(Plan { closure, file_system, store, sizes })
 }
@@ -147,7 +157,7 @@ impl Plan<'_> {
         verify: bool,
         progress: &dyn Progress,
     ) -> Result<Verified, StoreImageError> {
-        progress.begin("write", self.sizes.iter().sum());
+        progress.begin("write", self.sizes.iter().map(|size| size.contents).sum());
         let verified = write::write(self, sink, verify, progress)?;
         progress.end();
         Ok(verified)
@@ -164,7 +174,13 @@ fn check_size(closure: &Closure, registered: &Registered, root: NodeId) -> Resul
     Err(StoreImageError::Size { path, found, expected: registered_nar.size })
 }
 
-fn contents_size(closure: &Closure, root: NodeId) -> u64 {
-    let nodes = closure.tree.subtree(root).map(NodeId);
-    nodes.map(|node| if let Kind::File { size, .. } = closure.tree.kind(node) { size } else { 0 }).sum()
+fn path_size(closure: &Closure, root: NodeId) -> PathSize {
+    let mut size = PathSize { contents: 0, aligned: 0 };
+    for node in closure.tree.subtree(root).map(NodeId) {
+        if let Kind::File { size: bytes, .. } = closure.tree.kind(node) {
+            size.contents += bytes;
+            size.aligned += bytes.next_multiple_of(length(block::ALIGNMENT));
+        }
+    }
+    size
 }

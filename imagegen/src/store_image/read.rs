@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::block::{Block, Pool, hash_zeros};
+use super::blocks::{Blocks, Slot};
 use super::holes::{Holes, Stretch};
 use super::share::{Next, Sharing};
 use crate::closure::nar::{self, Hasher, Step, Walk};
@@ -72,16 +74,15 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Goes through a store path in the order of its NAR and hands on block after block. Files whose contents are in the
-    /// image under another name are left out unless the path `is_hashed`.
-    pub fn read(
-        &self,
-        path: &StorePath,
-        root: NodeId,
-        is_hashed: bool,
-        hand_on: &mut dyn FnMut(Block),
-    ) -> Result<(), ReadError> {
-        let mut output = Output { block: self.pool.take(), pool: self.pool, hand_on, is_hashed };
+    /// Goes through a store path in the order of its NAR, block after block. Files whose contents are in the image under
+    /// another name are left out unless the path `is_hashed`.
+    pub fn blocks<'r>(&'r self, path: &'r StorePath, root: NodeId, is_hashed: bool) -> Blocks<'r> {
+        Blocks::new(|slot| {
+            self.read(path, root, Output { block: self.pool.take(), pool: self.pool, slot, is_hashed })
+        })
+    }
+
+    async fn read(&self, path: &StorePath, root: NodeId, mut output: Output<'_>) -> Result<(), ReadError> {
         let mut place = self.closure.store.physical(path);
         let mut walk = Walk::new(&self.closure.tree, root);
         while let Some(step) = output.block.append_aside(|framing| walk.next(framing)) {
@@ -94,15 +95,15 @@ impl Reading<'_> {
                     place.pop();
                 }
                 Step::Contents { file, size } => {
-                    self.contents(&mut place, file, root, size, &mut output)?;
+                    self.contents(&mut place, file, root, size, &mut output).await?;
                     output.block.append_aside(|framing| framing.extend_from_slice(nar::padding(size)));
                 }
             }
             if output.block.is_full_aside() {
-                output.hand_on();
+                output.hand_on().await;
             }
         }
-        output.hand_on();
+        output.finish().await;
         Ok(())
     }
 
@@ -111,7 +112,7 @@ impl Reading<'_> {
     }
 
     /// Reads the contents of one file, which lies in the directory `place`, or is it where the path is a file.
-    fn contents(
+    async fn contents(
         &self,
         place: &mut PathBuf,
         file: NodeId,
@@ -136,9 +137,9 @@ impl Reading<'_> {
             place.push(self.name(file));
         }
         let result = if first_name == file {
-            self.regular_file(place, file, size, digest, output)
+            self.regular_file(place, file, size, digest, output).await
         } else {
-            self.further_name(place, size, digest, output)
+            self.further_name(place, size, digest, output).await
         };
         if file != root {
             place.pop();
@@ -146,7 +147,7 @@ impl Reading<'_> {
         result
     }
 
-    fn regular_file(
+    async fn regular_file(
         &self,
         path: &Path,
         file: NodeId,
@@ -172,7 +173,7 @@ impl Reading<'_> {
                     Stretch::Data(data) => data.min(bytes - done),
                     Stretch::Hole(hole) => {
                         let skipped = hole.min(bytes - done);
-                        self.hole(skipped, &mut check, output)?;
+                        self.hole(skipped, &mut check, output).await?;
                         done += skipped;
                         remaining -= skipped;
                         at_end = false;
@@ -192,7 +193,7 @@ impl Reading<'_> {
                 }
                 // One byte more than is due: a short answer then proves the file's end without another call.
                 let one_more = u64::from(remaining == wanted);
-                let room = output.room(start.advanced(done), wanted + one_more);
+                let room = output.room(start.advanced(done), wanted + one_more).await;
                 let (got, asked) = source.read(room)?;
                 check.update(&room[..crate::units::index(got)]);
                 if got > wanted {
@@ -220,7 +221,12 @@ impl Reading<'_> {
     }
 
     /// Leaves out zeros of the source; the NAR still has them.
-    fn hole(&self, bytes: u64, check: &mut Check<'_>, output: &mut Output<'_>) -> Result<(), ReadError> {
+    async fn hole(
+        &self,
+        bytes: u64,
+        check: &mut Check<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
         let mut left = bytes;
         while left > 0 {
             if self.stopped.load(Ordering::Relaxed) {
@@ -230,7 +236,7 @@ impl Reading<'_> {
             check.update_zeros(now);
             if output.is_hashed {
                 output.block.append_zeros(now);
-                output.hand_on();
+                output.hand_on().await;
             }
             self.progress.advance(now);
             left -= now;
@@ -239,7 +245,7 @@ impl Reading<'_> {
     }
 
     /// Reads a file for the NAR only: its contents are in the image under another name.
-    fn further_name(
+    async fn further_name(
         &self,
         path: &Path,
         size: u64,
@@ -251,7 +257,7 @@ impl Reading<'_> {
         let mut remaining = size;
         while remaining > 0 {
             if output.block.is_full_aside() {
-                output.hand_on();
+                output.hand_on().await;
             }
             let got = output.block.append_aside(|aside| {
                 let start = aside.len();
@@ -262,6 +268,7 @@ impl Reading<'_> {
             if got == 0 {
                 return Err(changed(format!("it has {remaining} bytes less than {size}")));
             }
+            output.block.add_contents(got);
             self.progress.advance(got);
             remaining -= got;
         }
@@ -312,24 +319,33 @@ impl<'d> Check<'d> {
 struct Output<'o> {
     block: Block,
     pool: &'o Pool,
-    hand_on: &'o mut dyn FnMut(Block),
+    slot: Slot,
     /// Whether somebody hashes the NAR.
     is_hashed: bool,
 }
 
 impl Output<'_> {
     /// Room for bytes at a place in the image, in this block or a fresh one.
-    fn room(&mut self, offset: GuestOffset, wanted: u64) -> &mut [u8] {
+    async fn room(&mut self, offset: GuestOffset, wanted: u64) -> &mut [u8] {
         if !self.block.continues_at(offset) {
-            self.hand_on();
+            self.hand_on().await;
         }
         self.block.room(offset, wanted)
     }
 
-    fn hand_on(&mut self) {
+    async fn hand_on(&mut self) {
         if !self.block.is_empty() {
             let fresh = self.pool.take();
-            (self.hand_on)(std::mem::replace(&mut self.block, fresh));
+            self.slot.hand_on(std::mem::replace(&mut self.block, fresh)).await;
+        }
+    }
+
+    /// Hands on the last block.
+    async fn finish(self) {
+        if self.block.is_empty() {
+            self.pool.put_back(Arc::new(self.block));
+        } else {
+            self.slot.hand_on(self.block).await;
         }
     }
 }

@@ -4,8 +4,10 @@
 //! thread that has a block writes it itself if nobody else writes: it still has the bytes in its cache. Otherwise it
 //! leaves the block to the one that writes, and goes on reading.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -21,7 +23,13 @@ pub struct BlockWriter<'s, S> {
     pool: &'s Pool,
     /// Set once something has failed, here or elsewhere: blocks are dropped from then on, so that nobody waits.
     stopped: &'s AtomicBool,
-    failure: Mutex<Option<io::Error>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+enum Failure {
+    Error(io::Error),
+    /// The sink's. It is caught, since threads that wait for the one that writes would do so for ever.
+    Panic(Box<dyn Any + Send>),
 }
 
 impl<'s, S: Sink> BlockWriter<'s, S> {
@@ -32,17 +40,24 @@ impl<'s, S: Sink> BlockWriter<'s, S> {
     pub fn write(&self, block: Arc<Block>) {
         if !self.stopped.load(Ordering::Relaxed) {
             let (offset, bytes) = block.image();
-            if let Err(error) = self.sink.data(offset, bytes) {
+            // Nobody calls the sink again, so it does not matter in which state it is.
+            let written = catch_unwind(AssertUnwindSafe(|| self.sink.data(offset, bytes)));
+            if let Err(failure) =
+                written.map_err(Failure::Panic).and_then(|result| result.map_err(Failure::Error))
+            {
                 self.stopped.store(true, Ordering::Relaxed);
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
             }
         }
         self.pool.put_back(block);
     }
 
-    /// The first failure of a write, once all threads are done.
+    /// The first failure of a write, once all threads are done. A panic goes on here.
     pub fn into_failure(self) -> Option<io::Error> {
-        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)? {
+            Failure::Error(error) => Some(error),
+            Failure::Panic(panic) => resume_unwind(panic),
+        }
     }
 }
 
@@ -104,6 +119,9 @@ impl<'s, S: Sink> Turns<'s, S> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::panic::panic_any;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
     use crate::units::{GuestOffset, length};
@@ -116,6 +134,7 @@ mod tests {
         busy: AtomicBool,
         written: Mutex<BTreeMap<u64, u8>>,
         fails_at: Option<u64>,
+        panics_at: Option<u64>,
     }
 
     impl Sink for Recorder {
@@ -123,6 +142,11 @@ mod tests {
             assert!(!self.busy.swap(true, Ordering::SeqCst), "two threads write at once");
             // Long enough that the others have to leave blocks and to wait for room.
             std::thread::yield_now();
+            if self.panics_at == Some(offset.0) {
+                // Until the others have left so many blocks that they wait.
+                std::thread::sleep(Duration::from_millis(100));
+                panic_any("the sink's own");
+            }
             if self.fails_at == Some(offset.0) {
                 self.busy.store(false, Ordering::SeqCst);
                 return Err(io::Error::other("the disk is full"));
@@ -186,5 +210,16 @@ mod tests {
         let sink = Recorder { fails_at: Some(THREADS * blocks / 2 * 4096), ..Recorder::default() };
         assert_eq!(hand_on_many(&sink, blocks).unwrap().to_string(), "the disk is full");
         assert!(length(sink.written.into_inner().unwrap().len()) < THREADS * blocks);
+    }
+
+    #[test]
+    fn a_panic_ends_the_writing_and_comes_through_at_the_end() {
+        let (done, ends) = mpsc::channel();
+        std::thread::spawn(move || {
+            let sink = Recorder { panics_at: Some(0), ..Recorder::default() };
+            done.send(catch_unwind(AssertUnwindSafe(|| hand_on_many(&sink, 500)))).unwrap();
+        });
+        let result = ends.recv_timeout(Duration::from_secs(60)).expect("nobody waits for ever");
+        assert_eq!(result.err().unwrap().downcast_ref(), Some(&"the sink's own"));
     }
 }
