@@ -141,8 +141,8 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
                     None => return,
                 },
                 [lane] => self.hash_and_write(lane),
-                [a, b] if self.is_before(a, b) => self.hash_and_write_alone(a),
-                [a, b] if self.is_before(b, a) => self.hash_and_write_alone(b),
+                [a, b] if self.should_go_alone(a, b) => self.hash_and_write_alone(a),
+                [a, b] if self.should_go_alone(b, a) => self.hash_and_write_alone(b),
                 [a, b] => self.hash_and_write_two([a, b]),
                 _ => {}
             }
@@ -155,7 +155,9 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
             [] => lanes.extend(self.next_lane()),
             [lane] if self.should_add_to(lane) => lanes.extend(self.next_lane()),
             [_, lane] if lane.left >= GIVEN_MIN && self.spare.take_idle() => {
-                lanes.pop().into_iter().for_each(|lane| self.spare.give(lane));
+                if let Some(lane) = lanes.pop() {
+                    self.spare.give(lane);
+                }
             }
             _ => {}
         }
@@ -193,9 +195,9 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
         lane.left > self.work.left.load(Ordering::Relaxed) / paths_at_once
     }
 
-    /// Whether to go on with this path alone. If there are more, it is one that is behind; otherwise the larger one, so that
-    /// both are of one size when another thread can take one of them.
-    fn is_before(&self, lane: &Lane<'w>, other: &Lane<'w>) -> bool {
+    /// Whether to go on with this path of two alone for a while: one that is behind, or the larger one if they are the last
+    /// of the queue, so that both have as much left when another thread can take one of them.
+    fn should_go_alone(&self, lane: &Lane<'w>, other: &Lane<'w>) -> bool {
         if self.is_queue_empty() {
             lane.left > other.left + GIVEN_MIN
         } else {
