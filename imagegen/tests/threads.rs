@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "../../tests/support/random.rs"]
+#[allow(dead_code, reason = "this test uses a part of it")]
+mod random;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -24,37 +28,17 @@ use imagegen::progress::{Progress, Silent};
 use imagegen::store_image::{self, StoreImageError, Verified};
 use imagegen::store_path::StoreRoot;
 use imagegen::units::GuestOffset;
+use random::Random;
 use sha2::{Digest, Sha256};
 
 const MIB: usize = 1 << 20;
 const JOBS: [usize; 4] = [1, 2, 3, 8];
 
-/// Pseudo-random numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let words = std::iter::repeat_with(|| self.next().to_le_bytes());
-        words.take(count.div_ceil(8)).flatten().take(count).collect()
-    }
-}
-
 /// A path, and the hash and length of its NAR, made by other crates.
 struct Expected {
     name: String,
     hash: String,
-    size: u64,
+    size: usize,
 }
 
 struct Store {
@@ -65,7 +49,7 @@ struct Store {
 impl Store {
     fn new() -> Self {
         let mut store = Self { root: tempfile::tempdir().unwrap(), paths: Vec::new() };
-        let mut random = Random(88_172_645_463_325_252);
+        let mut random = Random::new(1);
         store.add("empty-directory", |at| fs::create_dir(at).unwrap());
         store.add("empty-file", |at| fs::write(at, "").unwrap());
         store.add("one-file", |at| fs::write(at, random.bytes(3 * MIB + 1)).unwrap());
@@ -101,9 +85,9 @@ impl Store {
         let at = self.root.path().join("nix/store").join(&name);
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fill(&at);
-        let mut hash = Sha256::new();
-        let size = io::copy(&mut nix_nar::Encoder::new(&at).unwrap(), &mut Hashed(&mut hash)).unwrap();
-        self.paths.push(Expected { name, hash: HEXLOWER.encode(&hash.finalize()), size });
+        let mut nar = Vec::new();
+        let size = nix_nar::Encoder::new(&at).unwrap().read_to_end(&mut nar).unwrap();
+        self.paths.push(Expected { name, hash: HEXLOWER.encode(&Sha256::digest(nar)), size });
     }
 
     /// The closure, where one path may be registered with the hash of another one.
@@ -129,19 +113,6 @@ fn mixed(at: &Path, random: &mut Random) {
     fs::create_dir(at.join("directory")).unwrap();
     symlink("../file-0", at.join("directory/link")).unwrap();
     fs::hard_link(at.join("file-0"), at.join("directory/further-name")).unwrap();
-}
-
-struct Hashed<'h>(&'h mut Sha256);
-
-impl io::Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Keeps the hashes of all pages that are written.

@@ -128,30 +128,16 @@ mod tests {
         sha2::Sha256::digest(message).into()
     }
 
-    /// Pieces of such lengths over and over.
-    struct Pieces<'m> {
-        message: &'m [u8],
-        lengths: std::iter::Cycle<std::slice::Iter<'m, usize>>,
-    }
-
-    impl<'m> Iterator for Pieces<'m> {
-        type Item = &'m [u8];
-
-        fn next(&mut self) -> Option<&'m [u8]> {
-            if self.message.is_empty() {
-                return None;
-            }
-            let (piece, rest) = self.message.split_at((*self.lengths.next()?).min(self.message.len()));
-            self.message = rest;
-            Some(piece)
-        }
-    }
-
     const LENGTHS: [&[usize]; 6] =
         [&[1], &[64], &[8, 120, 3], &[63, 65, 64, 1], &[1000], &[55, 9, 0, 4096, 0, 0, 7]];
 
-    fn pieces<'m>(message: &'m [u8], lengths: &'m [usize]) -> Pieces<'m> {
-        Pieces { message, lengths: lengths.iter().cycle() }
+    /// Pieces of such lengths over and over.
+    fn pieces<'m>(mut message: &'m [u8], lengths: &'m [usize]) -> impl Iterator<Item = &'m [u8]> {
+        lengths.iter().cycle().map_while(move |&length| {
+            let (piece, rest) = message.split_at(length.min(message.len()));
+            let is_over = std::mem::replace(&mut message, rest).is_empty();
+            (!is_over).then_some(piece)
+        })
     }
 
     /// Section B.1 of FIPS 180-2, which has examples.

@@ -37,8 +37,8 @@ pub struct Block {
     aside: Vec<u8>,
     /// The NAR, in order; nothing where it is not needed.
     segments: Vec<Segment>,
-    /// See [`Block::contents`].
-    contents: u64,
+    /// Bytes of files that are in the NAR only.
+    contents_aside: u64,
 }
 
 /// How much of the NAR in a block is hashed.
@@ -58,13 +58,13 @@ impl Block {
             filled: 0,
             aside: Vec::new(),
             segments: Vec::new(),
-            contents: 0,
+            contents_aside: 0,
         }
     }
 
     /// How many bytes of files there are, and zeros up to where the next ones can begin.
     pub fn contents(&self) -> u64 {
-        self.contents
+        length(self.filled) + self.contents_aside
     }
 
     /// Where the stretch lies in the image, and its bytes.
@@ -135,12 +135,12 @@ impl Block {
 
     /// Takes note that so many of the bytes that were appended are a file's.
     pub fn add_contents(&mut self, bytes: u64) {
-        self.contents += bytes;
+        self.contents_aside += bytes;
     }
 
     /// Appends zeros to the NAR for a hole of the image.
     pub fn append_zeros(&mut self, count: u64) {
-        self.contents += count;
+        self.add_contents(count);
         self.segments.push(Segment::Zeros(count));
     }
 
@@ -163,7 +163,6 @@ impl Block {
     pub fn fill(&mut self, bytes: usize) {
         let range = self.filled..self.filled + bytes;
         self.filled = range.end;
-        self.contents += length(bytes);
         match self.segments.last_mut() {
             Some(Segment::Image(last)) if last.end == range.start => last.end = range.end,
             _ => self.segments.push(Segment::Image(range)),
@@ -174,7 +173,6 @@ impl Block {
     pub fn align(&mut self) {
         let end = self.filled.next_multiple_of(ALIGNMENT);
         self.image[self.filled..end].fill(0);
-        self.contents += length(end - self.filled);
         self.filled = end;
     }
 
@@ -182,7 +180,7 @@ impl Block {
         self.filled = 0;
         self.aside.clear();
         self.segments.clear();
-        self.contents = 0;
+        self.contents_aside = 0;
     }
 }
 

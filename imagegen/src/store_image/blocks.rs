@@ -28,13 +28,13 @@ impl Slot {
     }
 }
 
-type Reading<'r> = Pin<Box<dyn Future<Output = Result<(), ReadError>> + Send + 'r>>;
+type ReadFuture<'r> = Pin<Box<dyn Future<Output = Result<(), ReadError>> + Send + 'r>>;
 
 /// The blocks of a store path. After an error there are no more.
 pub struct Blocks<'r> {
     slot: Slot,
     /// Nothing at the end.
-    reading: Option<Reading<'r>>,
+    reading: Option<ReadFuture<'r>>,
 }
 
 impl<'r> Blocks<'r> {
@@ -44,7 +44,7 @@ impl<'r> Blocks<'r> {
         F: Future<Output = Result<(), ReadError>> + Send + 'r,
     {
         let slot = Slot::default();
-        let reading: Reading<'r> = Box::pin(read(slot.clone()));
+        let reading: ReadFuture<'r> = Box::pin(read(slot.clone()));
         Self { slot, reading: Some(reading) }
     }
 }

@@ -40,6 +40,17 @@ struct Lane<'w> {
     block: Option<(Block, Hashed)>,
 }
 
+impl Lane<'_> {
+    /// Hashes what is left of the block that was read last, and gives it away.
+    fn finish_block(&mut self) -> Option<Arc<Block>> {
+        let (block, mut done) = self.block.take()?;
+        if let Some(hasher) = &mut self.hasher {
+            block.hash(&mut done, hasher);
+        }
+        Some(Arc::new(block))
+    }
+}
+
 /// Threads that have nothing to read, and paths that others give to them.
 pub struct Spare<'w> {
     given: Mutex<Given<'w>>,
@@ -108,7 +119,7 @@ pub struct Worker<'s, 'w, 'e, H> {
     work: &'w Work<'w>,
     spare: &'s Spare<'w>,
     scope: &'s Scope<'s, 'e>,
-    /// Takes blocks whose bytes are to be written.
+    /// Takes blocks once they are hashed.
     hand_on: H,
     /// Helps with the path that is read, which is only one then.
     aside: Option<Aside<'s>>,
@@ -227,16 +238,12 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
     }
 
     fn hash_and_write(&mut self, lane: &mut Lane<'w>) {
-        let Some((block, mut done)) = lane.block.take() else { return };
-        let may_have_help = lane.left > ASIDE_MIN && done == Hashed::default() && self.aside.is_none();
-        if may_have_help && self.spare.take_idle() {
+        let is_fresh = matches!(&lane.block, Some((_, done)) if *done == Hashed::default());
+        if lane.left > ASIDE_MIN && is_fresh && self.aside.is_none() && self.spare.take_idle() {
             let hasher = if self.has_small_files(lane.i) { lane.hasher.take() } else { None };
             self.aside = Some(self.start_aside(hasher));
         }
-        if let Some(hasher) = &mut lane.hasher {
-            block.hash(&mut done, hasher);
-        }
-        let block = Arc::new(block);
+        let Some(block) = lane.finish_block() else { return };
         if let Some(aside) = &self.aside {
             if aside.has_time() {
                 return aside.take(block, true);
@@ -245,16 +252,14 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
                 aside.take(Arc::clone(&block), false);
             }
         }
-        self.write(block);
+        (self.hand_on)(block);
     }
 
     /// Lets the other path wait.
     fn hash_and_write_alone(&self, lane: &mut Lane<'w>) {
-        let Some((block, mut done)) = lane.block.take() else { return };
-        if let Some(hasher) = &mut lane.hasher {
-            block.hash(&mut done, hasher);
+        if let Some(block) = lane.finish_block() {
+            (self.hand_on)(block);
         }
-        self.write(Arc::new(block));
     }
 
     /// Hashes two blocks until one of them is done, and writes that.
@@ -269,16 +274,8 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
             let is_done =
                 |(block, done): &mut (Block, Hashed)| lane.hasher.is_none() || block.is_hashed(done);
             if let Some((block, _)) = lane.block.take_if(is_done) {
-                self.write(Arc::new(block));
+                (self.hand_on)(Arc::new(block));
             }
-        }
-    }
-
-    fn write(&self, block: Arc<Block>) {
-        if block.image().1.is_empty() {
-            self.work.reading.pool.put_back(block);
-        } else {
-            (self.hand_on)(block);
         }
     }
 
@@ -287,7 +284,7 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
         let pool = self.work.reading.pool;
         let hand_on = self.hand_on.clone();
         Aside::start(self.scope, hasher, move |block: Arc<Block>, to_write| {
-            if to_write && !block.image().1.is_empty() {
+            if to_write {
                 hand_on(block);
             } else {
                 pool.put_back(block);

@@ -37,9 +37,10 @@ impl<'s, S: Sink> BlockWriter<'s, S> {
         Self { sink, pool, stopped, failure: Mutex::default() }
     }
 
+    /// Writes a block's stretch of the image, if it has one.
     pub fn write(&self, block: Arc<Block>) {
-        if !self.stopped.load(Ordering::Relaxed) {
-            let (offset, bytes) = block.image();
+        let (offset, bytes) = block.image();
+        if !bytes.is_empty() && !self.stopped.load(Ordering::Relaxed) {
             // Nobody calls the sink again, so it does not matter in which state it is.
             let written = catch_unwind(AssertUnwindSafe(|| self.sink.data(offset, bytes)));
             if let Err(failure) =
