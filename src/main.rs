@@ -8,27 +8,50 @@ mod launcher;
 mod progress;
 mod report;
 mod small_file;
+mod streams;
 mod svg;
 mod target;
+mod threads;
 
-use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return answer_in_words(&answer),
+    };
     fail_at_file_size_limits();
     clean_up_on_signals();
     match commands::run(&cli) {
         Ok(status) => status,
         Err(error) => {
             // One line: the whole chain of causes, outermost first.
-            eprintln!("error: {}", printable(&format!("{error:#}{}", lost())));
-            commands::failure(&cli)
+            tell(&error);
+            commands::failure(matches!(cli.command, cli::Command::Diff(_)))
         }
     }
+}
+
+/// Prints the help or version that was asked for, or what is wrong with the options.
+fn answer_in_words(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print();
+    if answer.use_stderr() {
+        return ExitCode::from(2);
+    }
+    match streams::printed(printed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&error);
+            commands::failure(std::env::args_os().any(|word| word == "diff"))
+        }
+    }
+}
+
+fn tell(error: &anyhow::Error) {
+    streams::say(&format!("error: {}", printable(&format!("{error:#}{}", lost()))));
 }
 
 /// Says which devices have lost what was on them, and have no whole image instead.
@@ -60,17 +83,23 @@ fn fail_at_file_size_limits() {
 /// On SIGINT, SIGTERM and SIGHUP: removes what is half written, says so, and ends as the signal would have.
 fn clean_up_on_signals() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    // Without a handler the program works as well; only a file system without O_TMPFILE would keep a hidden file.
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
-    std::thread::spawn(move || {
+    let (ready, waits) = mpsc::channel::<()>();
+    let clean_up = move || {
+        // Not before there is somebody to hear of signals: they would be lost.
+        let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
+        drop(ready);
         if let Some(signal) = signals.forever().next() {
             imagegen::output::remove_unfinished();
             commands::clean_up();
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-            // The terminal may be gone.
-            let _ = writeln!(std::io::stderr(), "error: stopped by {name}{}", printable(&lost()));
+            streams::say(&format!("error: stopped by {name}{}", printable(&lost())));
             // Fails only for signals that do not exist.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
-    });
+    };
+    // Without the thread the program works as well, and signals end it as they end any other; only a file system
+    // without O_TMPFILE would keep a hidden file, until the next run.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(clean_up);
+    // Until it listens, or cannot.
+    let _ = waits.recv();
 }

@@ -1,6 +1,6 @@
 //! What people and programs see of the work while it goes on: bars or JSON lines, on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::cli::{Cli, ProgressKind};
+use crate::streams;
 
 /// How long a phase goes on before a bar appears: what is over in a second needs none.
 const BAR_AFTER: Duration = Duration::from_secs(1);
@@ -90,8 +91,7 @@ impl Reporter {
     /// Says a line on stderr, unless `--quiet` was given.
     pub fn note(&self, line: &str) {
         if !self.quiet {
-            // A closed stderr is no reason to stop the work.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            streams::say(line);
         }
     }
 
@@ -164,8 +164,7 @@ struct Line {
 
 fn say(line: &Line) {
     if let Ok(text) = serde_json::to_string(line) {
-        // A closed stderr is no reason to stop the work.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        streams::say(&text);
     }
 }
 

@@ -172,7 +172,7 @@ pub struct EfiVarsExportArgs {
     /// The flash image
     #[arg(value_name = "FILE")]
     pub image: PathBuf,
-    /// The JSON document to write; stdout if not given
+    /// The JSON document to write; stdout if not given, or `-`
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -17,7 +17,7 @@ pub struct RegistrationArgs {
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,
-    /// The file to write; printed if not given
+    /// The file to write; printed if not given, or `-`
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -73,7 +73,8 @@ pub struct RootDiskArgs {
     /// blocks of large files
     #[arg(long)]
     pub no_verify: bool,
-    /// How many threads read files, hash and write them; one for each processor if not given
+    /// How many threads read files, hash and write them; one for each processor if not given, and no more than can have
+    /// something to do
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Write a report as JSON

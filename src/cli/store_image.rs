@@ -58,7 +58,8 @@ pub struct StoreImageArgs {
     #[arg(long)]
     pub no_verify: bool,
     /// How many threads read files, hash and write them; one for each processor if not given. Where the image is
-    /// compressed, so many compress, and one more reads and hashes
+    /// compressed, so many compress, and one more reads and hashes. The bytes are the same with any number, and no more
+    /// are started than can have something to do
     #[arg(long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// Write a report as JSON

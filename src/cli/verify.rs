@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,
-    /// How many threads to use; one for each processor if not given
+    /// How many threads to use; one for each processor if not given, and no more than can have something to do
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
 }

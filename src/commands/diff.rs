@@ -1,15 +1,14 @@
 //! `diff`: how two images differ, in words.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use imagegen::container::reader::Image;
 use imagegen::diff::{Difference, diff};
 use serde::Serialize;
 
 use crate::cli::DiffArgs;
+use crate::streams;
 
 /// Differences are no failure; cmp and diff use the same status.
 const DIFFERENT: u8 = 1;
@@ -31,7 +30,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     } else {
         as_lines(&differences)
     };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    streams::print(text.as_bytes())?;
     Ok(if same { ExitCode::SUCCESS } else { DIFFERENT.into() })
 }
 

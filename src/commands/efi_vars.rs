@@ -1,7 +1,7 @@
 //! `efi-vars`: the variables in flash images.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -21,6 +21,7 @@ use crate::cli::{
 };
 use crate::progress::Reporter;
 use crate::small_file;
+use crate::streams;
 
 /// Makes an image from a template.
 pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
@@ -93,7 +94,7 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
     let image = read(&args.image)?;
     let mut json = export_json(parse(&args.image, &image)?.variables())?;
     json.push('\n');
-    match &args.output {
+    match args.output.as_deref().filter(|output| !streams::is_standard_output(output)) {
         Some(output) => {
             output::check_apart(output, [args.image.as_path()])?;
             write(output, json.as_bytes())
@@ -163,7 +164,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    streams::print(text.as_bytes())
 }
 
 fn list_as_table(store: &VariableStore<'_>) -> String {

@@ -10,6 +10,7 @@ use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
 
 use crate::cli::InspectArgs;
+use crate::streams;
 use crate::svg;
 
 /// How many store paths and files a table shows.
@@ -39,7 +40,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         let _ = tables(&mut out, &inspection);
         out
     };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    streams::print(text.as_bytes())
 }
 
 fn tables(out: &mut String, inspection: &Inspection) -> std::fmt::Result {

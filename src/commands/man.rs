@@ -9,6 +9,7 @@ use clap_mangen::Man;
 use imagegen::output::OutputFile;
 
 use crate::cli::{Cli, ManArgs};
+use crate::streams;
 
 /// Prints the program's page, or writes it and those of all subcommands.
 pub fn run(args: &ManArgs) -> anyhow::Result<()> {
@@ -17,7 +18,7 @@ pub fn run(args: &ManArgs) -> anyhow::Result<()> {
     program.build();
     match &args.output {
         Some(directory) => write_pages(program, directory),
-        None => std::io::stdout().write_all(&page(program)?).context("cannot print the manual page"),
+        None => streams::print(&page(program)?),
     }
 }
 

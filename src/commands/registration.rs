@@ -7,12 +7,13 @@ use imagegen::output::OutputFile;
 
 use super::closure;
 use crate::cli::RegistrationArgs;
+use crate::streams;
 
 /// Prints the registration or writes it to a file.
 pub fn run(args: &RegistrationArgs) -> anyhow::Result<()> {
     let text = closure::read(&args.closure, &args.store.store_root)?.to_string();
-    let Some(target) = &args.output else {
-        return std::io::stdout().write_all(text.as_bytes()).context("cannot print the registration");
+    let Some(target) = args.output.as_deref().filter(|target| !streams::is_standard_output(target)) else {
+        return streams::print(text.as_bytes());
     };
     let output = OutputFile::create(target)?;
     output

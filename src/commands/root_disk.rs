@@ -27,6 +27,7 @@ use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile};
 use crate::target::Target;
+use crate::threads::Threads;
 use report_contents::{Contents, fixed_values};
 
 /// Writes the disk and, if asked for, its report.
@@ -35,7 +36,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         wrong_usage(&contradiction);
     }
     check_outputs(args)?;
-    let threads = super::store_image::thread_pool(args.jobs)?;
+    let threads = Threads::start(args.jobs, usize::MAX)?;
     let closure = threads.install(|| read_closure(args, reporter))?;
     for output in std::iter::once(&args.output).chain(&args.report) {
         if let Some(path) = registered_path_around(output, &closure.registration, &closure.store) {

@@ -1,7 +1,6 @@
 //! `run`: prepares what a virtual machine needs and becomes QEMU.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -20,6 +19,7 @@ use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::{Accelerator, Config, Environment, caretaker, choose, guest, make, qemu, tpm};
 use crate::progress::Reporter;
+use crate::streams;
 
 /// Starts the machine; returns only if that fails, or with `--print` and `--print-guest`.
 pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -135,7 +135,7 @@ fn with_defaults<A: Args>(given: &[[&OsStr; 2]]) -> anyhow::Result<A> {
 fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {
     let guest = guest::guest(config, platform);
     let text = if args.json { serde_json::to_string_pretty(&guest)? + "\n" } else { guest.fstab() };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot print the guest's half")
+    streams::print(text.as_bytes())
 }
 
 /// The words as a JSON list, or as one line that a shell runs as it stands.
@@ -151,7 +151,8 @@ fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&TpmFa
         }
         text.push_str(&shell_words::join(command));
     }
-    writeln!(std::io::stdout(), "{text}").context("cannot print the command line")
+    text.push('\n');
+    streams::print(text.as_bytes())
 }
 
 fn words<'a>(program: &'a Path, arguments: &'a [OsString]) -> anyhow::Result<Vec<String>> {

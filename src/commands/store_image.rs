@@ -1,10 +1,9 @@
 //! `store-image`: from a registration to an image of its store paths.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use imagegen::closure::{Closure, Registration, optimise, scan};
 use imagegen::container::Format;
 use imagegen::ext4::{self, SavedByLinks};
@@ -20,6 +19,7 @@ use crate::cli::{CompressArg, FormatArg, StoreImageArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile, text_digest};
 use crate::target::Target;
+use crate::threads::Threads;
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     }
     let output = Target::create(&args.output, args.format.into(), args.force)?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let threads = thread_pool(args.jobs)?;
+    let threads = Threads::start(args.jobs, usize::MAX)?;
 
     let mut closure = threads.install(|| scan(registration, store, reporter))?;
     if args.optimise {
@@ -57,12 +57,6 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     }
     tell(args, &summary, reporter);
     Ok(())
-}
-
-pub(super) fn thread_pool(jobs: Option<NonZeroUsize>) -> anyhow::Result<rayon::ThreadPool> {
-    // Zero lets rayon count the processors.
-    let threads = jobs.map_or(0, NonZeroUsize::get);
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")
 }
 
 /// Refuses outputs that would destroy what they are made from, or one another.

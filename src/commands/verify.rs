@@ -1,7 +1,6 @@
 //! `verify`: does an image hold what its registration says?
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::closure::Registration;
@@ -14,6 +13,8 @@ use serde::Serialize;
 
 use crate::cli::VerifyArgs;
 use crate::progress::Reporter;
+use crate::streams;
+use crate::threads::Threads;
 
 /// Verifies an image and prints what was found; an error if anything was wrong.
 pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -25,9 +26,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format.into())?;
     let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
-    let threads = args.jobs.map_or(0, std::num::NonZeroUsize::get);
-    let threads =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let threads = Threads::start(args.jobs, registration.paths().len())?;
     let verification = threads
         .install(|| -> anyhow::Result<Verification> {
             Ok(verify(&FileSystem::open(&store)?, &registration, reporter)?)
@@ -36,7 +35,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
 
     let report = Report::new(&name, &verification);
     let text = if args.json { report.as_json()? } else { as_lines(&verification, args.strict) };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    streams::print(text.as_bytes())?;
     judge(&report, args, reporter)
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod attempts;
+pub mod every_command;
 pub mod guest;
 pub mod home;
 pub mod interposer;

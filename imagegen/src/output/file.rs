@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::hidden::{forget, lock, remove_abandoned, with_hidden_name};
+use super::magic::leads_to_open_file;
 use super::{OutputError, directory_of};
 
 /// A file that gets its name when it is finished.
@@ -129,6 +130,12 @@ fn check_target(target: &Path) -> Result<(), OutputError> {
     let shown = || target.display().to_string();
     if target.file_name().is_none() {
         return Err(OutputError::NoName(shown()));
+    }
+    if target == Path::new("-") {
+        return Err(OutputError::StandardOutput);
+    }
+    if leads_to_open_file(target) {
+        return Err(OutputError::OpenFile(shown()));
     }
     // What cannot be examined will fail on creation, with the system's own reason.
     let Ok(found) = target.metadata() else { return Ok(()) };

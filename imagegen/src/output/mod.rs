@@ -3,6 +3,7 @@
 mod device;
 mod file;
 mod hidden;
+mod magic;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,12 @@ pub enum OutputError {
         /// What the system said.
         source: io::Error,
     },
+    /// A link to what is open already, such as standard output.
+    #[error("`{0}` leads to a file that is open already; name a regular file or a new one")]
+    OpenFile(String),
+    /// The word for standard output.
+    #[error("`-` stands for standard output, where this cannot be written; `./-` is a file of that name")]
+    StandardOutput,
     /// The path ends in `/`, `..` or nothing.
     #[error("`{0}` has no file name")]
     NoName(String),

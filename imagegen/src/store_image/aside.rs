@@ -1,9 +1,9 @@
 //! A second thread for one store path.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::block::{Block, Hashed};
 use crate::closure::nar::Hasher;
@@ -25,17 +25,24 @@ pub struct Aside<'s> {
 }
 
 impl<'s> Aside<'s> {
-    /// Starts it. `done` gets every block in the end, and whether it is to be written.
+    /// Starts it. `done` gets every block in the end, and whether it is to be written. If no thread can be started, the
+    /// hasher is given back.
     pub fn start(
         scope: &'s Scope<'s, '_>,
-        mut hasher: Option<Hasher>,
+        hasher: Option<Hasher>,
         done: impl Fn(Arc<Block>, bool) + Send + 's,
-    ) -> Self {
+    ) -> Result<Self, Option<Hasher>> {
         let (blocks, waiting) = mpsc::sync_channel::<(Arc<Block>, bool)>(WAITING);
         let is_for_hash = hasher.is_some();
         let count = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&count);
-        let thread = scope.spawn(move || {
+        // A thread that does not start takes all that was given to it along.
+        let given = Arc::new(Mutex::new(hasher));
+        let take =
+            |given: &Mutex<Option<Hasher>>| given.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let theirs = Arc::clone(&given);
+        let run = move || {
+            let mut hasher = take(&theirs);
             for (block, to_write) in waiting {
                 left.fetch_sub(1, Ordering::Relaxed);
                 if let Some(hasher) = &mut hasher {
@@ -44,8 +51,11 @@ impl<'s> Aside<'s> {
                 done(block, to_write);
             }
             hasher
-        });
-        Self { blocks, count, hashes: is_for_hash, thread }
+        };
+        match Builder::new().spawn_scoped(scope, run) {
+            Ok(thread) => Ok(Self { blocks, count, hashes: is_for_hash, thread }),
+            Err(_) => Err(take(&given)),
+        }
     }
 
     /// Whether it hashes the blocks that it takes.

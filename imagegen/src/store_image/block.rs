@@ -11,7 +11,7 @@ use crate::container::RUN;
 use crate::units::{GuestOffset, index, length};
 
 /// The most bytes of an image in a block.
-const SIZE: usize = RUN;
+pub const SIZE: usize = RUN;
 /// Files begin at multiples of this, and what lies between them is zeros.
 pub const ALIGNMENT: usize = 4096;
 /// So much is kept aside in a block before it is handed on.

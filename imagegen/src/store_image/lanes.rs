@@ -20,7 +20,7 @@ use crate::closure::nar::Hasher;
 use crate::units::length;
 
 /// A path with more bytes than this may have a second thread. One for each small path would cost more.
-const ASIDE_MIN: u64 = 8 << 20;
+pub const ASIDE_MIN: u64 = 8 << 20;
 /// A path with fewer bytes than this is not given to another thread.
 const GIVEN_MIN: u64 = 1 << 20;
 /// Files with fewer bytes than this take longer to read than to hash, so the second thread of their path hashes too.
@@ -100,8 +100,8 @@ impl<'w> Spare<'w> {
         waited.unwrap_or_else(PoisonError::into_inner).lanes.pop()
     }
 
-    /// A thread has no path any more.
-    fn leave(&self) {
+    /// A thread has no path any more, or could not be started.
+    pub fn leave(&self) {
         let mut given = self.lock();
         given.busy -= 1;
         if given.busy == 0 {
@@ -123,6 +123,8 @@ pub struct Worker<'s, 'w, 'e, H> {
     hand_on: H,
     /// Helps with the path that is read, which is only one then.
     aside: Option<Aside<'s>>,
+    /// Whether such a thread could be started the last time.
+    can_start: bool,
 }
 
 impl<H> Drop for Worker<'_, '_, '_, H> {
@@ -137,7 +139,7 @@ impl<H> Drop for Worker<'_, '_, '_, H> {
 impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H> {
     /// One of the threads that `spare` was made for.
     pub fn new(work: &'w Work<'w>, spare: &'s Spare<'w>, scope: &'s Scope<'s, 'e>, hand_on: H) -> Self {
-        Self { work, spare, scope, hand_on, aside: None }
+        Self { work, spare, scope, hand_on, aside: None, can_start: true }
     }
 
     /// Reads paths until there are none, or somebody has failed.
@@ -239,9 +241,13 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
 
     fn hash_and_write(&mut self, lane: &mut Lane<'w>) {
         let is_fresh = matches!(&lane.block, Some((_, done)) if *done == Hashed::default());
-        if lane.left > ASIDE_MIN && is_fresh && self.aside.is_none() && self.spare.take_idle() {
-            let hasher = if self.has_small_files(lane.i) { lane.hasher.take() } else { None };
-            self.aside = Some(self.start_aside(hasher));
+        if lane.left > ASIDE_MIN
+            && is_fresh
+            && self.aside.is_none()
+            && self.can_start
+            && self.spare.take_idle()
+        {
+            self.start_aside(lane);
         }
         let Some(block) = lane.finish_block() else { return };
         if let Some(aside) = &self.aside {
@@ -279,17 +285,27 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Block>) + Clone + Send + 's> Worker<'s, 'w, 'e, H
         }
     }
 
-    /// A second thread that writes, and goes on with a hash if it gets one.
-    fn start_aside(&self, hasher: Option<Hasher>) -> Aside<'s> {
+    /// Starts a second thread that writes, and goes on with the hash where that takes long. Where there may be no more
+    /// threads, this one does without.
+    fn start_aside(&mut self, lane: &mut Lane<'w>) {
+        let hasher = if self.has_small_files(lane.i) { lane.hasher.take() } else { None };
         let pool = self.work.reading.pool;
         let hand_on = self.hand_on.clone();
-        Aside::start(self.scope, hasher, move |block: Arc<Block>, to_write| {
+        let started = Aside::start(self.scope, hasher, move |block: Arc<Block>, to_write| {
             if to_write {
                 hand_on(block);
             } else {
                 pool.put_back(block);
             }
-        })
+        });
+        match started {
+            Ok(aside) => self.aside = Some(aside),
+            Err(hasher) => {
+                lane.hasher = hasher.or(lane.hasher.take());
+                self.can_start = false;
+                self.spare.put_back_idle();
+            }
+        }
     }
 
     fn has_small_files(&self, i: usize) -> bool {

@@ -7,9 +7,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
-use super::block::{Block, Pool};
-use super::lanes::{Spare, Worker};
+use super::block::{self, Block, Pool};
+use super::lanes::{self, Spare, Worker};
 use super::read::{ReadError, Reading};
 use super::share::Sharing;
 use super::turns::{BlockWriter, Turns};
@@ -17,6 +18,7 @@ use super::{Plan, StoreImageError, Verified};
 use crate::closure::nar::Hasher;
 use crate::container::Sink;
 use crate::progress::Progress;
+use crate::units::{index, length};
 
 /// How many blocks may wait to be compressed.
 const WAITING_TO_COMPRESS: usize = 32;
@@ -53,14 +55,14 @@ pub fn write<S: Sink>(
         },
         order,
         next: AtomicUsize::new(0),
-        readers: if compresses { 1 } else { jobs },
+        readers: if compresses { 1 } else { jobs.min(readers_with_work(plan)) },
         has_pairs: !compresses && Hasher::two_are_faster(),
         left: AtomicU64::new(plan.sizes.iter().map(|size| size.aligned).sum()),
         outcome: Mutex::default(),
     };
     let writer = BlockWriter::new(sink, &pool, &stopped);
     if compresses {
-        work.read_and_compress(sink, &writer, jobs);
+        work.read_and_compress(sink, &writer, jobs.min(blocks_of(plan)));
     } else {
         work.read_and_write(sink, &Turns::new(&writer));
     }
@@ -68,6 +70,18 @@ pub fn write<S: Sink>(
         work.fail(StoreImageError::Contents(error));
     }
     work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner).into_result()
+}
+
+/// How many threads can have a path, or help with one.
+fn readers_with_work(plan: &Plan<'_>) -> usize {
+    let large = plan.sizes.iter().filter(|size| size.aligned > lanes::ASIDE_MIN).count();
+    (plan.sizes.len() + large).max(1)
+}
+
+/// How many blocks there are to compress, if no path has more of them than it needs.
+fn blocks_of(plan: &Plan<'_>) -> usize {
+    let blocks = plan.sizes.iter().map(|size| size.aligned.div_ceil(length(block::SIZE)));
+    index(blocks.sum::<u64>()).max(1)
 }
 
 /// What the threads share.
@@ -94,34 +108,43 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             let worker = || Worker::new(self, &spare, scope, |block| turns.hand_on(block));
             let first = worker();
-            scope.spawn(move || {
-                self.write_metadata(sink);
-                first.run();
-            });
-            for _ in 1..self.readers {
+            let mut missing = self.readers - 1;
+            while missing > 0 {
                 let next = worker();
-                scope.spawn(move || next.run());
+                if Builder::new().spawn_scoped(scope, move || next.run()).is_err() {
+                    break;
+                }
+                missing -= 1;
             }
+            // Fewer threads do the same, as long as nobody waits for the others.
+            (0..missing).for_each(|_| spare.leave());
+            self.write_metadata(sink);
+            first.run();
         });
     }
 
     fn read_and_compress<S: Sink>(&self, sink: &S, writer: &BlockWriter<'_, S>, jobs: usize) {
         let spare = Spare::new(self.readers);
-        let (to_compress, waiting) = mpsc::sync_channel(WAITING_TO_COMPRESS);
-        // Either side of the channel is closed once the threads that have it are gone.
-        let waiting = Arc::new(Mutex::new(waiting));
         std::thread::scope(|scope| {
+            // Either side of the channel is closed once the threads that have it are gone.
+            let (to_compress, waiting) = mpsc::sync_channel(WAITING_TO_COMPRESS);
+            let waiting = Arc::new(Mutex::new(waiting));
             let hand_on = move |block| _ = to_compress.send(block);
             let reader = Worker::new(self, &spare, scope, hand_on);
-            scope.spawn(move || reader.run());
+            if Builder::new().spawn_scoped(scope, move || reader.run()).is_err() {
+                // The only thread reads and compresses in turn.
+                let reader = Worker::new(self, &spare, scope, |block| writer.write(block));
+                self.write_metadata(sink);
+                return reader.run();
+            }
             for _ in 1..jobs {
                 let waiting = Arc::clone(&waiting);
-                scope.spawn(move || compress(writer, &waiting));
+                if Builder::new().spawn_scoped(scope, move || compress(writer, &waiting)).is_err() {
+                    break;
+                }
             }
-            scope.spawn(move || {
-                self.write_metadata(sink);
-                compress(writer, &waiting);
-            });
+            self.write_metadata(sink);
+            compress(writer, &waiting);
         });
     }
 

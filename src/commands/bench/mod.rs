@@ -22,6 +22,7 @@ use imagegen::units::ByteCount;
 use crate::cli::BenchArgs;
 use crate::progress::Reporter;
 use crate::report::ReportFile;
+use crate::streams;
 use contenders::{Contender, REFERENCE};
 use machine::Machine;
 use measure::{Bench, Run};
@@ -155,5 +156,5 @@ fn check_room(directory: &Path, needed: u64) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    streams::print(text.as_bytes())
 }

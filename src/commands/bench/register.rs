@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use imagegen::closure::nar::{self, Hasher, Step, Walk};
-use imagegen::closure::{self, Closure, NarHash, Registration};
+use imagegen::closure::{self, Closure, NarHash, Registered, Registration};
 use imagegen::progress::Silent;
 use imagegen::store_path::{STORE_DIR, StoreRoot};
 use imagegen::tree::NodeId;
 use rayon::prelude::*;
+
+use crate::threads::Threads;
 
 /// How much of a file is read at once.
 const BLOCK: usize = 1 << 20;
@@ -24,17 +26,16 @@ pub fn write(root: &Path, names: &[String], file: &Path) -> anyhow::Result<()> {
         writeln!(unhashed, "{STORE_DIR}/{name}\n\n0\n\n0")?;
     }
     let registration = Registration::parse(file, unhashed.as_bytes())?;
-    let closure = closure::scan(registration, StoreRoot::new(root), &Silent)?;
+    let threads = Threads::start(None, usize::MAX)?;
+    let closure = threads.install(|| closure::scan(registration, StoreRoot::new(root), &Silent))?;
     let paths: Vec<_> = closure.registration.paths().iter().zip(&closure.roots).collect();
-    let records: anyhow::Result<Vec<String>> = paths
-        .par_iter()
-        .map(|(registered, root)| {
-            let physical = closure.store.physical(&registered.path);
-            let hash = nar_hash(&closure, **root, physical)?;
-            let size = nar::size(&closure.tree, **root);
-            Ok(format!("{}\n{hash}\n{size}\n\n0\n", registered.path))
-        })
-        .collect();
+    let record = |(registered, root): &(&Registered, &NodeId)| {
+        let physical = closure.store.physical(&registered.path);
+        let hash = nar_hash(&closure, **root, physical)?;
+        let size = nar::size(&closure.tree, **root);
+        Ok(format!("{}\n{hash}\n{size}\n\n0\n", registered.path))
+    };
+    let records: anyhow::Result<Vec<String>> = threads.install(|| paths.par_iter().map(record).collect());
     fs::write(file, records?.concat()).with_context(|| format!("cannot write `{}`", file.display()))
 }
 
