@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
 use clap::Parser;
+use imagegen::text::lines;
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
@@ -37,11 +38,18 @@ fn main() -> ExitCode {
 
 /// Prints the help or version that was asked for, or what is wrong with the options.
 fn answer_in_words(answer: &clap::Error) -> ExitCode {
-    let printed = answer.print();
     if answer.use_stderr() {
+        let text = answer.render().to_string();
+        let shown = lines(&text);
+        // It repeats the arguments as they are, which may command the terminal; else it may be in colours.
+        if shown == text {
+            let _ = answer.print();
+        } else {
+            streams::say(shown.trim_end());
+        }
         return ExitCode::from(2);
     }
-    match streams::printed(printed) {
+    match streams::printed(answer.print()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&error);
@@ -51,7 +59,7 @@ fn answer_in_words(answer: &clap::Error) -> ExitCode {
 }
 
 fn tell(error: &anyhow::Error) {
-    streams::say(&format!("error: {}", printable(&format!("{error:#}{}", lost()))));
+    streams::say(&format!("error: {error:#}{}", lost()));
 }
 
 /// Says which devices have lost what was on them, and have no whole image instead.
@@ -60,17 +68,6 @@ fn lost() -> String {
     devices.iter().fold(String::new(), |said, device| {
         format!("{said}; `{}` is partly overwritten now", device.display())
     })
-}
-
-/// Escapes what would command the terminal or begin another line: the names of files are somebody else's choice.
-fn printable(text: &str) -> String {
-    // Marks that turn the direction of writing; other invisible characters do no harm here.
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || turns(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 /// Lets a write beyond `ulimit -f` fail as on a full disk, instead of ending the program without a word.
@@ -92,7 +89,7 @@ fn clean_up_on_signals() {
             imagegen::output::remove_unfinished();
             commands::clean_up();
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-            streams::say(&format!("error: stopped by {name}{}", printable(&lost())));
+            streams::say(&format!("error: stopped by {name}{}", lost()));
             // Fails only for signals that do not exist.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

@@ -27,8 +27,9 @@ pub fn printed(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Says a line on standard error. Where it cannot be said, nobody is left to tell, and the work is none the worse.
+/// Says a line on standard error, without what would command the terminal: names of files and what is in images are somebody
+/// else's choice. Where it cannot be said, nobody is left to tell, and the work is none the worse.
 pub fn say(line: &str) {
     // In one piece, so that lines of several programs do not mix.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("{}\n", imagegen::text::line(line)).as_bytes());
 }

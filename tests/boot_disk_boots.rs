@@ -186,6 +186,17 @@ fn both_loaders_start_the_generation_that_is_the_default() {
     }
 }
 
+/// The system partition is FAT32: of the boot disk's size, where clusters are of one sector, and of mkfs.fat's choice.
+#[test]
+fn both_loaders_start_from_fat32() {
+    let Generations { first, .. } = Generations::get();
+    for size in [["--fat", "32"], ["--size", "520M"]] {
+        for said in boot_twice(&[&["--toplevel", first][..], &size].concat()) {
+            assert!(said.has(&format!("init={first}/init")));
+        }
+    }
+}
+
 #[test]
 fn both_loaders_start_the_specialisation_that_is_the_default() {
     let Generations { first, second, .. } = Generations::get();

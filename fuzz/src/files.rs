@@ -193,6 +193,7 @@ fn database_file() -> &'static Base {
             profile: None,
             with_store: false,
             table: root_disk::PartitionTable::None,
+            fat: None,
             loaders: &Loaders::default(),
             file_system: options(),
         };

@@ -168,7 +168,7 @@ pub fn boot_disk() -> &'static Base {
             file("EFI/BOOT/BOOTX64.EFI", b"MZ"),
         ];
         let loaders = Loaders { files, ..Loaders::default() };
-        let plan = boot_disk::plan(ByteCount(12 << 20), loaders).unwrap();
+        let plan = boot_disk::plan(ByteCount(12 << 20), loaders, None).unwrap();
         let memory = Memory::new(plan.size());
         plan.write(&memory, &Silent).unwrap();
         memory.into_base()

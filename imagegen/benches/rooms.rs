@@ -158,7 +158,7 @@ fn boot_disks(criterion: &mut Criterion) {
         NamedContent::new("loader/entries/nixos-generation-1.conf", bytes(300)),
     ];
     let loaders = Loaders { files, grub: None };
-    let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, loaders.clone()).unwrap();
+    let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, loaders.clone(), None).unwrap();
     let mut group = criterion.benchmark_group("boot disk");
     group.bench_function("partition table", |bencher| {
         let sectors = boot_disk::DEFAULT_SIZE.0 / 512;

@@ -7,7 +7,7 @@ use std::io;
 use crate::boot::grub::{GrubError, Installation};
 use crate::container::Sink;
 use crate::efi_vars::{DevicePath, HardDrive, LoadOption, LoadOptionError};
-use crate::esp::{self, Contents, EspError};
+use crate::esp::{self, Contents, EspError, Fat};
 use crate::fixed;
 use crate::gpt::Table;
 use crate::mbr::{BOOT_CODE, Partition};
@@ -21,8 +21,8 @@ pub use partitions::{ESP_NUMBER, Partitions, PartitionsError};
 pub const DEFAULT_SIZE: ByteCount = ByteCount(60 << 20);
 /// Sizes are proposed in these steps.
 const STEP: u64 = 1 << 20;
-/// No FAT16 file system is larger, so that no disk need be tried beyond.
-const LARGEST: u64 = 4 << 30;
+/// No larger disk is proposed: FAT16 ends at 4 GiB, FAT32 at 2 TiB.
+const LARGEST: [u64; 2] = [4 << 30, 2 << 40];
 
 /// A disk of which everything is known but the contents of the files.
 #[derive(Debug, Clone)]
@@ -65,12 +65,13 @@ pub enum BootDiskError {
     },
 }
 
-/// Plans a disk of `size`, rounded up to a whole sector. If that is too small, the error says what would do.
-pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
+/// Plans a disk of `size`, rounded up to a whole sector, with an EFI system partition of the kind `fat`, or of mkfs.fat's
+/// choice. If the size is too small, the error says what would do.
+pub fn plan(size: ByteCount, loaders: Loaders, fat: Option<Fat>) -> Result<Plan, BootDiskError> {
     let Loaders { files, grub } = loaders;
     let contents = Contents::new(files)?;
     let (partitions, esp) =
-        esp_of(size, &contents).map_err(|error| match smallest_size(size, &contents) {
+        esp_of(size, &contents, fat).map_err(|error| match smallest_size(size, &contents, fat) {
             Some(enough) if error.is_lack_of_room() => {
                 BootDiskError::TooSmall { size, enough, source: Box::new(error) }
             }
@@ -82,18 +83,24 @@ pub fn plan(size: ByteCount, loaders: Loaders) -> Result<Plan, BootDiskError> {
     Ok(Plan { partitions, table, grub, esp })
 }
 
-fn esp_of(size: ByteCount, contents: &Contents) -> Result<(Partitions, esp::Plan), BootDiskError> {
+fn esp_of(
+    size: ByteCount,
+    contents: &Contents,
+    fat: Option<Fat>,
+) -> Result<(Partitions, esp::Plan), BootDiskError> {
     let partitions = Partitions::new(size.0.div_ceil(SECTOR))?;
-    let esp = esp::plan(partitions.esp(), contents)?;
+    let esp = esp::plan(partitions.esp(), contents, fat)?;
     Ok((partitions, esp))
 }
 
 /// The smallest disk larger than `size` for the contents, in whole steps, if there is one.
-fn smallest_size(size: ByteCount, contents: &Contents) -> Option<ByteCount> {
-    let steps = size.0 / STEP + 1..=LARGEST / STEP;
+fn smallest_size(size: ByteCount, contents: &Contents, fat: Option<Fat>) -> Option<ByteCount> {
+    let [of_fat16, of_fat32] = LARGEST;
+    let largest = if fat == Some(Fat::Fat16) { of_fat16 } else { of_fat32 };
+    let steps = (size.0 / STEP + 1).max(contents.file_bytes() / STEP)..=largest / STEP;
     steps
         .map(|steps| ByteCount(steps * STEP))
-        .find(|size| Partitions::new(size.0 / SECTOR).is_ok_and(|disk| esp::fits(disk.esp(), contents)))
+        .find(|size| Partitions::new(size.0 / SECTOR).is_ok_and(|disk| esp::fits(disk.esp(), contents, fat)))
 }
 
 /// The entry that `bootctl install` makes on a machine that was booted from such a disk: the program at `path` of
@@ -109,7 +116,7 @@ impl BootDiskError {
         matches!(
             self,
             Self::Partitions(PartitionsError::TooSmall { .. })
-                | Self::Esp(EspError::TooSmall(_) | EspError::Full { .. })
+                | Self::Esp(EspError::TooSmall { .. } | EspError::Full { .. })
         )
     }
 }

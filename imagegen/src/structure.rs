@@ -128,9 +128,7 @@ pub(crate) fn structures(values: &[impl Structure + IntoBytes + Immutable]) -> S
 
 /// UTF-16 text that ends with the field or a NUL.
 pub(crate) fn utf16(value: &[U16<LittleEndian>]) -> String {
-    let units = value.iter().map(|unit| unit.get()).take_while(|&unit| unit != 0);
-    let text: String = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
-    text::shown(text.as_bytes())
+    text::shown_utf16(value.iter().map(|unit| unit.get()).take_while(|&unit| unit != 0))
 }
 
 /// Anything else: its bytes, or only their number where there are many.

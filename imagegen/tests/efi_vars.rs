@@ -369,3 +369,68 @@ fn a_timestamp_needs_the_authenticated_format() {
         assert!(matches!(store.set(variable("", b"1")), Err(EfiVarsError::NoName)));
     }
 }
+
+/// The value of a boot entry for a file on the boot disk's partition; `before` are nodes that lead to the disk.
+fn entry_for(file: &[&str], before: &str) -> Vec<u8> {
+    let mut path = hex(before);
+    path.extend(hex("04012a00 02000000 0008000000000000 dfd7010000000000"));
+    path.extend(hex("4f690c97d0af994bb750cdb7a329ab6f 02 02"));
+    for part in file {
+        let text: Vec<u8> = part.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        path.extend([4, 4]);
+        path.extend(u16::try_from(4 + text.len()).unwrap().to_le_bytes());
+        path.extend(text);
+    }
+    path.extend(hex("7fff0400"));
+    let length = u16::try_from(path.len()).unwrap().to_le_bytes();
+    [&hex("01000000")[..], &length, &hex("58000000"), &path].concat()
+}
+
+#[test]
+fn an_entry_for_the_same_file_is_written_anew_however_it_is_spelled() {
+    let own = LoadOption::decode(&entry_for(&["\\EFI\\systemd\\systemd-bootx64.efi"], "")).unwrap();
+    let number = |found: &[u8]| {
+        let records = [
+            record(Format::Authenticated, ADDED, "Boot0003", found),
+            record(Format::Authenticated, ADDED, "BootOrder", &[7, 0, 3, 0]),
+        ];
+        let bytes = image(Format::Authenticated, &records);
+        let mut store = VariableStore::parse(&bytes).unwrap();
+        let number = install_boot_entry(&mut store, &own).unwrap();
+        let name = format!("Boot{number:04X}").parse().unwrap();
+        assert_eq!(store.get(&name, GLOBAL_VARIABLE).unwrap().data, own.encode().unwrap());
+        let order = &store.get(&"BootOrder".parse().unwrap(), GLOBAL_VARIABLE).unwrap().data;
+        assert_eq!(order[..2], number.to_le_bytes());
+        assert_eq!(order.len(), if number == 3 { 4 } else { 6 });
+        number
+    };
+    for same in [
+        &["\\EFI\\systemd\\systemd-bootx64.efi"][..],
+        &["\\EFI\\SYSTEMD\\SYSTEMD-BOOTX64.EFI"],
+        &["\\efi\\systemd\\Systemd-BootX64.efi"],
+        &["EFI\\systemd\\systemd-bootx64.efi"],
+        &["/EFI/systemd/systemd-bootx64.efi"],
+        &["\\\\EFI\\\\systemd\\systemd-bootx64.efi"],
+        &["\\EFI", "systemd", "systemd-bootx64.efi"],
+    ] {
+        assert_eq!(number(&entry_for(same, "")), 3, "{same:?}");
+        // With the way to the disk, as some firmware writes it.
+        assert_eq!(number(&entry_for(same, "02010c00 d041030a 00000000 01010600 00 02")), 3, "{same:?}");
+    }
+    for other in [
+        &["\\EFI\\systemd\\systemd-bootx65.efi"][..],
+        &["\\EFI\\systemd\\systemd-bootx64"],
+        &["\\EFI\\systemdsystemd-bootx64.efi"],
+        &["\\EFI\\ſystemd\\systemd-bootx64.efi\u{e9}"],
+        &["\\EFI\\systemd"],
+        &["\\"],
+        &[],
+    ] {
+        assert_eq!(number(&entry_for(other, "")), 0, "{other:?}");
+    }
+    // Another partition.
+    let mut elsewhere = entry_for(&["\\EFI\\systemd\\systemd-bootx64.efi"], "");
+    let at = elsewhere.windows(2).position(|bytes| bytes == [0x4f, 0x69]).unwrap();
+    elsewhere[at] = 0x50;
+    assert_eq!(number(&elsewhere), 0);
+}

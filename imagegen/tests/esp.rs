@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use imagegen::container::Sink;
 use imagegen::content::{Content, NamedContent};
-use imagegen::esp::{self, Contents, EspError};
+use imagegen::esp::{self, Contents, EspError, Fat};
 use imagegen::fixed;
 use imagegen::mbr::Partition;
 use imagegen::progress::Silent;
@@ -41,7 +41,11 @@ impl Sink for PartitionFile {
 }
 
 fn write(path: &Path, sectors: u64, files: Vec<NamedContent>) -> Result<(), EspError> {
-    let plan = esp::plan(partition(sectors), &Contents::new(files)?)?;
+    write_fat(path, sectors, files, None)
+}
+
+fn write_fat(path: &Path, sectors: u64, files: Vec<NamedContent>, fat: Option<Fat>) -> Result<(), EspError> {
+    let plan = esp::plan(partition(sectors), &Contents::new(files)?, fat)?;
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
     let allocated = plan.allocated();
@@ -62,17 +66,24 @@ fn tool(command: &str, arguments: &[&str], path: &Path) -> String {
     text
 }
 
-fn mkfs(path: &Path, sectors: u64) -> bool {
+/// Makes an empty file system of mkfs.fat's; with fewer clusters than FAT32 must have, it only warns.
+fn mkfs(path: &Path, sectors: u64, fat: Option<Fat>) -> bool {
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
     let volume_id = format!("{:08x}", fixed::ESP_VOLUME_ID);
     let label = std::str::from_utf8(&fixed::ESP_LABEL).unwrap().trim_end();
     let output = Command::new("mkfs.fat")
-        .args(["-F", "16", "-h", "2048", "-i", &volume_id, "-n", label])
+        .args(match fat {
+            None => &[][..],
+            Some(Fat::Fat16) => &["-F", "16"],
+            Some(Fat::Fat32) => &["-F", "32"],
+        })
+        .args(["-h", "2048", "-i", &volume_id, "-n", label])
         .arg(path)
         .output()
         .expect("mkfs.fat is installed");
     output.status.success()
+        && !String::from_utf8_lossy(&output.stderr).contains("less then suggested minimum")
 }
 
 fn read_at(path: &Path, offset: u64, length: usize) -> Vec<u8> {
@@ -96,8 +107,9 @@ fn the_geometry_is_that_of_mkfs_fat() {
         sizes.extend((0..8).map(|i| change - 400 + i * 97));
     }
     for sectors in sizes {
-        let made = write(&ours, sectors, Vec::new());
-        assert_eq!(made.is_ok(), mkfs(&theirs, sectors), "{sectors} sectors: {made:?}");
+        let fat = Some(Fat::Fat16);
+        let made = write_fat(&ours, sectors, Vec::new(), fat);
+        assert_eq!(made.is_ok(), mkfs(&theirs, sectors, fat), "{sectors} sectors: {made:?}");
         if made.is_err() {
             continue;
         }
@@ -120,13 +132,112 @@ fn the_geometry_is_that_of_mkfs_fat() {
     }
 }
 
+/// The same for FAT32, which has more in front and its root directory in a cluster.
 #[test]
-fn sizes_that_fat16_does_not_have_are_refused() {
+fn the_geometry_of_fat32_is_that_of_mkfs_fat() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    // In sectors.
+    let mib = 2048;
+    // Around the smallest size, every change of the cluster size, and others.
+    let mut sizes = vec![1, 16_416, 66_500, 66_591, 66_592, 66_593, 66_624, 67 * mib, 120_799, 513 * mib];
+    for change in [260, 512, 1016, 4096, 8192, 16_384, 32_768, 65_536] {
+        sizes.extend([
+            change * mib - 1,
+            change * mib,
+            change * mib + 1,
+            change * mib + 2,
+            (change + 1) * mib,
+        ]);
+    }
+    for sectors in sizes {
+        let fat = Some(Fat::Fat32);
+        let made = write_fat(&ours, sectors, Vec::new(), fat);
+        assert_eq!(made.is_ok(), mkfs(&theirs, sectors, fat), "{sectors} sectors: {made:?}");
+        if made.is_err() {
+            continue;
+        }
+        let both = |sector: u64| [&ours, &theirs].map(|path| read_at(path, sector * 512, 512));
+        let boot_sectors = both(0);
+        for number in [0, 6] {
+            let [a, b] = both(number);
+            for (name, range) in [("jump", 0..3), ("parameters", 11..90), ("signature", 510..512)] {
+                assert_eq!(a[range.clone()], b[range], "{sectors} sectors: {name} of sector {number}");
+            }
+        }
+        for number in [1, 7] {
+            let [a, mut b] = both(number);
+            // Where to look for a free cluster; mkfs.fat begins with the root directory's.
+            assert_eq!(b[492], 2);
+            b[492] = 3;
+            assert!(a == b, "{sectors} sectors: sector {number}");
+        }
+        let parameter = |at: usize, length: usize| {
+            boot_sectors[0][at..at + length].iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
+        let (reserved, fat) = (parameter(14, 2), parameter(36, 4));
+        for (start, length) in [(reserved, 8), (reserved + fat - 1, 9), (reserved + 2 * fat - 1, 9)] {
+            let length = usize::try_from(length * 512).unwrap();
+            let [mut a, mut b] = [&ours, &theirs].map(|path| read_at(path, start * 512, length));
+            for bytes in [&mut a, &mut b] {
+                // The end of the root's chain is any number from 0x0FFFFFF8 on, the label has a time.
+                for at in (8..9).chain(520..521) {
+                    bytes[at] |= 7 * u8::from(bytes[at + 1] == 0xFF);
+                }
+                bytes[512 + 12..512 + 26].fill(0);
+            }
+            assert!(a == b, "{sectors} sectors: from sector {start} on");
+        }
+    }
+}
+
+/// mkfs.fat's own choice is FAT32 from 512 MiB on.
+#[test]
+fn the_kind_is_that_of_mkfs_fat() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    for (sectors, kind) in
+        [(120_799, "FAT16"), (1_048_575, "FAT16"), (1_048_576, "FAT32"), (1_050_624, "FAT32")]
+    {
+        write(&ours, sectors, vec![text("EFI/a", "a")]).unwrap();
+        assert!(mkfs(&theirs, sectors, None));
+        for path in [&ours, &theirs] {
+            let found = tool("blkid", &["-p", "-s", "VERSION"], path);
+            assert!(found.contains(kind), "{sectors}: {found}");
+        }
+        let check = tool("fsck.fat", &["-n"], &ours);
+        assert_eq!(check.lines().count(), 2, "{check}");
+    }
+}
+
+#[test]
+fn sizes_that_a_kind_does_not_have_are_refused() {
     let contents = Contents::new(Vec::new()).unwrap();
-    assert!(matches!(esp::plan(partition(16_415), &contents), Err(EspError::TooSmall(_))));
-    assert!(matches!(esp::plan(partition(1), &contents), Err(EspError::TooSmall(_))));
-    assert!(matches!(esp::plan(partition(8_400_000), &contents), Err(EspError::TooLarge(_))));
-    assert!(matches!(esp::plan(partition(1 << 40), &contents), Err(EspError::TooLarge(_))));
+    let error = |sectors, fat| esp::plan(partition(sectors), &contents, fat).map(|_| ()).unwrap_err();
+    let (fat16, fat32) = (Some(Fat::Fat16), Some(Fat::Fat32));
+    for (sectors, fat) in [(16_415, None), (1, None), (16_415, fat16), (66_500, fat32), (1, fat32)] {
+        let error = error(sectors, fat);
+        assert!(matches!(error, EspError::TooSmall { .. }), "{error}");
+    }
+    for (sectors, fat) in [(8_400_000, fat16), (1 << 40, fat16), (1 << 32 | 63, fat32), (1 << 40, None)] {
+        let error = error(sectors, fat);
+        assert!(matches!(error, EspError::TooLarge { .. }), "{error}");
+    }
+    let said = error(66_500, fat32).to_string();
+    assert!(
+        said.contains("FAT32") && said.contains("65440 clusters") && said.contains("at least 65525"),
+        "{said}"
+    );
+    let said = error(8_400_000, fat16).to_string();
+    assert!(said.contains("4.0 GiB") && said.contains("65524 clusters"), "{said}");
+}
+
+#[test]
+fn files_of_4_gib_are_refused() {
+    let file = |size| NamedContent::new("EFI/nixos/initrd", Content::File { physical: "x".into(), size });
+    assert!(Contents::new(vec![file((4 << 30) - 1)]).is_ok());
+    let error = Contents::new(vec![file(4 << 30)]).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("`EFI/nixos/initrd` has 4.0 GiB") && error.contains("less than 4 GiB"), "{error}");
 }
 
 /// Names of every kind, empty files, files of a cluster and around it, deep and wide directories.
@@ -164,6 +275,19 @@ fn varied(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn other_readers_find_every_file() {
+    // The size of a boot disk's, the smallest, with clusters of one sector and eight, and mkfs.fat's choice.
+    for (sectors, fat, kind) in [
+        (120_799, None, "FAT16"),
+        (120_799, Some(Fat::Fat32), "FAT32"),
+        (66_592, Some(Fat::Fat32), "FAT32"),
+        (1_050_624, None, "FAT32"),
+        (1_050_624, Some(Fat::Fat16), "FAT16"),
+    ] {
+        other_readers_find_every_file_of(sectors, fat, kind);
+    }
+}
+
+fn other_readers_find_every_file_of(sectors: u64, fat: Option<Fat>, kind: &str) {
     let directory = tempfile::tempdir().unwrap();
     let files = varied(directory.path());
     // Every other one from memory.
@@ -174,12 +298,14 @@ fn other_readers_find_every_file() {
         NamedContent::new(path, content)
     });
     let image = directory.path().join("image");
-    write(&image, 120_799, contents.collect()).unwrap();
+    write_fat(&image, sectors, contents.collect(), fat).unwrap();
 
     let check = tool("fsck.fat", &["-n"], &image);
     assert_eq!(check.lines().count(), 2, "fsck.fat has remarks: {check}");
     let label = tool("blkid", &["-p"], &image);
-    for value in ["LABEL=\"boot\"", "LABEL_FATBOOT=\"boot\"", "UUID=\"4E49-584F\"", "VERSION=\"FAT16\""] {
+    for value in
+        ["LABEL=\"boot\"", "LABEL_FATBOOT=\"boot\"", "UUID=\"4E49-584F\"", &format!("VERSION=\"{kind}\"")]
+    {
         assert!(label.contains(value), "{label}");
     }
 
@@ -251,7 +377,7 @@ fn copies_of_a_file_are_written_like_any_others() {
     let in_memory: Vec<_> = in_memory.collect();
     let length = usize::try_from((START + sectors) * 512).unwrap();
     let images = [(&files, false), (&files, true), (&in_memory, false)].map(|(files, compresses)| {
-        let plan = esp::plan(partition(sectors), &Contents::new(files.clone()).unwrap()).unwrap();
+        let plan = esp::plan(partition(sectors), &Contents::new(files.clone()).unwrap(), None).unwrap();
         let disk = Mutex::new((vec![0; length], vec![0; length]));
         let sink = Counted { compresses, disk, offsets: Mutex::default() };
         plan.write(&sink, &Silent).unwrap();
@@ -339,9 +465,14 @@ fn a_full_root_directory_is_refused() {
     let error = write(&image, 120_799, files(512)).unwrap_err();
     assert!(matches!(error, EspError::RootFull { entries: 513, limit: 512 }), "{error}");
     // Larger clusters bring a larger root directory.
-    write(&image, 2_500_000, files(1023)).unwrap();
+    let fat16 = Some(Fat::Fat16);
+    write_fat(&image, 2_500_000, files(1023), fat16).unwrap();
     tool("fsck.fat", &["-n"], &image);
-    assert!(write(&image, 2_500_000, files(1024)).is_err());
+    assert!(write_fat(&image, 2_500_000, files(1024), fat16).is_err());
+    // FAT32's is a chain of clusters like any other.
+    write_fat(&image, 120_799, files(5000), Some(Fat::Fat32)).unwrap();
+    let check = tool("fsck.fat", &["-n"], &image);
+    assert!(check.contains("5001 files"), "{check}");
     // Long names take several entries; other directories grow.
     let long = |count: usize| (0..count).map(|i| text(&format!("a name of two entries {i}"), "x")).collect();
     assert!(write(&image, 120_799, long(170)).is_ok());
@@ -354,6 +485,18 @@ fn the_last_cluster_can_be_used() {
     let image = directory.path().join("image");
     let large = directory.path().join("large");
     let clusters = 30_123;
+    // With FAT32, one cluster is the root directory's.
+    for size in [118_877 * 512, 118_877 * 512 + 1] {
+        File::create(&large).unwrap().set_len(size).unwrap();
+        let file = NamedContent::new("LARGE", Content::File { physical: large.clone(), size });
+        let written = write_fat(&image, 120_799, vec![file], Some(Fat::Fat32));
+        assert_eq!(written.is_ok(), size == 118_877 * 512, "{written:?}");
+        if written.is_ok() {
+            let check = tool("fsck.fat", &["-n"], &image);
+            assert!(check.contains("118878/118878 clusters"), "{check}");
+            assert_eq!(check.lines().count(), 2, "{check}");
+        }
+    }
     for (size, missing) in [(clusters * 2048, None), (clusters * 2048 + 1, Some(2048))] {
         File::create(&large).unwrap().set_len(size).unwrap();
         let file = NamedContent::new("LARGE", Content::File { physical: large.clone(), size });

@@ -122,7 +122,7 @@ fn every_failed_write_of_a_store_image_is_reported() {
 #[test]
 fn every_failed_write_of_a_boot_disk_is_reported() {
     let source = Source::new();
-    let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+    let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
     plan.write(&sink, &Silent).unwrap();
     let calls = sink.calls.into_inner();
@@ -139,7 +139,7 @@ fn every_failed_write_of_a_boot_disk_is_reported() {
 /// A disk that has everything, with the store or without it.
 fn root_disk_options(loaders: &Loaders, table: PartitionTable, with_store: bool) -> root_disk::Options<'_> {
     let file_system = ext4::Options { journal: true, ..options() };
-    root_disk::Options { profile: None, with_store, table, loaders, file_system }
+    root_disk::Options { profile: None, with_store, table, loaders, fat: None, file_system }
 }
 
 /// The source's closure with the hashes that a database must have.
@@ -345,7 +345,7 @@ fn equal_files_that_change_after_they_were_compared_are_named() {
 fn a_boot_file_that_changes_before_it_is_copied_is_named() {
     for (what, change, expected) in CHANGES {
         let source = Source::new();
-        let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+        let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
         let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
         let sink = FaultySink::new(usize::MAX, KINDS[0]);
         let text = chain(&plan.write(&sink, &meanwhile).unwrap_err());
@@ -358,7 +358,7 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     let source = Source::new();
     let closure = source.scan();
     let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
-    let disk = boot_disk::plan(ByteCount(12 << 20), loaders(&source)).unwrap();
+    let disk = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
     let file = source.at("directory/file");
     fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());

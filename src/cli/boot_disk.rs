@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imagegen::units::ByteCount;
 
-use super::{ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg};
+use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
@@ -38,6 +38,10 @@ pub struct BootDiskArgs {
     /// The size of the disk
     #[arg(long, value_name = "SIZE", default_value = "60M")]
     pub size: ByteCount,
+    /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
+    /// FAT32 from 512 MiB on
+    #[arg(long, value_name = "BITS")]
+    pub fat: Option<FatArg>,
     /// The firmware's empty store of EFI variables, such as `OVMF_VARS.fd`
     #[arg(long, value_name = "FILE", requires = "efi_vars")]
     pub efi_vars_template: Option<PathBuf>,

@@ -8,7 +8,7 @@ use imagegen::guid::Guid;
 use imagegen::root_disk::PartitionTable;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg};
+use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
@@ -35,6 +35,10 @@ pub struct RootDiskArgs {
     /// Where the EFI system partition ends, which begins at 8 MiB; rounded up to a MiB
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub boot_size: ByteCount,
+    /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
+    /// FAT32 from 512 MiB on
+    #[arg(long, value_name = "BITS")]
+    pub fat: Option<FatArg>,
     /// What the disk boots by, for --toplevel and a --partition-table that has a place for it; several with commas
     /// between them, nothing if not given
     #[arg(long, value_name = "LOADER", value_delimiter = ',', requires = "toplevel")]
@@ -132,6 +136,12 @@ impl RootDiskArgs {
     /// What is wrong with the options together.
     pub fn contradiction(&self) -> Option<String> {
         let table = self.partition_table;
+        if self.fat.is_some() && self.table().esp().is_none() {
+            let table = table.name();
+            return Some(format!(
+                "a disk with --partition-table {table} has no EFI system partition for --fat"
+            ));
+        }
         if let Some(loader) = self.loader.iter().find(|loader| !table.loaders().contains(loader)) {
             let (loader, table) = (loader.name(), table.name());
             return Some(format!("{loader} has no place on a disk with --partition-table {table}"));

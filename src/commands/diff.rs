@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use imagegen::container::reader::Image;
 use imagegen::diff::{Difference, diff};
+use imagegen::text::lines;
 use serde::Serialize;
 
 use crate::cli::DiffArgs;
@@ -28,7 +29,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let text = if args.json {
         serde_json::to_string_pretty(&Report { same, differences })? + "\n"
     } else {
-        as_lines(&differences)
+        lines(&as_lines(&differences))
     };
     streams::print(text.as_bytes())?;
     Ok(if same { ExitCode::SUCCESS } else { DIFFERENT.into() })

@@ -12,6 +12,7 @@ use imagegen::efi_vars::{
     export_json, import_json, vendor_name,
 };
 use imagegen::output::{self, OutputFile};
+use imagegen::text::line;
 use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
 
@@ -171,11 +172,11 @@ fn list_as_table(store: &VariableStore<'_>) -> String {
     let mut rows = vec![["NAME", "VENDOR", "ATTRIBUTES", "SIZE", "VALUE"].map(str::to_owned)];
     rows.extend(store.variables().iter().map(|variable| {
         [
-            variable.name.to_string(),
+            line(&variable.name.to_string()),
             vendor_name(variable.vendor).map_or_else(|| variable.vendor.to_string(), str::to_owned),
             variable.attributes.to_string(),
             variable.data.len().to_string(),
-            describe(variable).unwrap_or_default(),
+            line(&describe(variable).unwrap_or_default()),
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

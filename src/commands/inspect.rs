@@ -7,6 +7,7 @@ use anyhow::Context;
 use imagegen::container::reader::Image;
 use imagegen::inspect::{AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect};
 use imagegen::output::OutputFile;
+use imagegen::text::lines;
 use imagegen::units::ByteCount;
 
 use crate::cli::InspectArgs;
@@ -38,7 +39,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = tables(&mut out, &inspection);
-        out
+        lines(&out)
     };
     streams::print(text.as_bytes())
 }

@@ -48,6 +48,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         profile: systems.profile(),
         with_store: args.with_store,
         table: args.table(),
+        fat: args.fat.map(Into::into),
         loaders: &systems.loaders,
         file_system: file_system_options(args),
     };

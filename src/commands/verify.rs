@@ -7,7 +7,7 @@ use imagegen::closure::Registration;
 use imagegen::container::reader::{Image, Source, Window};
 use imagegen::contents::Contents;
 use imagegen::ext4::reader::FileSystem;
-use imagegen::text::shown;
+use imagegen::text::{lines, shown};
 use imagegen::verify::{Counts, Deviations, Finding, Verification, Verified, verify};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
         .with_context(|| format!("cannot verify `{name}`"))?;
 
     let report = Report::new(&name, &verification);
-    let text = if args.json { report.as_json()? } else { as_lines(&verification, args.strict) };
+    let text = if args.json { report.as_json()? } else { lines(&as_lines(&verification, args.strict)) };
     streams::print(text.as_bytes())?;
     judge(&report, args, reporter)
 }

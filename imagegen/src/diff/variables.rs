@@ -4,14 +4,14 @@ use super::{ABSENT, Differences, Unreadable, both};
 use crate::container::reader::Source;
 use crate::efi_vars::{IMAGE_MAX, Variable, VariableStore, describe};
 use crate::structure;
-use crate::text::shown;
+use crate::text::{shown, shown_utf16};
 use crate::units::index;
 
 pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), Unreadable> {
     let (a, b) = both(bytes(left), bytes(right))?;
     let (a, b) = both(VariableStore::parse(&a), VariableStore::parse(&b))?;
     let place = |variable: &Variable| {
-        format!("{} ({})", shown(variable.name.to_string().as_bytes()), variable.vendor)
+        format!("{} ({})", shown_utf16(variable.name.units().iter().copied()), variable.vendor)
     };
     for one in a.variables() {
         match b.get(&one.name, one.vendor) {

@@ -10,8 +10,8 @@ use crate::guid::Guid;
 
 /// Makes `option` the first boot entry, and gives its number.
 ///
-/// An entry for the same file on the same partition is written anew in its place; otherwise the entry takes
-/// the lowest number that no `Boot####` variable has. Its number goes to the front of `BootOrder`, the others
+/// An entry for the same file on the same partition, as FAT tells files apart, is written anew in its place; otherwise the
+/// entry takes the lowest number that no `Boot####` variable has. Its number goes to the front of `BootOrder`, the others
 /// keep their order. This is what `bootctl install` does to a machine's own variables. An error leaves the store
 /// as it was.
 pub fn install_boot_entry(store: &mut VariableStore<'_>, option: &LoadOption) -> Result<u16, EfiVarsError> {
@@ -60,12 +60,30 @@ fn boot_number(variable: &Variable) -> Option<u16> {
     if well_formed { u16::from_str_radix(&digits, 16).ok() } else { None }
 }
 
-/// The partition and file that an entry starts.
-fn target(option: &LoadOption) -> Option<(Guid, &EfiText)> {
-    match option.file_path_list.first()?.nodes() {
-        [Node::HardDrive(drive), Node::FilePath(file)] => Some((drive.guid()?, file)),
-        _ => None,
+/// The partition and file that an entry starts, whether or not it also says where the disk is. Case makes no difference
+/// to FAT, nor does it to firmware, which writes some paths in capitals; nor do slashes and doubled backslashes.
+fn target(option: &LoadOption) -> Option<(Guid, Vec<String>)> {
+    let nodes = option.file_path_list.first()?.nodes();
+    let partition = nodes.iter().position(|node| matches!(node, Node::HardDrive(_)))?;
+    let [Node::HardDrive(drive), files @ ..] = nodes.get(partition..)? else { return None };
+    // A path may be in several nodes, which are one after the other (UEFI 2.10, section 10.3.5.4).
+    let mut path = Vec::new();
+    for file in files {
+        let Node::FilePath(file) = file else { return None };
+        // Names with half a surrogate pair are on no FAT file system.
+        let text = String::from_utf16(file.units()).ok()?;
+        path.extend(text.split(['\\', '/']).filter(|name| !name.is_empty()).map(folded));
     }
+    (!path.is_empty()).then_some((drive.guid()?, path))
+}
+
+/// A name in capitals, each character by itself, as FAT compares them.
+fn folded(name: &str) -> String {
+    let capital = |c: char| {
+        let mut capitals = c.to_uppercase();
+        capitals.next().filter(|_| capitals.len() == 0).unwrap_or(c)
+    };
+    name.chars().map(capital).collect()
 }
 
 fn set_global(store: &mut VariableStore<'_>, name: &str, data: Vec<u8>) -> Result<(), EfiVarsError> {

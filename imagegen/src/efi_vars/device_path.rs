@@ -5,21 +5,15 @@ use std::fmt;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::node_text;
 use super::text::{EfiText, EfiTextError};
 use crate::guid::Guid;
 use crate::units::Lba;
 
-/// Types and sub-types of nodes (UEFI 2.10, section 10.3).
+/// Types and sub-types of the nodes that are read here (UEFI 2.10, section 10.3).
 mod node_type {
-    pub const PCI: (u8, u8) = (0x01, 0x01);
-    pub const VENDOR_HARDWARE: (u8, u8) = (0x01, 0x04);
-    pub const ACPI: (u8, u8) = (0x02, 0x01);
-    pub const VENDOR_MESSAGING: (u8, u8) = (0x03, 0x0a);
-    pub const SATA: (u8, u8) = (0x03, 0x12);
     pub const HARD_DRIVE: (u8, u8) = (0x04, 0x01);
     pub const FILE_PATH: (u8, u8) = (0x04, 0x04);
-    pub const FIRMWARE_FILE: (u8, u8) = (0x04, 0x06);
-    pub const FIRMWARE_VOLUME: (u8, u8) = (0x04, 0x07);
     pub const END_INSTANCE: (u8, u8) = (0x7f, 0x01);
     pub const END_ENTIRE: (u8, u8) = (0x7f, 0xff);
 }
@@ -49,6 +43,7 @@ pub struct HardDrive {
     signature_type: u8,
 }
 
+const MBR: u8 = 1;
 const GPT: u8 = 2;
 
 impl HardDrive {
@@ -220,17 +215,19 @@ impl fmt::Display for HardDrive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, size) = (self.partition_start.get(), self.partition_size.get());
         let number = self.partition_number;
-        if let Some(guid) = self.guid() {
-            write!(f, "HD({number},GPT,{guid},{start:#x},{size:#x})")
-        } else {
-            let (disk, _) = U32::read_from_prefix(&self.signature).unwrap_or_default();
-            write!(f, "HD({number},MBR,{disk:#010x},{start:#x},{size:#x})")
+        match self.signature_type {
+            GPT => {
+                let guid = Guid::from_mixed_endian(self.signature);
+                write!(f, "HD({number},GPT,{guid},{start:#x},{size:#x})")
+            }
+            MBR => {
+                let (disk, _) = U32::read_from_prefix(&self.signature).unwrap_or_default();
+                write!(f, "HD({number},MBR,{disk:#010x},{start:#x},{size:#x})")
+            }
+            other => write!(f, "HD({number},{other},0,{start:#x},{size:#x})"),
         }
     }
 }
-
-/// The hardware id of a PCI root bridge, PNP0A03, as ACPI compresses it.
-const PNP0A03: u32 = 0x0a03_41d0;
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,44 +236,14 @@ impl fmt::Display for Node {
             Self::FilePath(path) => return path.fmt(f),
             Self::Other { r#type, sub_type, data } => (*r#type, *sub_type, data.as_slice()),
         };
-        match ((r#type, sub_type), data) {
-            (node_type::PCI, [function, device]) => write!(f, "Pci({device:#x},{function:#x})"),
-            (node_type::ACPI, data) if data.len() == 8 => {
-                let [hid, uid] = <[U32; 2]>::read_from_bytes(data).unwrap_or_default().map(U32::get);
-                match hid {
-                    PNP0A03 => write!(f, "PciRoot({uid:#x})"),
-                    _ => write!(f, "Acpi({hid:#010x},{uid:#x})"),
-                }
-            }
-            (node_type::SATA, data) if data.len() == 6 => {
-                let [port, multiplier, lun] =
-                    <[U16; 3]>::read_from_bytes(data).unwrap_or_default().map(U16::get);
-                write!(f, "Sata({port:#x},{multiplier:#x},{lun:#x})")
-            }
-            (node, data) if data.len() == 16 && guid_node(node).is_some() => {
-                let name = guid_node(node).unwrap_or_default();
-                let guid = Guid::from_mixed_endian(<[u8; 16]>::read_from_bytes(data).unwrap_or_default());
-                write!(f, "{name}({guid})")
-            }
-            _ => {
-                write!(f, "Path({type},{sub_type}")?;
-                if !data.is_empty() {
-                    write!(f, ",")?;
-                }
-                data.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                write!(f, ")")
-            }
+        if let Some(text) = node_text::text(r#type, sub_type, data) {
+            return f.write_str(&text);
         }
-    }
-}
-
-/// The text form's name for a node that holds just a GUID.
-fn guid_node(node: (u8, u8)) -> Option<&'static str> {
-    match node {
-        node_type::VENDOR_HARDWARE => Some("VenHw"),
-        node_type::VENDOR_MESSAGING => Some("VenMsg"),
-        node_type::FIRMWARE_FILE => Some("FvFile"),
-        node_type::FIRMWARE_VOLUME => Some("Fv"),
-        _ => None,
+        write!(f, "Path({type},{sub_type}")?;
+        if !data.is_empty() {
+            write!(f, ",")?;
+        }
+        data.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, ")")
     }
 }

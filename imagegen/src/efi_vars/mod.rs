@@ -21,6 +21,7 @@ mod describe;
 mod device_path;
 mod json;
 mod load_option;
+mod node_text;
 mod record;
 mod store;
 mod text;

@@ -11,7 +11,7 @@ use super::EspError;
 use super::names::{self, ShortName};
 use crate::content::NamedContent;
 use crate::fixed;
-use crate::units::{index, length};
+use crate::units::{ByteCount, index, length};
 
 /// The size of a directory entry in bytes.
 pub const ENTRY: u64 = 32;
@@ -72,6 +72,10 @@ impl Contents {
             label: fixed::ESP_LABEL,
         };
         for (number, file) in files.iter().enumerate() {
+            let size = ByteCount(file.content.size());
+            if u32::try_from(size.0).is_err() {
+                return Err(EspError::FileTooLarge { path: file.path.clone(), size });
+            }
             contents.add(&file.path, number)?;
         }
         for directory in &mut contents.directories {
@@ -149,8 +153,9 @@ impl Contents {
             entry(self.label, ATTR_VOLUME_ID, 0, 0);
         } else {
             entry(*b".          ", ATTR_DIRECTORY, directory_cluster(directory), 0);
-            // The root, which has no cluster, is entered as zero.
-            entry(*b"..         ", ATTR_DIRECTORY, directory_cluster(found.parent), 0);
+            // The root is entered as zero, also where it has a cluster.
+            let parent = if found.parent == 0 { 0 } else { directory_cluster(found.parent) };
+            entry(*b"..         ", ATTR_DIRECTORY, parent, 0);
         }
         for entry in &found.entries {
             for part in entry.long_entries() {
@@ -277,6 +282,10 @@ const _: () = assert!(size_of::<LongNameEntry>() == 32, "ENTRY");
 
 impl DirectoryEntry {
     fn new(name: ShortName, attr: u8, cluster: u64, size: u64) -> Self {
+        // Whatever has found its place is within the 32 bits of a cluster and of a size.
+        let cluster = u32::try_from(cluster).unwrap_or(u32::MAX);
+        let [low, high] =
+            [cluster & 0xFFFF, cluster >> 16].map(|half| u16::try_from(half).unwrap_or(u16::MAX));
         Self {
             name,
             attr,
@@ -285,11 +294,10 @@ impl DirectoryEntry {
             crt_time: U16::ZERO,
             crt_date: FIRST_DAY,
             lst_acc_date: FIRST_DAY,
-            fst_clus_hi: U16::ZERO,
+            fst_clus_hi: high.into(),
             wrt_time: U16::ZERO,
             wrt_date: FIRST_DAY,
-            // Whatever has found its place is within the 16 bits of a cluster and the 32 of a size.
-            fst_clus_lo: u16::try_from(cluster).unwrap_or(u16::MAX).into(),
+            fst_clus_lo: low.into(),
             file_size: u32::try_from(size).unwrap_or(u32::MAX).into(),
         }
     }

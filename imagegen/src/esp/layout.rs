@@ -1,10 +1,6 @@
-//! The geometry of a FAT16 file system, by the rules of mkfs.fat 4.2, and the boot sector that states it.
-
-use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
+//! The geometry of a FAT16 or FAT32 file system, by the rules of mkfs.fat 4.2.
 
 use super::EspError;
-use crate::fixed;
 use crate::mbr::Partition;
 use crate::units::{ByteCount, GuestOffset, SECTOR};
 
@@ -13,61 +9,137 @@ pub const FATS: u64 = 2;
 /// The number of the first cluster; the table's first two entries mean something else.
 pub const FIRST_CLUSTER: u64 = 2;
 
-/// mkfs.fat begins to look for a cluster size that fits with this one, in sectors.
-const SECTORS_PER_CLUSTER_MIN: u64 = 4;
+/// The cluster of FAT32's root directory, which has a fixed place in FAT16.
+pub const ROOT_CLUSTER: u64 = FIRST_CLUSTER;
+
+/// The largest cluster in sectors.
 const SECTORS_PER_CLUSTER_MAX: u64 = 128;
 /// Fewer clusters would be taken for FAT12. The specification's limit is 4,085, mkfs.fat keeps clear of it.
-const CLUSTERS_MIN: u64 = 4087;
+const CLUSTERS_MIN_16: u64 = 4087;
 /// More clusters would be taken for FAT32.
-const CLUSTERS_MAX: u64 = 65_524;
+const CLUSTERS_MAX_16: u64 = 65_524;
+/// Fewer clusters would be taken for FAT16. The specification's limit is 65,525, mkfs.fat keeps clear of it, too.
+const CLUSTERS_MIN_32: u64 = 65_529;
+/// The numbers of clusters have 28 bits, and the last ten mean something else.
+const CLUSTERS_MAX_32: u64 = 268_435_446;
+/// From this size on mkfs.fat makes FAT32.
+const FAT32_FROM: u64 = 512 << 20;
+/// What FAT32 keeps before its tables at least, in sectors.
+const RESERVED_32: u64 = 32;
 /// Root directory entries, rounded up to whole clusters.
 const ROOT_ENTRIES_MIN: u64 = 512;
 const ENTRY: u64 = 32;
-const FAT_ENTRY: u64 = 2;
+
+/// How wide the entries of the allocation table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fat {
+    /// 16 bits: up to 65,524 clusters, and a root directory of fixed size.
+    Fat16,
+    /// 28 bits of 32: at least 65,525 clusters.
+    Fat32,
+}
+
+impl Fat {
+    /// What mkfs.fat makes on a partition of that size.
+    pub const fn of_size(size: ByteCount) -> Self {
+        if size.0 < FAT32_FROM { Self::Fat16 } else { Self::Fat32 }
+    }
+
+    /// The length of a table's entry in bytes.
+    pub const fn entry(self) -> u64 {
+        match self {
+            Self::Fat16 => 2,
+            Self::Fat32 => 4,
+        }
+    }
+
+    /// The number of clusters that tells the kinds apart for every reader.
+    const fn clusters(self) -> (u64, u64) {
+        match self {
+            Self::Fat16 => (CLUSTERS_MIN_16, CLUSTERS_MAX_16),
+            Self::Fat32 => (CLUSTERS_MIN_32, CLUSTERS_MAX_32),
+        }
+    }
+
+    /// The cluster size with which mkfs.fat begins, in sectors; it takes the first one that fits.
+    fn sectors_per_cluster_min(self, size: ByteCount) -> u64 {
+        match (self, size.0.div_ceil(1 << 20)) {
+            (Self::Fat16, _) => 4,
+            (Self::Fat32, 0..=260) => 1,
+            (Self::Fat32, 261..=8192) => 8,
+            (Self::Fat32, 8193..=16_384) => 16,
+            (Self::Fat32, 16_385..=32_768) => 32,
+            (Self::Fat32, _) => 64,
+        }
+    }
+}
+
+impl std::fmt::Display for Fat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fat16 => "FAT16",
+            Self::Fat32 => "FAT32",
+        })
+    }
+}
 
 /// Where the parts of the file system lie. All lengths are in sectors of 512 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    partition: Partition,
+    pub(super) partition: Partition,
+    /// How wide the table's entries are.
+    pub kind: Fat,
     /// The length of the file system: the partition's, rounded down to a whole track.
     pub total: u64,
-    /// The boot sector and what is left free behind it.
+    /// The boot sector, FAT32's further sectors, and what is left free behind them.
     pub reserved: u64,
     /// The length of one allocation table.
     pub fat: u64,
-    /// The length of the root directory.
+    /// The length of FAT16's root directory.
     pub root: u64,
     /// The length of a cluster, a power of two.
     pub sectors_per_cluster: u64,
     /// The number of clusters for files and directories.
     pub clusters: u64,
-    sectors_per_track: u16,
-    heads: u16,
+    pub(super) sectors_per_track: u16,
+    pub(super) heads: u16,
 }
 
 impl Geometry {
-    /// What mkfs.fat would choose for a partition.
-    pub fn new(partition: Partition) -> Result<Self, EspError> {
+    /// What mkfs.fat would choose for a partition; it chooses the kind, too, where none is given.
+    pub fn new(partition: Partition, kind: Option<Fat>) -> Result<Self, EspError> {
         let sectors = partition.sectors();
+        let size = ByteCount(sectors.saturating_mul(SECTOR));
+        let kind = kind.unwrap_or(Fat::of_size(size));
         let (sectors_per_track, heads) = track(sectors);
         let total = sectors / u64::from(sectors_per_track) * u64::from(sectors_per_track);
 
-        let mut sectors_per_cluster = SECTORS_PER_CLUSTER_MIN;
+        let (clusters_min, clusters_max) = kind.clusters();
+        let mut most = 0;
+        let mut sectors_per_cluster = kind.sectors_per_cluster_min(size);
         while sectors_per_cluster <= SECTORS_PER_CLUSTER_MAX {
             // Everything before the first cluster is a whole number of clusters long, so that flash pages align.
-            let reserved = sectors_per_cluster;
-            let root = (ROOT_ENTRIES_MIN * ENTRY / SECTOR).next_multiple_of(sectors_per_cluster);
+            let (reserved, root) = match kind {
+                Fat::Fat16 => (sectors_per_cluster, ROOT_ENTRIES_MIN * ENTRY / SECTOR),
+                Fat::Fat32 => (RESERVED_32, 0),
+            };
+            let reserved = reserved.next_multiple_of(sectors_per_cluster);
+            let root = root.next_multiple_of(sectors_per_cluster);
             let left = total.saturating_sub(reserved + root);
             // Each cluster costs its own bytes and its two entries; the first two entries have no cluster.
-            let bytes_per_cluster = sectors_per_cluster * SECTOR + FATS * FAT_ENTRY;
-            let estimate = (left * SECTOR + FATS * FAT_ENTRY * FIRST_CLUSTER) / bytes_per_cluster;
-            let fat = ((estimate + FIRST_CLUSTER) * FAT_ENTRY)
+            let bytes_per_cluster = sectors_per_cluster * SECTOR + FATS * kind.entry();
+            let estimate = (left * SECTOR + FATS * kind.entry() * FIRST_CLUSTER) / bytes_per_cluster;
+            let fat = ((estimate + FIRST_CLUSTER) * kind.entry())
                 .div_ceil(SECTOR)
                 .next_multiple_of(sectors_per_cluster);
             let clusters = left.saturating_sub(FATS * fat) / sectors_per_cluster;
-            if (CLUSTERS_MIN..=CLUSTERS_MAX.min(fat * SECTOR / FAT_ENTRY)).contains(&clusters) {
+            most = clusters.max(most);
+            let fits = (clusters_min..=clusters_max.min(fat * SECTOR / kind.entry())).contains(&clusters);
+            // A boot sector counts sectors in 32 bits.
+            if fits && u32::try_from(total).is_ok() {
                 return Ok(Self {
                     partition,
+                    kind,
                     total,
                     reserved,
                     fat,
@@ -80,11 +152,9 @@ impl Geometry {
             }
             sectors_per_cluster *= 2;
         }
-        let size = ByteCount(sectors.saturating_mul(SECTOR));
-        Err(if sectors > CLUSTERS_MIN * SECTORS_PER_CLUSTER_MAX {
-            EspError::TooLarge(size)
-        } else {
-            EspError::TooSmall(size)
+        Err(match kind {
+            _ if most < clusters_min => EspError::TooSmall { size, kind, clusters: most },
+            kind => EspError::TooLarge { size, kind },
         })
     }
 
@@ -118,45 +188,6 @@ impl Geometry {
         let before = (number - FIRST_CLUSTER) * self.sectors_per_cluster;
         self.root_directory().advanced((self.root + before) * SECTOR)
     }
-
-    /// The first sector of the file system.
-    pub fn boot_sector_bytes(&self, label: [u8; 11]) -> BootSector {
-        // The search for a geometry keeps every number within the width of its field.
-        let byte = |n: u64| u8::try_from(n).unwrap_or(u8::MAX);
-        let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-        let long = |n: u64| U32::new(u32::try_from(n).unwrap_or(u32::MAX));
-        let mut sector = BootSector {
-            jmp_boot: [0xEB, 0x3C, 0x90],
-            oem_name: *b"IMAGEGEN",
-            byts_per_sec: short(SECTOR).into(),
-            sec_per_clus: byte(self.sectors_per_cluster),
-            rsvd_sec_cnt: short(self.reserved).into(),
-            num_fats: byte(FATS),
-            root_ent_cnt: short(self.root_entries()).into(),
-            tot_sec16: U16::ZERO,
-            media: MEDIA,
-            fat_sz16: short(self.fat).into(),
-            sec_per_trk: self.sectors_per_track.into(),
-            num_heads: self.heads.into(),
-            hidd_sec: long(self.partition.first.0),
-            tot_sec32: U32::ZERO,
-            drv_num: 0x80,
-            reserved1: 0,
-            boot_sig: 0x29,
-            vol_id: fixed::ESP_VOLUME_ID.into(),
-            vol_lab: label,
-            fil_sys_type: *b"FAT16   ",
-            boot_code: [0; 448],
-            signature: [0x55, 0xAA],
-        };
-        match u16::try_from(self.total) {
-            Ok(total) => sector.tot_sec16 = total.into(),
-            Err(_) => sector.tot_sec32 = long(self.total),
-        }
-        // int 18h: a BIOS that starts this sector goes on to its next boot device.
-        sector.boot_code[..2].copy_from_slice(&[0xCD, 0x18]);
-        sector
-    }
 }
 
 /// "Fixed disk".
@@ -178,34 +209,3 @@ fn track(sectors: u64) -> (u16, u16) {
     let found = UP_TO.iter().find(|(limit, ..)| sectors <= *limit);
     found.map_or((63, 255), |&(_, sectors_per_track, heads)| (sectors_per_track, heads))
 }
-
-/// Sector 0 of a FAT16 volume, fields named as in Microsoft's "FAT: General Overview of On-Disk Format" 1.03,
-/// "Boot Sector and BPB Structure".
-#[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct BootSector {
-    jmp_boot: [u8; 3],
-    oem_name: [u8; 8],
-    byts_per_sec: U16,
-    sec_per_clus: u8,
-    rsvd_sec_cnt: U16,
-    num_fats: u8,
-    root_ent_cnt: U16,
-    tot_sec16: U16,
-    media: u8,
-    fat_sz16: U16,
-    sec_per_trk: U16,
-    num_heads: U16,
-    hidd_sec: U32,
-    tot_sec32: U32,
-    drv_num: u8,
-    reserved1: u8,
-    boot_sig: u8,
-    vol_id: U32,
-    vol_lab: [u8; 11],
-    fil_sys_type: [u8; 8],
-    boot_code: [u8; 448],
-    signature: [u8; 2],
-}
-
-const _: () = assert!(size_of::<BootSector>() == 512, "a boot sector is a sector");

@@ -44,7 +44,7 @@ impl EfiVariables {
         let image = source.bytes(0, index(source.size())).map_err(|error| error.to_string())?;
         let store = VariableStore::parse(&image).map_err(|error| error.to_string())?;
         let variables = store.variables().iter().map(|variable| ListedVariable {
-            name: crate::text::shown(variable.name.to_string().as_bytes()),
+            name: crate::text::shown_utf16(variable.name.units().iter().copied()),
             guid: variable.vendor.to_string(),
             vendor: vendor_name(variable.vendor),
             attributes: variable.attributes.to_string(),

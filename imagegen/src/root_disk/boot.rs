@@ -6,14 +6,14 @@ use crate::boot::grub::Installation;
 use crate::boot::{GrubLoader, Loaders};
 use crate::container::Sink;
 use crate::content::NamedContent;
-use crate::esp::{self, Contents, EspError};
+use crate::esp::{self, Contents, EspError, Fat};
 use crate::fixed;
 use crate::mbr::{BOOT_CODE, Partition};
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, length};
 
-/// Larger EFI system partitions are not proposed: no FAT16 file system is larger.
-const LARGEST: u64 = 4 << 30;
+/// Larger EFI system partitions are not proposed: FAT16 ends at 4 GiB, FAT32 at 2 TiB.
+const LARGEST: [u64; 2] = [4 << 30, 2 << 40];
 /// Sizes are proposed in these steps.
 const STEP: u64 = 1 << 20;
 
@@ -25,14 +25,19 @@ pub struct Boot {
     esp: Option<esp::Plan>,
 }
 
-/// Lays it out around a file system of this size.
-pub fn plan(table: PartitionTable, file_system: ByteCount, loaders: &Loaders) -> Result<Boot, RootDiskError> {
+/// Lays it out around a file system of this size; the EFI system partition is of the kind `fat`, or of mkfs.fat's choice.
+pub fn plan(
+    table: PartitionTable,
+    file_system: ByteCount,
+    loaders: &Loaders,
+    fat: Option<Fat>,
+) -> Result<Boot, RootDiskError> {
     let partitions = Partitions::new(table, file_system)?;
     let grub = match (&loaders.grub, partitions.core_image()) {
         (Some(loader), Some(gap)) => Some(install(loader, &partitions, gap)?),
         _ => None,
     };
-    let esp = table.esp().map(|partition| plan_esp(table, partition, &loaders.files)).transpose()?;
+    let esp = table.esp().map(|partition| plan_esp(table, partition, &loaders.files, fat)).transpose()?;
     Ok(Boot { partitions, grub, esp })
 }
 
@@ -50,10 +55,12 @@ fn plan_esp(
     table: PartitionTable,
     partition: Partition,
     files: &[NamedContent],
+    fat: Option<Fat>,
 ) -> Result<esp::Plan, RootDiskError> {
     let contents = Contents::new(files.to_vec())?.labelled(fixed::ROOT_DISK_ESP_LABEL);
-    esp::plan(partition, &contents).map_err(|error| match (&error, smallest_boot_end(table, &contents)) {
-        (EspError::TooSmall(_) | EspError::Full { .. }, Some(enough)) => {
+    let smallest = || smallest_boot_end(table, &contents, fat);
+    esp::plan(partition, &contents, fat).map_err(|error| match (&error, smallest()) {
+        (EspError::TooSmall { .. } | EspError::Full { .. }, Some(enough)) => {
             RootDiskError::BootSize { enough, source: error }
         }
         _ => error.into(),
@@ -61,16 +68,18 @@ fn plan_esp(
 }
 
 /// The first end of the EFI system partition, in whole steps, with which it holds the files.
-fn smallest_boot_end(table: PartitionTable, contents: &Contents) -> Option<ByteCount> {
+fn smallest_boot_end(table: PartitionTable, contents: &Contents, fat: Option<Fat>) -> Option<ByteCount> {
     let with_end = |boot_end| match table {
         PartitionTable::Efi { .. } => PartitionTable::Efi { boot_end },
         PartitionTable::Hybrid { .. } => PartitionTable::Hybrid { boot_end },
         other => other,
     };
+    let [of_fat16, of_fat32] = LARGEST;
+    let largest = if fat == Some(Fat::Fat16) { of_fat16 } else { of_fat32 };
     // The partition begins at the eighth step.
-    (9..=LARGEST / STEP)
+    (9 + contents.file_bytes() / STEP..=largest / STEP)
         .map(|steps| ByteCount(steps * STEP))
-        .find(|end| with_end(*end).esp().is_some_and(|partition| esp::fits(partition, contents)))
+        .find(|end| with_end(*end).esp().is_some_and(|partition| esp::fits(partition, contents, fat)))
 }
 
 impl Boot {

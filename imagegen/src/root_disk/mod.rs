@@ -14,7 +14,7 @@ use crate::boot::grub::GrubError;
 use crate::closure::{Closure, Registered, database as source};
 use crate::container::{Part, Sink, ranges_of_part};
 use crate::content::Content;
-use crate::esp::EspError;
+use crate::esp::{EspError, Fat};
 use crate::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
 use crate::progress::Progress;
 use crate::store_image::{self, StoreImageError, Verified};
@@ -39,6 +39,8 @@ pub struct Options<'o> {
     pub table: PartitionTable,
     /// What it boots by. The files go to the EFI system partition or, where there is none, to the root file system.
     pub loaders: &'o Loaders,
+    /// The kind of the EFI system partition's file system; mkfs.fat's choice if none.
+    pub fat: Option<Fat>,
     /// The root file system; a fixed size is that of the whole disk.
     pub file_system: ext4::Options,
 }
@@ -155,7 +157,7 @@ pub fn plan<'f>(
 ) -> Result<Plan<'f>, RootDiskError> {
     let file_system = plan_file_system(closure, files, options, verify, progress)
         .map_err(|error| too_small(error, options))?;
-    let boot = boot::plan(options.table, file_system.ext4().size(), options.loaders)?;
+    let boot = boot::plan(options.table, file_system.ext4().size(), options.loaders, options.fat)?;
     Ok(Plan { files, file_system, boot })
 }
 

@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 use crate::structure::structure;
-use crate::text::shown;
+use crate::text::{shown, shown_utf16};
 
 structure! {
     /// An entry of 32 bytes.
@@ -127,7 +127,7 @@ impl LongName {
         if self.units.is_empty() || self.expected != 0 || self.checksum != checksum(short) {
             return None;
         }
-        Some(shown(String::from_utf16_lossy(&self.units).as_bytes()))
+        Some(shown_utf16(self.units))
     }
 }
 
