@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use imagegen::boot::Loaders;
 use imagegen::closure::{Registration, database, scan};
 use imagegen::container::Format;
-use imagegen::container::reader::{Image, Source, Totals};
+use imagegen::container::reader::{Backing, Image, Source, Totals};
 use imagegen::content::Content;
 use imagegen::diff::{Difference, diff};
 use imagegen::inspect::inspect;
@@ -34,7 +34,7 @@ pub fn qcow2_packed(bytes: &[u8]) {
 }
 
 fn read_qcow2(path: &Path) {
-    let Ok(image) = Image::open(path, Some(Format::Qcow2)) else { return };
+    let Ok(image) = Image::open(path, Some(Format::Qcow2), Backing::Near) else { return };
     for offset in [0, 65_000, 1 << 20, image.size().saturating_sub(4096)] {
         let _ = image.bytes(offset, 4096);
     }
@@ -56,7 +56,7 @@ fn read_qcow2(path: &Path) {
 pub fn inspect_image(bytes: &[u8]) {
     let (base, changes) = chosen(bytes);
     with_file(base, changes, |path| {
-        let Ok(image) = Image::open(path, None) else { return };
+        let Ok(image) = Image::open(path, None, Backing::Near) else { return };
         let Ok(inspection) = inspect(&image) else { return };
         check_texts(&serde_json::to_value(&inspection).unwrap());
     });
@@ -75,9 +75,9 @@ fn check_texts(value: &Value) {
 pub fn diff_images(bytes: &[u8]) {
     let (base, changes) = chosen(bytes);
     with_file(base, &[], |original| {
-        let original = Image::open(original, None).unwrap();
+        let original = Image::open(original, None, Backing::Near).unwrap();
         with_file(base, changes, |damaged| {
-            let Ok(other) = Image::open(damaged, None) else { return };
+            let Ok(other) = Image::open(damaged, None, Backing::Near) else { return };
             let Ok(there) = diff(&original, &other, true) else { return };
             check_differences(&there);
             let back = diff(&other, &original, true).unwrap();

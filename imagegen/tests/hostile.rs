@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use imagegen::closure::nar;
-use imagegen::container::reader::Image;
+use imagegen::container::reader::{Backing, Image};
 use imagegen::diff::diff;
 use imagegen::tree::{NodeId, Tree};
 
@@ -186,7 +186,7 @@ fn an_image_that_cannot_be_compared_is_named() {
     // The number of blocks in the superblock (s_blocks_count_lo).
     bytes[1028..1032].fill(0xff);
     std::fs::write(&damaged, &bytes).unwrap();
-    let [whole, damaged] = [whole, damaged].map(|path| Image::open(&path, None).unwrap());
+    let [whole, damaged] = [whole, damaged].map(|path| Image::open(&path, None, Backing::Near).unwrap());
     let found = diff(&whole, &damaged, true).unwrap();
     assert_eq!((found.len(), found[0].left.as_str()), (1, "readable"), "{found:?}");
     assert!(found[0].right.contains("4294967295 blocks"), "{found:?}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ImageFormatArg;
+use super::{BackingArg, ImageFormatArg};
 
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
@@ -22,6 +22,9 @@ pub struct DiffArgs {
     /// The container of both images
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub format: ImageFormatArg,
+    /// Which backing files are opened
+    #[command(flatten)]
+    pub backing: BackingArg,
     /// Compare only what a guest sees: not the format, header and allocation of the files
     #[arg(long)]
     pub ignore_container: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ImageFormatArg;
+use super::{BackingArg, ImageFormatArg};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -19,6 +19,9 @@ pub struct InspectArgs {
     /// The container of the image
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub format: ImageFormatArg,
+    /// Which backing files are opened
+    #[command(flatten)]
+    pub backing: BackingArg,
     /// Print everything as JSON (docs/reading-images.md)
     #[arg(long)]
     pub json: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::StoreRootArg;
+use super::{BackingArg, StoreRootArg};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub struct RunArgs {
     /// What runs the guest's code
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub accel: AcceleratorArg,
+    /// Which backing files QEMU may open
+    #[command(flatten)]
+    pub backing: BackingArg,
     /// Where the toplevel's store is
     #[command(flatten)]
     pub store: StoreRootArg,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use imagegen::container::Format;
+use imagegen::container::reader::Backing;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub struct VerifyArgs {
     /// The container of the image
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub format: ImageFormatArg,
+    /// Which backing files are opened
+    #[command(flatten)]
+    pub backing: BackingArg,
     /// The partition that holds the store; needed only where several are ext4
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
@@ -36,6 +40,21 @@ pub struct VerifyArgs {
     /// How many threads to use; one for each processor if not given, and no more than can have something to do
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+}
+
+/// Which backing files of an image are opened.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct BackingArg {
+    /// Open the backing files that an image names wherever they lie. Without this, only those in the image's own directory,
+    /// below it and in /nix/store: an image that somebody else made could name any file
+    #[arg(long)]
+    pub follow_backing: bool,
+}
+
+impl From<BackingArg> for Backing {
+    fn from(arg: BackingArg) -> Self {
+        if arg.follow_backing { Self::Anywhere } else { Self::Near }
+    }
 }
 
 /// The container of an image that is read.

@@ -19,7 +19,7 @@ const ROWS: usize = 20;
 
 /// Examines an image and prints or draws what was found.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let image = Image::open(&args.image, args.format.into())?;
+    let image = Image::open(&args.image, args.format.into(), args.backing.into())?;
     let inspection = inspect(&image)?;
     if let Some(path) = &args.svg {
         let output = OutputFile::create(path)?;

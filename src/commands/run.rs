@@ -44,6 +44,9 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     directory.path().clone_into(&mut found.facts.directory);
     let plan = plan::plan(&config, &environment, &found.facts, &args.qemu_arguments, &mut problems);
     plan.find_directories(&mut problems);
+    if !args.backing.follow_backing {
+        plan.check_images(&mut problems);
+    }
     problems.into_error().with_context(context)?;
     let qemu = qemu.context("there is no QEMU")?;
     for warning in &found.warnings {

@@ -24,7 +24,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let registration = Registration::parse(file, &bytes)?;
 
     let name = shown(args.image.as_os_str().as_encoded_bytes());
-    let image = Image::open(&args.image, args.format.into())?;
+    let image = Image::open(&args.image, args.format.into(), args.backing.into())?;
     let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
     let threads = Threads::start(args.jobs, registration.paths().len())?;
     let verification = threads

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::config::{BOOT_DRIVE, Config, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
 use super::environment::ScriptVariables;
@@ -17,6 +18,8 @@ pub struct Drives {
     pub before_directory: Vec<NewFile>,
     /// What is made in the temporary directory.
     pub files: Vec<NewFile>,
+    /// Images that are not made for this machine, with the options that name them.
+    pub images: Vec<(String, PathBuf)>,
 }
 
 /// Plans all drives. Their order decides what the guest calls them: the root disk, the store image, the boot disk,
@@ -28,10 +31,20 @@ pub fn plan(
     problems: &mut Problems,
 ) -> Drives {
     let mut arguments = Vec::new();
+    let named =
+        [("diskImage", &facts.root_disk), ("storeImage", &facts.store_image), ("bootDisk", &facts.boot_disk)];
+    let named = named.map(|(option, image)| Some((option.to_owned(), image.clone()?)));
+    let mut images: Vec<_> = named.into_iter().flatten().collect();
     let interface = config.qemu.disk_interface;
     for (number, (option, drive)) in (1..).zip(all(config)) {
         match shell::word(&drive.file, variables) {
-            Ok(file) => arguments.extend(drive_arguments(number, &drive, file, interface)),
+            Ok(file) => {
+                let image = facts.directory.join(&file);
+                if images.iter().all(|(_, named)| *named != image) {
+                    images.push((option, image));
+                }
+                arguments.extend(drive_arguments(number, &drive, file, interface));
+            }
             Err(error) => problems.add(&option, format_args!("`{}`: {error}", drive.file)),
         }
     }
@@ -39,7 +52,7 @@ pub fn plan(
     let root = facts.root_disk.as_ref().zip(config.disk_size);
     let before_directory =
         root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib }).into_iter().collect();
-    let layer = |backing: &Option<std::path::PathBuf>, name: &str| {
+    let layer = |backing: &Option<PathBuf>, name: &str| {
         let path = facts.directory.join(name);
         backing.clone().map(|backing| NewFile::Overlay { path, backing })
     };
@@ -47,8 +60,9 @@ pub fn plan(
     let empty = (0..)
         .zip(&config.empty_disk_images)
         .map(|(i, &mib)| NewFile::EmptyDisk { path: facts.directory.join(empty_disk(i)), mib });
-    let files = layers.into_iter().flatten().chain(empty).collect();
-    Drives { arguments, before_directory, files }
+    let files: Vec<_> = layers.into_iter().flatten().chain(empty).collect();
+    images.retain(|(_, image)| !files.iter().any(|file| file.path() == image));
+    Drives { arguments, before_directory, files, images }
 }
 
 /// The layer over the store image, in the temporary directory.

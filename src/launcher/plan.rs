@@ -4,6 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use imagegen::container::reader::{ReadError, check_backing};
+
 use super::config::{Config, Problems};
 use super::environment::{Environment, ScriptVariables};
 use super::facts::{DirectBoot, Facts};
@@ -25,6 +27,8 @@ pub struct Plan {
     pub files: Vec<NewFile>,
     /// Directories that have to be there, with the options that name them.
     pub directories: Vec<(String, PathBuf)>,
+    /// Images that QEMU opens and somebody else may have made, with the options that name them.
+    pub images: Vec<(String, PathBuf)>,
 }
 
 impl Plan {
@@ -35,6 +39,23 @@ impl Plan {
                 self.files.iter().any(|file| matches!(file, NewFile::Directory(made) if made == path));
             if !is_made && !path.is_dir() {
                 problems.add(option, format_args!("there is no directory `{}`", path.display()));
+            }
+        }
+    }
+
+    /// Looks at the backing files of images that are there: what QEMU opens, the guest can read.
+    pub fn check_images(&self, problems: &mut Problems) {
+        for (option, image) in &self.images {
+            if !image.is_file() {
+                continue;
+            }
+            match check_backing(image) {
+                Err(error @ ReadError::Backing { .. }) => problems.add(option, error),
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    problems.add(option, format_args!("{error:#}; --follow-backing leaves it to QEMU"));
+                }
+                Ok(()) => {}
             }
         }
     }
@@ -73,6 +94,16 @@ pub enum NewFile {
         /// The copy.
         to: PathBuf,
     },
+}
+
+impl NewFile {
+    /// What is made.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::EmptyDisk { path, .. } | Self::Overlay { path, .. } => path,
+            Self::Copy { to, .. } | Self::FreshCopy { to, .. } => to,
+        }
+    }
 }
 
 /// Plans the machine; `more` arguments come last.
@@ -144,12 +175,13 @@ pub fn plan(
         let from = facts.current_directory.join(path);
         files.push(NewFile::FreshCopy { from, to: facts.exchange().join(REGISTRATION) });
     }
+    let images = drives.images;
     files.extend(drives.files);
     if let Some((efi, template)) = facts.efi.as_ref().and_then(|efi| Some((efi, efi.template.as_ref()?))) {
         files.push(NewFile::Copy { from: template.clone(), to: efi.variables.clone() });
     }
     files.extend(facts.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
-    Plan { arguments: all.list, files, directories: shares.directories }
+    Plan { arguments: all.list, files, directories: shares.directories, images }
 }
 
 /// Where the guest finds the registration, which it loads by `regInfo`. What does not lie in its store, it can have by

@@ -54,6 +54,8 @@ const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 /// Bit 0 says that refcounts may be wrong, which no reader minds.
 const INCOMPATIBLE_KNOWN: u64 = 0b1111;
 
+const DATA_FILE: &str = "keeps its data in an external file";
+
 /// A header extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension {
@@ -94,8 +96,17 @@ impl Extension {
 }
 
 impl FirstCluster {
-    /// Reads and checks the first cluster of a file of `file_length` bytes.
+    /// Reads and checks the first cluster of a file of `file_length` bytes, whose contents this program must know how to
+    /// read.
     pub fn read(path: &Path, file: &File, file_length: u64) -> Result<Self, ReadError> {
+        let first = Self::read_any(path, file, file_length)?;
+        check_features(&first.header)
+            .map_err(|problem| ReadError::Unsupported { path: path.display().to_string(), problem })?;
+        Ok(first)
+    }
+
+    /// The same, whatever features the file has.
+    pub fn read_any(path: &Path, file: &File, file_length: u64) -> Result<Self, ReadError> {
         let damaged = |problem: String| ReadError::Header { path: path.display().to_string(), problem };
         let io = |source| ReadError::Io { action: "read", path: path.display().to_string(), source };
         let mut header = Header::new_zeroed();
@@ -106,8 +117,6 @@ impl FirstCluster {
         file.read_exact_at(&mut header.as_mut_bytes()[..size], 0).map_err(io)?;
         normalize(&mut header, size).map_err(damaged)?;
         check(&header, file_length).map_err(damaged)?;
-        check_features(&header)
-            .map_err(|problem| ReadError::Unsupported { path: path.display().to_string(), problem })?;
 
         // At most 2 MiB: the cluster size has been checked.
         let mut cluster = vec![0; index((1 << header.cluster_bits.get()).min(file_length))];
@@ -115,6 +124,15 @@ impl FirstCluster {
         let backing_name = backing_name(&header, &cluster).map_err(damaged)?;
         let extensions = extensions(&header, &cluster).map_err(damaged)?;
         Ok(Self { header, extensions, backing_name })
+    }
+
+    /// Refuses a file whose data are in another file, of any name.
+    pub fn check_data_file(&self, path: &Path) -> Result<(), ReadError> {
+        if self.header.incompatible_features.get() & INCOMPATIBLE_EXTERNAL_DATA == 0 {
+            return Ok(());
+        }
+        let problem = DATA_FILE.to_owned();
+        Err(ReadError::Unsupported { path: path.display().to_string(), problem })
     }
 
     /// The backing file's format, if it is named.
@@ -223,7 +241,7 @@ fn check_features(header: &Header) -> Result<(), String> {
         ));
     }
     if features & INCOMPATIBLE_EXTERNAL_DATA != 0 {
-        return Err(format!("keeps its data in an external file; {convert}"));
+        return Err(format!("{DATA_FILE}; {convert}"));
     }
     if features & INCOMPATIBLE_CORRUPT != 0 {
         return Err("is marked as corrupt; repair it with `qemu-img check -r all`".to_owned());

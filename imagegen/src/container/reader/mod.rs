@@ -4,25 +4,31 @@
 //! Nothing in a file is trusted: every offset and size is checked before it is used or memory is taken for it.
 
 mod allocation;
+mod backing;
 mod compressed;
 mod header;
 mod mapping;
 mod qcow2;
 mod window;
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::{Format, detect_format};
 use crate::units::{GuestOffset, index, length};
 
 pub use allocation::{Extent, State, Totals};
+pub use backing::{Backing, check_backing};
 pub use header::{Extension, Header};
 pub use mapping::Place;
 pub use qcow2::Qcow2;
 pub use window::Window;
+
+use backing::Places;
 
 /// How many backing files an image may stand on.
 const DEPTH_MAX: usize = 16;
@@ -101,6 +107,19 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// An image that is not trusted leads to a file of somebody else.
+    #[error(
+        "`{path}` has the backing file `{backing}`, which {problem} and is not opened for an image that somebody else may \
+         have made; give --follow-backing if you trust it"
+    )]
+    Backing {
+        /// The file that names it.
+        path: String,
+        /// The backing file.
+        backing: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Backing files in a circle.
     #[error("`{0}` is its own backing file, directly or through others")]
     Cycle(String),
@@ -146,21 +165,25 @@ enum Kind {
 
 impl Image {
     /// Opens an image and the backing files that it names. Without a format, the first bytes decide.
-    pub fn open(path: &Path, format: Option<Format>) -> Result<Self, ReadError> {
+    pub fn open(path: &Path, format: Option<Format>, backing: Backing) -> Result<Self, ReadError> {
+        let places = Places::of(path, backing);
         let mut layers: Vec<Layer> = Vec::new();
         let mut identities = Vec::new();
-        let mut next = Some((path.to_owned(), format));
-        while let Some((path, format)) = next {
+        let mut next = Some((path.to_owned(), path.to_owned(), format));
+        while let Some((path, place, format)) = next {
             let shown = || path.display().to_string();
             if layers.len() > DEPTH_MAX {
                 return Err(ReadError::TooDeep(shown()));
             }
-            let (layer, identity) = Layer::open(&path, format)?;
+            let (layer, identity) = Layer::open(&path, &place, format)?;
             if identities.contains(&identity) {
                 return Err(ReadError::Cycle(shown()));
             }
             identities.push(identity);
-            next = layer.backing()?;
+            next = match layer.backing()? {
+                Some((named, format)) => Some((named.clone(), places.find(&path, &named)?, format)),
+                None => None,
+            };
             layers.push(layer);
         }
         Ok(Self { layers })
@@ -214,18 +237,32 @@ impl Source for Image {
     }
 }
 
-impl Layer {
-    /// Opens one file; with it comes what tells it from all other files.
-    fn open(path: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
-        let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
-        let metadata = path.metadata().map_err(io("open"))?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            let kind = if kind.is_dir() { "directory" } else { "device, pipe or socket" };
-            return Err(ReadError::NotAnImage { path: path.display().to_string(), kind });
+/// Opens a file that may be an image; gives its length, and its numbers of device and inode.
+fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadError> {
+    let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
+    let check = |kind: FileType| {
+        if kind.is_file() || kind.is_block_device() {
+            return Ok(());
         }
-        let mut file = File::open(path).map_err(io("open"))?;
-        let file_length = file.seek(SeekFrom::End(0)).map_err(io("find the end of"))?;
+        let kind = if kind.is_dir() { "directory" } else { "device, pipe or socket" };
+        Err(ReadError::NotAnImage { path: path.display().to_string(), kind })
+    };
+    // To open a device may do something by itself.
+    check(place.metadata().map_err(io("open"))?.file_type())?;
+    // If it has become a pipe meanwhile, nobody waits for its other end.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = File::options().read(true).custom_flags(flags).open(place).map_err(io("open"))?;
+    let metadata = file.metadata().map_err(io("open"))?;
+    check(metadata.file_type())?;
+    let length = file.seek(SeekFrom::End(0)).map_err(io("find the end of"))?;
+    Ok((file, length, (metadata.dev(), metadata.ino())))
+}
+
+impl Layer {
+    /// Opens one file, whose name without links is `place`; with it comes what tells it from all other files.
+    fn open(path: &Path, place: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
+        let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
+        let (file, file_length, identity) = open_file(path, place)?;
         let format = match format {
             Some(format) => format,
             None => detect_format(&file).map_err(io("read"))?,
@@ -234,7 +271,7 @@ impl Layer {
             Format::Raw => Kind::Raw,
             Format::Qcow2 => Kind::Qcow2(Box::new(Qcow2::open(path, &file, file_length)?)),
         };
-        Ok((Self { path: path.to_owned(), file, file_length, kind }, (metadata.dev(), metadata.ino())))
+        Ok((Self { path: path.to_owned(), file, file_length, kind }, identity))
     }
 
     /// The file's name.
