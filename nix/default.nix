@@ -37,10 +37,12 @@ let
       structured = {
         __structuredAttrs = true;
         inherit options;
-        # An image names the paths that it holds, but whoever has the image does not need them in the store.
-        # Older Nix than 2.16 does not know this and keeps them.
-        unsafeDiscardReferences.out = true;
-      } // (if closure == [ ] then { } else { exportReferencesGraph.closure = closure; });
+      }
+      # An image names the paths that it holds, but whoever has the image does not need them in the store. Older Nix
+      # than 2.16 does not know this and keeps them. A machine is a script that needs the paths it names, images and
+      # program among them.
+      // (if product == "vm" then { } else { unsafeDiscardReferences.out = true; })
+      // (if closure == [ ] then { } else { exportReferencesGraph.closure = closure; });
       environment = {
         options = builtins.toJSON options;
       } // (if closure == [ ] then { } else { exportReferencesGraph = builtins.concatLists numbered; });
