@@ -1,6 +1,7 @@
 //! The program: parse, dispatch, exit status.
 
 mod cli;
+mod closure_file;
 mod commands;
 mod derivation;
 mod invocation;

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 use rusqlite::Connection;
@@ -24,7 +25,7 @@ fn database_copy(guest: &Guest) -> (tempfile::TempDir, PathBuf) {
     (root, directory)
 }
 
-fn registration(root: &Path, path: &str) -> std::process::Command {
+fn registration(root: &Path, path: &str) -> Command {
     let mut command = imagegen();
     command.args(["registration", "--store-root", text(root), "--closure", path]);
     command
@@ -102,6 +103,35 @@ fn reading_the_database_leaves_no_trace_and_sees_the_log() {
 }
 
 #[test]
+fn a_log_that_cannot_be_read_is_told_with_what_to_do() {
+    let guest = Guest::get();
+    let (root, directory) = database_copy(&guest);
+    // What lies on a disk whose machine was switched off while Nix ran, or in a copy that was made meanwhile.
+    let database = directory.join("db.sqlite");
+    let writer = Connection::open(&database).unwrap();
+    writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    writer.execute_batch("update ValidPaths set registrationTime = 2").unwrap();
+    let copy = root.path().join("copy/nix/var/nix/db");
+    fs::create_dir_all(&copy).unwrap();
+    for name in ["db.sqlite", "db.sqlite-wal", "schema"] {
+        fs::copy(directory.join(name), copy.join(name)).unwrap();
+    }
+    let copy = root.path().join("copy");
+    // Where it may be made, SQLite makes the index.
+    registration(&copy, &guest.toplevel).assert().success();
+    fs::remove_file(copy.join("nix/var/nix/db/db.sqlite-shm")).unwrap();
+
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let arguments = ["--map-root-user", "--mount", "sh", "-c", script, "sh", text(&copy)];
+    let program = registration(&copy, &guest.toplevel);
+    let mut read_only = Command::new("unshare");
+    read_only.args(arguments).arg(program.get_program()).args(program.get_args());
+    let error = error_of(&mut read_only);
+    assert!(error.contains("db.sqlite-wal`, which cannot be read without the index"), "{error}");
+    assert!(error.contains("let Nix open the store once") && error.contains("--registration"), "{error}");
+}
+
+#[test]
 fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     let guest = Guest::get();
     let (root, directory) = database_copy(&guest);
@@ -126,6 +156,10 @@ fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     writer.execute_batch("rollback").unwrap();
     writer.execute_batch("update ValidPaths set hash = 'md5:0'").unwrap();
     refuse(&guest.toplevel, "is damaged");
+    writer
+        .execute_batch(&format!("update ValidPaths set hash = 'sha256:{}', deriver = 'x'", "0".repeat(64)))
+        .unwrap();
+    refuse(&guest.toplevel, "is not a store path: `x`");
     writer.execute_batch("drop table Refs").unwrap();
     refuse(&guest.toplevel, "no such table");
 
@@ -167,7 +201,7 @@ fn graphs_that_cannot_be_used_are_named_and_nothing_is_written() {
         format!(r#"[{{"path":"{busybox}","narHash":"{hash}","narSize":{size},"references":[]}}]"#)
     };
     refuse([whole, "nothing of the kind"], "second");
-    refuse([whole, "[{\"references\":[]}]"], "second: ");
+    refuse([whole, "[{\"references\":[]}]"], "second, entry 1: ");
     refuse([whole, &format!("{toplevel}\n\n2\n{busybox}\n")], "second");
     refuse([whole, &format!("{busybox}\n\n1\n{busybox}\n")], "has other references");
     refuse([&hashed(1), &hashed(2)], "has other hash and size");

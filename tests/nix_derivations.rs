@@ -155,7 +155,9 @@ fn a_virtual_machine_has_its_images_and_a_start_script() {
     }
     let program = script.split_whitespace().find_map(|word| word.strip_suffix("/bin/nix-imagegen")).unwrap();
     assert!(references.lines().any(|reference| reference == program), "{program}: {references}");
-    for (product, discards) in [("\\\"vm\\\"", false), ("\\\"store-image\\\"", true), ("\\\"boot-disk\\\"", true)] {
+    for (product, discards) in
+        [("\\\"vm\\\"", false), ("\\\"store-image\\\"", true), ("\\\"boot-disk\\\"", true)]
+    {
         let texts = all.lines().filter(|path| Path::new(path).extension().is_some_and(|end| end == "drv"));
         let texts: Vec<_> = texts.map(|path| fs::read_to_string(store.physical(path)).unwrap()).collect();
         let text = texts.iter().find(|text| text.contains(&format!("imagegen\\\":{product}"))).unwrap();

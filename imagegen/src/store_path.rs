@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::text::excerpt;
+
 /// The logical store directory. Nix allows others, but no binary cache and no NixOS system uses one.
 pub const STORE_DIR: &str = "/nix/store";
 
@@ -26,21 +28,37 @@ pub struct StorePath {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StorePathError {
     /// It is somewhere else.
-    #[error("`{0}` is not directly in {STORE_DIR}")]
+    #[error("`{}` is not directly in {STORE_DIR}", excerpt(.0))]
     NotInStore(String),
+    /// It is a path of a store that lies elsewhere for its programs too.
+    #[error(
+        "`{}` is not directly in {STORE_DIR} but in the store directory `{}`; only stores in {STORE_DIR} are supported, \
+         which --store-root finds elsewhere on the machine",
+        excerpt(.path), excerpt(.directory)
+    )]
+    OtherStore {
+        /// The whole path.
+        path: String,
+        /// The store directory.
+        directory: String,
+    },
     /// The hash part is short, or has other characters.
     #[error(
-        "`{0}` does not begin with {HASH_DIGITS} base-32 digits (0-9 and a-z without e, o, t, u) and a dash"
+        "`{}` does not begin with {HASH_DIGITS} base-32 digits (0-9 and a-z without e, o, t, u) and a dash",
+        excerpt(.0)
     )]
     Hash(String),
     /// Nothing follows the dash.
-    #[error("`{0}` has no name after the hash")]
+    #[error("`{}` has no name after the hash", excerpt(.0))]
     NoName(String),
     /// The name is too long for Nix.
-    #[error("`{0}` has a name of more than {NAME_MAX} characters")]
+    #[error("`{}` has a name of more than {NAME_MAX} characters", excerpt(.0))]
     NameTooLong(String),
     /// The name has characters that Nix does not allow.
-    #[error("`{path}` has the character {character:?} in its name; Nix allows letters, digits and `+-._?=`")]
+    #[error(
+        "`{}` has the character {character:?} in its name; Nix allows letters, digits and `+-._?=`",
+        excerpt(.path)
+    )]
     NameCharacter {
         /// The whole path.
         path: String,
@@ -48,7 +66,7 @@ pub enum StorePathError {
         character: char,
     },
     /// The name would be a special directory entry.
-    #[error("`{0}` has a name that Nix does not allow (`.`, `..`, or one of these before a dash)")]
+    #[error("`{}` has a name that Nix does not allow (`.`, `..`, or one of these before a dash)", excerpt(.0))]
     DotName(String),
 }
 
@@ -59,8 +77,13 @@ impl StorePath {
             .strip_prefix(STORE_DIR)
             .and_then(|rest| rest.strip_prefix('/'))
             .filter(|base_name| !base_name.contains('/'))
-            .ok_or_else(|| StorePathError::NotInStore(path.to_owned()))?;
-        let owned = || path.to_owned();
+            .ok_or_else(|| not_in_store(path))?;
+        Self::parse_base_name(base_name, path)
+    }
+
+    /// `whole` is what stands in messages.
+    fn parse_base_name(base_name: &str, whole: &str) -> Result<Self, StorePathError> {
+        let owned = || whole.to_owned();
 
         let (hash, name) =
             base_name.split_at_checked(HASH_DIGITS).ok_or_else(|| StorePathError::Hash(owned()))?;
@@ -83,6 +106,12 @@ impl StorePath {
         Ok(Self { base_name: base_name.to_owned() })
     }
 
+    /// Reads a full path, or only what follows `/nix/store/` in it, as Nix writes it where a store directory goes without
+    /// saying.
+    pub fn parse_any(text: &str) -> Result<Self, StorePathError> {
+        if text.contains('/') { Self::parse(text) } else { Self::parse_base_name(text, text) }
+    }
+
     /// What follows `/nix/store/`: hash, dash and name.
     pub fn base_name(&self) -> &str {
         &self.base_name
@@ -92,6 +121,21 @@ impl StorePath {
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{STORE_DIR}/{}", self.base_name)
+    }
+}
+
+/// Tells a path of another store from what is no store path at all.
+fn not_in_store(path: &str) -> StorePathError {
+    let other = path.rsplit_once('/').filter(|(directory, base_name)| {
+        directory.starts_with('/')
+            && !Path::new(directory).starts_with(STORE_DIR)
+            && StorePath::parse_base_name(base_name, path).is_ok()
+    });
+    match other {
+        Some((directory, _)) => {
+            StorePathError::OtherStore { path: path.to_owned(), directory: directory.to_owned() }
+        }
+        None => StorePathError::NotInStore(path.to_owned()),
     }
 }
 
@@ -266,7 +310,8 @@ mod tests {
             (format!("/nix/store/{HASH}-{}", "n".repeat(212)), "211"),
             (format!("/nix/store/e{}-x", &HASH[1..]), "base-32"),
             (format!("/nix/store/{HASH}-a/b"), "not directly"),
-            (format!("/gnu/store/{HASH}-a"), "not directly"),
+            (format!("/gnu/store/{HASH}-a"), "in the store directory `/gnu/store`"),
+            (format!("/nix/store/{HASH}-a/{HASH}-b"), "not directly"),
             (format!("/nix/store/é{}-x", &HASH[2..]), "base-32"),
         ];
         for (path, what) in bad {

@@ -41,6 +41,17 @@ pub fn shown_utf16(units: impl IntoIterator<Item = u16>) -> String {
     out
 }
 
+/// How many characters of a text stand in a message.
+const EXCERPT: usize = 100;
+
+/// As [`shown`], but cut off after 100 characters, for messages about files of any kind and length.
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => shown(&text.as_bytes()[..end]) + "…",
+        None => shown(text.as_bytes()),
+    }
+}
+
 /// A line of a message, in which parts may be escaped already: as [`shown`], but for the backslash, which stays.
 pub fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -164,5 +175,13 @@ mod tests {
             assert_eq!(line(text), text);
             assert_eq!(shown(text.as_bytes()), text);
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_short() {
+        assert_eq!(excerpt("a\0ü"), "a\\x00ü");
+        let long = "ü".repeat(1000);
+        assert_eq!(excerpt(&long), format!("{}…", &long[..200]));
+        assert_eq!(excerpt(&long[..200]), long[..200]);
     }
 }

@@ -11,10 +11,11 @@ pub struct ClosureArgs {
     /// The closure's registration, as `nix-store --dump-db` prints it and `nix-store --load-db` reads it
     #[arg(long, value_name = "FILE")]
     pub registration: Option<PathBuf>,
-    /// Files that Nix writes for `exportReferencesGraph`, or the output of `nix path-info --json --recursive`
+    /// Files that Nix writes for `exportReferencesGraph`, `.attrs.json` included, or the output of `nix path-info --json
+    /// --recursive` in any of its formats
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub references_graph: Vec<PathBuf>,
-    /// Store paths, or links to such, whose closure the store's own database tells
+    /// Store paths, or links to such as ./result, whose closure the store's own database tells
     #[arg(long, value_name = "STORE_PATH", num_args = 1..)]
     pub closure: Vec<PathBuf>,
 }

@@ -36,7 +36,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
         Command::RootDisk(args) => root_disk::run(args, &reporter),
-        Command::Registration(args) => registration::run(args),
+        Command::Registration(args) => registration::run(args, &reporter),
         Command::Builder => builder::run(),
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
         Command::EfiVars(command) => match command {

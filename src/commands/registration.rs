@@ -3,15 +3,26 @@
 use std::io::Write;
 
 use anyhow::Context;
+use imagegen::closure::{Registration, check_order, hash_missing};
 use imagegen::output::OutputFile;
+use imagegen::store_path::StoreRoot;
 
 use super::closure;
 use crate::cli::RegistrationArgs;
+use crate::progress::Reporter;
 use crate::streams;
+use crate::threads::Threads;
 
 /// Prints the registration or writes it to a file.
-pub fn run(args: &RegistrationArgs) -> anyhow::Result<()> {
-    let text = closure::read(&args.closure, &args.store.store_root)?.to_string();
+pub fn run(args: &RegistrationArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let mut registration = closure::read(&args.closure, &args.store.store_root)?;
+    if let Some(note) = closure::note_on_empty(&registration, &args.closure) {
+        reporter.note(&format!("warning: {note}"));
+    }
+    // What is printed is for `nix-store --load-db`, which takes neither.
+    check_order(registration.paths())?;
+    fill_in_hashes(&mut registration, args, reporter)?;
+    let text = registration.to_string();
     let Some(target) = args.output.as_deref().filter(|target| !streams::is_standard_output(target)) else {
         return streams::print(text.as_bytes());
     };
@@ -21,4 +32,22 @@ pub fn run(args: &RegistrationArgs) -> anyhow::Result<()> {
         .write_all(text.as_bytes())
         .with_context(|| format!("cannot write `{}`", target.display()))?;
     Ok(output.finish()?)
+}
+
+/// Computes the hashes that nobody told.
+fn fill_in_hashes(
+    registration: &mut Registration,
+    args: &RegistrationArgs,
+    reporter: &Reporter,
+) -> anyhow::Result<()> {
+    let missing = registration.paths().iter().filter(|registered| registered.nar.is_none()).count();
+    if missing == 0 {
+        return Ok(());
+    }
+    let store = StoreRoot::new(&args.store.store_root);
+    let hashed = Threads::start(None, missing)?.install(|| hash_missing(registration, store, reporter));
+    hashed.with_context(|| {
+        format!("{missing} paths have no hash, which a registration must have, and it is computed from their files")
+    })?;
+    Ok(())
 }

@@ -105,6 +105,11 @@ fn check_outputs(args: &RootDiskArgs) -> anyhow::Result<()> {
 /// Reads the closure; every path must be there, and gets a hash if it has none, since the database needs one.
 fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
     let registration = closure::read(&args.closure, &args.store.store_root)?;
+    if let Some(note) = closure::note_on_empty(&registration, &args.closure) {
+        // A disk for a store that comes from elsewhere may begin with an empty database.
+        ensure!(!args.with_store, "{note}");
+        reporter.note(&format!("warning: {note}"));
+    }
     let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
     library::fill_in_hashes(&mut closure, reporter)?;
     if args.optimise {

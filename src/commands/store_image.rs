@@ -24,6 +24,9 @@ use crate::threads::Threads;
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let registration = closure::read(&args.closure, &args.store.store_root)?;
+    if let Some(note) = closure::note_on_empty(&registration, &args.closure) {
+        anyhow::bail!("{note}");
+    }
     let store = StoreRoot::new(&args.store.store_root);
     check_outputs(args, &registration, &store)?;
     if args.compress != CompressArg::None && args.format == FormatArg::Raw {

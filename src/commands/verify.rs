@@ -12,6 +12,7 @@ use imagegen::verify::{Counts, Deviations, Finding, Verification, Verified, veri
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;
+use crate::closure_file;
 use crate::progress::Reporter;
 use crate::streams;
 use crate::threads::Threads;
@@ -19,9 +20,7 @@ use crate::threads::Threads;
 /// Verifies an image and prints what was found; an error if anything was wrong.
 pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let file = &args.registration;
-    let bytes =
-        std::fs::read(file).with_context(|| format!("cannot read the registration `{}`", file.display()))?;
-    let registration = Registration::parse(file, &bytes)?;
+    let registration = Registration::parse(file, &closure_file::read(file, "registration")?)?;
 
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format.into(), args.backing.into())?;

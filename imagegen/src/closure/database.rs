@@ -14,8 +14,10 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
 
+use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
-use super::registration::{ClosureError, Registered, Registration};
+use super::problem::ClosureError;
+use super::registration::{Registered, Registration};
 use crate::store_path::{StorePath, StorePathError};
 
 /// Where Nix keeps the database, below the store's root.
@@ -57,6 +59,13 @@ pub enum DatabaseError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// The last changes are in a log that SQLite reads only with an index, which it cannot make here.
+    #[error(
+        "the newest changes of the Nix database `{0}` are in its log `{0}-wal`, which cannot be read without the index \
+         `{0}-shm`, and that cannot be made here; let Nix open the store once where it can be written to, read it from a \
+         copy of which db.sqlite and db.sqlite-wal can be written to, or give --registration"
+    )]
+    Log(String),
     /// Somebody else does not let go.
     #[error("the Nix database `{0}` is locked; wait for the Nix process that writes to it")]
     Locked(String),
@@ -85,6 +94,16 @@ pub enum DatabaseError {
         /// The file.
         database: String,
         /// What is there.
+        path: String,
+        /// What is wrong with it.
+        source: StorePathError,
+    },
+    /// A deriver that Nix would not have written, nor reads.
+    #[error("the Nix database `{database}` is damaged: the deriver of {path} is not a store path: {source}")]
+    Deriver {
+        /// The file.
+        database: String,
+        /// The path.
         path: String,
         /// What is wrong with it.
         source: StorePathError,
@@ -202,7 +221,9 @@ impl Database {
             source,
         })?;
         let nar = hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size });
-        let deriver = deriver.filter(|deriver| !deriver.is_empty());
+        let deriver = deriver::parse(deriver.as_deref().unwrap_or_default()).map_err(|source| {
+            DatabaseError::Deriver { database: database(), path: path.to_string(), source }
+        })?;
         Ok(Registered { path, nar, deriver, references: Vec::new() })
     }
 
@@ -223,14 +244,15 @@ fn references_of(id: i64, refer: &mut Statement<'_>) -> rusqlite::Result<Vec<i64
 impl State {
     fn of(file: &Path) -> Result<Self, DatabaseError> {
         let metadata = file.metadata().map_err(missing(file))?;
-        let mut log = file.as_os_str().to_owned();
-        log.push("-wal");
-        Ok(Self {
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
-            has_log: Path::new(&log).metadata().is_ok_and(|log| log.len() > 0),
-        })
+        Ok(Self { size: metadata.len(), modified: metadata.modified().ok(), has_log: has_log(file) })
     }
+}
+
+/// Whether there are changes beside the database.
+fn has_log(file: &Path) -> bool {
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    Path::new(&log).metadata().is_ok_and(|log| log.len() > 0)
 }
 
 fn is_wal(file: &Path) -> Result<bool, DatabaseError> {
@@ -282,7 +304,9 @@ fn missing(file: &Path) -> impl Fn(io::Error) -> DatabaseError {
 
 fn sqlite(file: &Path) -> impl Fn(rusqlite::Error) -> DatabaseError {
     let database = file.display().to_string();
+    let has_log = has_log(file);
     move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) if has_log => DatabaseError::Log(database.clone()),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Locked(database.clone()),
         _ => DatabaseError::Sqlite { database: database.clone(), source },
     }

@@ -9,10 +9,11 @@ use rayon::prelude::*;
 
 use super::nar::{self, Hasher, Step, Walk};
 use super::nar_hash::NarInfo;
-use super::scan::{Closure, ScanError};
+use super::registration::Registration;
+use super::scan::{Closure, ScanError, scan};
 use crate::content::open_source;
 use crate::progress::Progress;
-use crate::store_path::StorePath;
+use crate::store_path::{StorePath, StoreRoot};
 use crate::tree::NodeId;
 use crate::units::{index, length};
 
@@ -34,6 +35,29 @@ pub fn fill_in_hashes(closure: &mut Closure, progress: &dyn Progress) -> Result<
         closure.registration.set_nar(*i, *nar);
     }
     Ok(found.len())
+}
+
+/// Fills in the hash and size of every path without, reading no other path than these. Gives their number.
+pub fn hash_missing(
+    registration: &mut Registration,
+    store: StoreRoot,
+    progress: &dyn Progress,
+) -> Result<usize, ScanError> {
+    let paths = registration.paths().iter().enumerate();
+    let missing = paths.filter(|(_, registered)| registered.nar.is_none());
+    let (numbers, missing): (Vec<_>, Vec<_>) =
+        missing.map(|(number, registered)| (number, registered.clone())).unzip();
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    let mut closure = scan(Registration::without_references(missing), store, progress)?;
+    let count = fill_in_hashes(&mut closure, progress)?;
+    for (number, hashed) in numbers.into_iter().zip(closure.registration.paths()) {
+        if let Some(nar) = hashed.nar {
+            registration.set_nar(number, nar);
+        }
+    }
+    Ok(count)
 }
 
 fn hash(

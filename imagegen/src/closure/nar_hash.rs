@@ -4,7 +4,7 @@ use std::fmt;
 
 use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER_PERMISSIVE, Specification};
 
-use super::registration::Problem;
+use super::problem::Problem;
 
 /// The length of a SHA-256 digest in bytes.
 const SHA256_BYTES: usize = 32;

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::nar_hash::{NarHash, NarInfo};
-use super::registration::{ClosureError, Problem, Registered, Registration, RegistrationError};
-use crate::store_path::{StorePath, StorePathError};
+use super::path_info::{self, EntryProblem, Fault};
+use super::problem::{ClosureError, RegistrationError};
+use super::registration::{Registered, Registration};
+use crate::store_path::StorePath;
 
 /// Why references graphs give no closure.
 #[derive(Debug, thiserror::Error)]
@@ -25,32 +24,27 @@ pub enum GraphError {
         /// What the parser said.
         source: serde_json::Error,
     },
-    /// A path of a graph as JSON.
-    #[error("{file}: a path or reference is not a store path")]
-    Path {
+    /// JSON that does not describe paths.
+    #[error("{file}: {problem}")]
+    Document {
         /// The file, as it was named.
         file: String,
         /// What is wrong with it.
-        source: StorePathError,
+        problem: EntryProblem,
     },
-    /// A hash of a graph as JSON.
-    #[error("{file}: the hash of {path} cannot be used")]
-    Hash {
+    /// An entry of a graph as JSON.
+    #[error("{file}, {entry}: {problem}")]
+    Entry {
         /// The file, as it was named.
         file: String,
-        /// The path.
-        path: String,
+        /// The path of the entry, or its number in a list.
+        entry: String,
         /// What is wrong with it.
-        source: Box<Problem>,
+        problem: EntryProblem,
     },
-    /// Nix knows of a path only its name.
-    #[error("{file}: {path} is not valid in the store that was asked")]
-    Invalid {
-        /// The file, as it was named.
-        file: String,
-        /// The path.
-        path: String,
-    },
+    /// No path at all.
+    #[error("{0} has no path in it, which is no closure; did the command fail that was to write it?")]
+    Empty(String),
     /// Two graphs, or one graph in two places, tell different things of a path.
     #[error("{file}: {path} has other {what} than in the graphs before; they are not of one store")]
     Contradiction {
@@ -62,32 +56,10 @@ pub enum GraphError {
         what: &'static str,
     },
     /// The graphs together.
-    #[error("the references graphs do not make a closure")]
+    #[error(
+        "the references graphs do not make a closure (`nix path-info` prints all of one with --recursive)"
+    )]
     Closure(#[from] ClosureError),
-}
-
-/// A path as Nix describes it in JSON: an element of a graph in `.attrs.json`, or of `nix path-info --json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PathInfo {
-    path: Option<String>,
-    #[serde(default)]
-    nar_hash: String,
-    #[serde(default)]
-    nar_size: u64,
-    deriver: Option<String>,
-    #[serde(default)]
-    references: Vec<String>,
-    /// What older Nix adds, as false, for paths that are not there.
-    valid: Option<bool>,
-}
-
-/// Either of Nix's two shapes: a list, or from 2.19 on an object by path.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum PathInfos {
-    List(Vec<PathInfo>),
-    ByPath(BTreeMap<String, Option<PathInfo>>),
 }
 
 /// Puts the graphs of several files together; each is text, or JSON where it begins with a bracket or brace.
@@ -96,9 +68,14 @@ pub fn read(files: &[(PathBuf, Vec<u8>)]) -> Result<Registration, GraphError> {
     for (file, bytes) in files {
         let paths = if is_json(bytes) {
             parse_json(file, bytes)?
+        } else if bytes.trim_ascii().is_empty() {
+            Vec::new()
         } else {
             Registration::parse_references_graph(file, bytes)?.into_paths()
         };
+        if paths.is_empty() {
+            return Err(GraphError::Empty(file.display().to_string()));
+        }
         for path in paths {
             merge(&mut known, path, file)?;
         }
@@ -111,47 +88,15 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 fn parse_json(file: &Path, bytes: &[u8]) -> Result<Vec<Registered>, GraphError> {
-    let shown = || file.display().to_string();
-    let infos = serde_json::from_slice(bytes).map_err(|source| GraphError::Json { file: shown(), source })?;
-    let invalid = |path: String| GraphError::Invalid { file: shown(), path };
-    match infos {
-        PathInfos::List(infos) => infos
-            .into_iter()
-            .map(|mut info| {
-                let path = info.path.take().unwrap_or_default();
-                registered(file, path, info)
-            })
-            .collect(),
-        PathInfos::ByPath(infos) => infos
-            .into_iter()
-            .map(|(path, info)| match info {
-                Some(info) => registered(file, path, info),
-                None => Err(invalid(path)),
-            })
-            .collect(),
-    }
-}
-
-fn registered(file: &Path, path: String, info: PathInfo) -> Result<Registered, GraphError> {
-    let shown = || file.display().to_string();
-    let store_path =
-        |text: &str| StorePath::parse(text).map_err(|source| GraphError::Path { file: shown(), source });
-    if info.valid == Some(false) {
-        return Err(GraphError::Invalid { file: shown(), path });
-    }
-    let hash = NarHash::parse_optional(&info.nar_hash).map_err(|problem| GraphError::Hash {
-        file: shown(),
-        path: path.clone(),
-        source: Box::new(problem),
-    })?;
-    let mut references: Vec<_> =
-        info.references.iter().map(|text| store_path(text)).collect::<Result<_, _>>()?;
-    references.sort_unstable();
-    Ok(Registered {
-        path: store_path(&path)?,
-        nar: hash.filter(|_| info.nar_size != 0).map(|hash| NarInfo { hash, size: info.nar_size }),
-        deriver: info.deriver.filter(|deriver| !deriver.is_empty()),
-        references,
+    let file = || file.display().to_string();
+    let document =
+        serde_json::from_slice(bytes).map_err(|source| GraphError::Json { file: file(), source })?;
+    path_info::read(&document).map_err(|Fault { entry, problem }| {
+        if entry.is_empty() {
+            GraphError::Document { file: file(), problem }
+        } else {
+            GraphError::Entry { file: file(), entry, problem }
+        }
     })
 }
 
@@ -237,17 +182,25 @@ mod tests {
     fn graphs_that_are_wrong_are_named() {
         let json = |fields: &str| format!(r#"[{{"path":"{A}",{fields}}}]"#);
         let cases = [
-            (vec!["[1]".to_owned()], "graph-0: not a references graph"),
-            (vec!["[{}]".to_owned()], "not a store path"),
-            (vec![json(r#""narHash":"md5:abc","narSize":1"#)], "the hash of /nix/store/s66"),
+            (vec!["[1".to_owned()], "graph-0: not a references graph"),
+            (vec!["[1]".to_owned()], "graph-0, entry 1: 1 is there"),
+            (vec![r#"{"a":1}"#.to_owned()], "graph-0, `a`: it is not a store path"),
+            (vec!["[{}]".to_owned()], "graph-0, entry 1: the key `path` is missing"),
+            (vec![" \n".to_owned()], "graph-0 has no path in it"),
+            (vec![format!("{A}\n\n0\n"), "[]".to_owned()], "graph-1 has no path in it"),
+            (
+                vec![json(r#""narHash":"md5:abc","narSize":1"#)],
+                "entry 1, /nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-a: the key `narHash` cannot",
+            ),
+            (vec![json(r#""narSize":1"#)], "the key `references` is missing"),
             (vec![json(&format!(r#""references":["{B}"]"#))], "do not make a closure"),
             (vec![json(r#""valid":false"#)], "is not valid"),
-            (vec![format!(r#"{{"{A}":null}}"#)], "is not valid"),
+            (vec![format!(r#"{{"{A}":null}}"#)], "is not valid in the store that was asked; build"),
             (vec![format!("{A}\n\n0\n"), format!("{A}\n\n1\n{A}\n")], "graph-1: /nix/store/s66"),
             (
                 vec![
-                    json(&format!(r#""narHash":"{HASH}","narSize":1"#)),
-                    json(&format!(r#""narHash":"{HASH}","narSize":2"#)),
+                    json(&format!(r#""narHash":"{HASH}","narSize":1,"references":[]"#)),
+                    json(&format!(r#""narHash":"{HASH}","narSize":2,"references":[]"#)),
                 ],
                 "other hash and size",
             ),

@@ -9,8 +9,10 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
+use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
-use crate::store_path::{StorePath, StorePathError};
+use super::problem::{ClosureError, Problem, RegistrationError};
+use crate::store_path::StorePath;
 
 /// The paths of a closure, sorted by name, so that nothing depends on the order of the file.
 #[derive(Debug, Clone, Default)]
@@ -26,92 +28,9 @@ pub struct Registered {
     /// What its NAR must be; nothing where the registration has no hash or the size 0, as old tools write it.
     pub nar: Option<NarInfo>,
     /// The derivation that made it.
-    pub deriver: Option<String>,
+    pub deriver: Option<StorePath>,
     /// The paths it refers to, possibly itself; all are in the same registration.
     pub references: Vec<StorePath>,
-}
-
-/// What is wrong with a registration, and in which line.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}, line {line}: {problem}")]
-pub struct RegistrationError {
-    /// The file, as it was named.
-    pub file: String,
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// The kinds of mistakes in a registration.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// Not UTF-8, hence no store path either.
-    #[error("the line is not text (UTF-8); is this a registration as `nix-store --dump-db` prints it?")]
-    NotText,
-    /// The path line.
-    #[error("not a store path: {0}")]
-    Path(StorePathError),
-    /// A reference line.
-    #[error("the reference is not a store path: {0}")]
-    Reference(StorePathError),
-    /// The deriver's line of a references graph, which stands where a registration has its hash.
-    #[error("`{0}` is not a derivation; a references graph has no hashes (is this a registration?)")]
-    Deriver(String),
-    /// The hash line.
-    #[error(
-        "`{0}` is not a SHA-256 hash: write 64 hexadecimal or 52 base-32 digits, with or without `sha256:`, or \
-         `sha256-` and base 64"
-    )]
-    Hash(String),
-    /// The size or the number of references.
-    #[error("`{text}` is not {what}")]
-    Number {
-        /// What was expected.
-        what: &'static str,
-        /// What is there.
-        text: String,
-    },
-    /// The file ends inside a record.
-    #[error("the file ends where {missing} of {path} should be; it is cut off")]
-    Truncated {
-        /// The line that is missing.
-        missing: &'static str,
-        /// The path of the record.
-        path: String,
-    },
-    /// The path has been registered before.
-    #[error("{path} is registered twice, first in line {first}")]
-    Duplicate {
-        /// The path.
-        path: String,
-        /// The line of its first record.
-        first: usize,
-    },
-    /// The reference has no record.
-    #[error("{path} refers to {reference}, which is not registered; the closure is not complete")]
-    MissingReference {
-        /// The path whose record it is.
-        path: String,
-        /// The path that is missing.
-        reference: String,
-    },
-}
-
-/// Paths that are no closure.
-#[derive(Debug, thiserror::Error)]
-pub enum ClosureError {
-    /// A path is there twice.
-    #[error("{0} is registered twice")]
-    Duplicate(String),
-    /// A reference leads out of the set.
-    #[error("{path} refers to {reference}, which is not among the paths; the closure is not complete")]
-    MissingReference {
-        /// The path.
-        path: String,
-        /// The path that is missing.
-        reference: String,
-    },
 }
 
 impl Registration {
@@ -143,20 +62,17 @@ impl Registration {
     }
 
     fn parse_as(form: Form, file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
-        let mut lines = Lines { rest: bytes, number: 0 };
-        let mut paths = Vec::new();
-        let mut places = Vec::new();
         let error = |(line, problem)| RegistrationError { file: file.display().to_string(), line, problem };
-        while let Some(line) = lines.next() {
-            let (registered, place) = record(form, line, &mut lines).map_err(error)?;
-            paths.push(registered);
-            places.push(place);
-        }
-        if let Some(fault) = find_fault(&paths) {
-            return Err(error(fault.located(&paths, &places)));
+        form.read(bytes).map_err(|(line, problem)| error((line, form.mistaken(bytes).unwrap_or(problem))))
+    }
+
+    /// Paths of which only the files matter.
+    pub(super) fn without_references(mut paths: Vec<Registered>) -> Self {
+        for registered in &mut paths {
+            registered.references.clear();
         }
         paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { paths })
+        Self { paths }
     }
 
     /// The paths, sorted by name.
@@ -186,7 +102,11 @@ impl fmt::Display for Registration {
                 Some(nar) => writeln!(f, "{}\n{}", HEXLOWER_PERMISSIVE.encode(&nar.hash.0), nar.size)?,
                 None => writeln!(f, "\n0")?,
             }
-            writeln!(f, "{}\n{}", deriver.as_deref().unwrap_or_default(), references.len())?;
+            match deriver {
+                Some(deriver) => writeln!(f, "{deriver}")?,
+                None => writeln!(f)?,
+            }
+            writeln!(f, "{}", references.len())?;
             let mut references: Vec<_> = references.iter().collect();
             references.sort_unstable();
             references.iter().try_for_each(|reference| writeln!(f, "{reference}"))?;
@@ -202,6 +122,39 @@ enum Form {
     Registration,
     /// All but hash and size.
     ReferencesGraph,
+}
+
+impl Form {
+    fn read(self, bytes: &[u8]) -> Result<Registration, Located> {
+        let mut lines = Lines { rest: bytes, number: 0 };
+        let mut paths = Vec::new();
+        let mut places = Vec::new();
+        while let Some(line) = lines.next() {
+            let (registered, place) = record(self, line, &mut lines)?;
+            paths.push(registered);
+            places.push(place);
+        }
+        if let Some(fault) = find_fault(&paths) {
+            return Err(fault.located(&paths, &places));
+        }
+        paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(Registration { paths })
+    }
+
+    /// Whether a file that cannot be read in this form is good in the other one.
+    fn mistaken(self, bytes: &[u8]) -> Option<Problem> {
+        match self {
+            Self::Registration if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) => {
+                Some(Problem::Json)
+            }
+            Self::Registration => {
+                Self::ReferencesGraph.read(bytes).is_ok().then_some(Problem::IsReferencesGraph)
+            }
+            Self::ReferencesGraph => {
+                Self::Registration.read(bytes).is_ok().then_some(Problem::IsRegistration)
+            }
+        }
+    }
 }
 
 type Located = (usize, Problem);
@@ -226,10 +179,7 @@ fn record(
         Form::ReferencesGraph => None,
     };
     let deriver = lines.expect("the deriver", &path)?;
-    if form == Form::ReferencesGraph && !(deriver.is_empty() || StorePath::parse(deriver).is_ok()) {
-        return lines.located(Err(Problem::Deriver(deriver.to_owned())));
-    }
-    let deriver = (!deriver.is_empty()).then(|| deriver.to_owned());
+    let deriver = lines.located(deriver::parse(deriver).map_err(Problem::Deriver))?;
     let count = lines.expect("the number of references", &path)?;
     let count = lines.located(number(count, "a number of references"))?;
 
@@ -374,7 +324,7 @@ mod tests {
             format!("{B}\n\n0\n/nix/store/{}-b.drv\n2\n{A}\n{B}\n{A}\n{HEX}\n120\n\n0\n", "0".repeat(32));
         let registration = parse(&text).unwrap();
         let [a, b] = registration.paths() else { panic!("two paths") };
-        assert_eq!((a.path.to_string(), a.deriver.as_deref()), (A.to_owned(), None));
+        assert_eq!((a.path.to_string(), a.deriver.clone()), (A.to_owned(), None));
         assert_eq!((b.path.to_string(), b.nar), (B.to_owned(), None));
         assert_eq!(b.references.len(), 2);
         assert!(parse("").unwrap().paths().is_empty());
@@ -409,6 +359,11 @@ mod tests {
             ("/tmp/x\n\n0\n\n0\n".to_owned(), 1, "not directly in /nix/store"),
             (format!("{A}\n{HEX}\n120\n\n1\n/tmp/x\n"), 6, "the reference is not a store path"),
             (format!("{A}\n{HEX}\n120\n\n0\n\n"), 6, "not a store path"),
+            (format!("{A}\n{HEX}\n120\nunknown\n0\n"), 4, "the deriver is not a store path: `unknown`"),
+            (format!("{A}\n\n0\n"), 4, "give it as --references-graph"),
+            (format!("{A}\n{A}.drv\n1\n{A}\n"), 2, "this is a references graph"),
+            (format!(" {{\"{A}\": null}}"), 1, "this is JSON"),
+            ("a".repeat(10_000), 1, "aaa…` is not directly"),
         ];
         for (text, line, what) in cases {
             let error = parse(&text).unwrap_err();
@@ -417,6 +372,19 @@ mod tests {
         }
         let error = Registration::parse(Path::new("reg"), b"\xff\n").unwrap_err();
         assert!(error.to_string().starts_with("reg, line 1: the line is not text"), "{error}");
+    }
+
+    #[test]
+    fn derivers_are_whole_paths_or_none() {
+        for (text, expected) in [
+            (format!("{A}.drv"), true),
+            (format!("{}.drv", &A[11..]), true),
+            ("unknown-deriver".to_owned(), false),
+        ] {
+            let found = parse(&format!("{A}\n{HEX}\n120\n{text}\n0\n")).unwrap();
+            let deriver = found.paths()[0].deriver.as_ref().map(StorePath::to_string);
+            assert_eq!(deriver, expected.then(|| format!("{A}.drv")), "{text}");
+        }
     }
 
     #[test]
@@ -430,11 +398,12 @@ mod tests {
         let graph = |text: &str| Registration::parse_references_graph(Path::new("graph"), text.as_bytes());
         let found = graph(&format!("{B}\n\n2\n{A}\n{B}\n{A}\n{A}.drv\n0\n")).unwrap();
         let [a, b] = found.paths() else { panic!("two paths") };
-        assert_eq!((a.nar, a.deriver.clone()), (None, Some(format!("{A}.drv"))));
+        assert_eq!((a.nar, a.deriver.as_ref().map(StorePath::to_string)), (None, Some(format!("{A}.drv"))));
         assert_eq!(b.references.len(), 2);
         let cases = [
             (format!("{A}\n\n1\n{B}\n"), 4, "which is not registered"),
-            (format!("{A}\n{HEX}\n120\n\n0\n"), 2, "is this a registration?"),
+            (format!("{A}\n{HEX}\n120\n\n0\n"), 2, "this is a registration"),
+            (format!("{A}\nb.drv\n0\n"), 2, "`b.drv` does not begin with"),
             (format!("{A}\n\n0\n{A}\n\n0\n"), 4, "registered twice, first in line 1"),
             (format!("{A}\n\n2\n{A}\n"), 5, "where a reference"),
         ];

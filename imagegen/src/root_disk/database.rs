@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use data_encoding::HEXLOWER;
 use rusqlite::{Connection, MAIN_DB, params};
 
-use crate::closure::Registered;
+use crate::closure::{self, ClosureError, Registered};
 use crate::fixed;
 use crate::store_path::StorePath;
 
@@ -26,6 +26,9 @@ pub enum DatabaseError {
         /// The path that is missing.
         reference: StorePath,
     },
+    /// Paths that Nix would not register.
+    #[error("the registration cannot be a store's")]
+    Cycle(#[from] ClosureError),
     /// A size that SQLite cannot hold.
     #[error("{0} has a NAR of more bytes than a database can hold")]
     Size(StorePath),
@@ -73,6 +76,7 @@ const INDEXES: &str = "
 
 /// The bytes of the database of some paths, in the order in which they are given.
 pub fn bytes(paths: &[Registered]) -> Result<Vec<u8>, DatabaseError> {
+    closure::check_order(paths)?;
     let mut connection = Connection::open_in_memory()?;
     connection.pragma_update(None, "page_size", 4096)?;
     // Every reference is looked up here anyway; SQLite need not do it twice more.
@@ -104,7 +108,7 @@ fn insert_paths<'p>(
             path.to_string(),
             hash,
             fixed::STORE_TIME,
-            registered.deriver.as_deref(),
+            registered.deriver.as_ref().map(StorePath::to_string),
             size
         ])?;
         rows.insert(path, row);
