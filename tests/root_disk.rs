@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
+use rusqlite::Connection;
 
 use support::guest::Guest;
 use support::{error_of, imagegen, run, text, tool};
@@ -86,6 +89,45 @@ fn a_guest_with_its_store_finds_everything_valid() {
         unpacked.nix_store(&["--gc", "--print-dead"]).lines().filter(|line| line.starts_with('/')).count(),
         0
     );
+}
+
+/// The tables, indexes and triggers of a database, without comments and in one spelling.
+fn schema(database: &Path) -> BTreeMap<String, String> {
+    let connection = Connection::open(database).unwrap();
+    let mut statement =
+        connection.prepare("select name, sql from sqlite_master where sql is not null").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();
+    let plain = |sql: String| {
+        let code = sql.lines().map(|line| line.split("--").next().unwrap());
+        code.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ").to_lowercase()
+    };
+    rows.map(|row| row.unwrap())
+        .map(|(name, sql)| (name, plain(sql).replace("( ", "(").replace(" )", ")")))
+        .collect()
+}
+
+#[test]
+fn the_database_has_the_tables_that_nix_makes() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    build(&guest, &image, &["--with-store"]);
+    let unpacked = Unpacked::new(&image);
+    let mut found = schema(&unpacked.root.join("nix/var/nix/db/db.sqlite"));
+
+    // An empty store that this machine's Nix makes.
+    let empty = Unpacked { root: directory.path().join("empty"), _directory: tempfile::tempdir().unwrap() };
+    empty.nix_store(&["--gc"]);
+    let made = schema(&empty.root.join("nix/var/nix/db/db.sqlite"));
+    if !made.contains_key("SchemaMigrations") {
+        // Nix from 2.31 on makes this table too, with these words.
+        let table = found.remove("SchemaMigrations").unwrap();
+        assert_eq!(table, "create table schemamigrations (migration text primary key not null)");
+    }
+    assert_eq!(found, made);
+    // Nix makes this directory as well, even in a store that it may only read.
+    let links = unpacked.root.join("nix/store/.links").metadata().unwrap();
+    assert!(links.is_dir() && links.permissions().mode() & 0o7777 == 0o755);
 }
 
 /// The first line of every record.

@@ -107,7 +107,12 @@ impl Ext4 {
         for entry in file_system.entries(&directory)? {
             let used = measure(&file_system, entry.inode, &entry.name);
             total.add(&used.usage);
-            if directory.number != ROOT || entry.name != LOST_FOUND {
+            if directory.number != ROOT {
+                // Nix's hard links to the files of all paths are of none.
+                if entry.name != b".links" {
+                    store_paths.push(used);
+                }
+            } else if entry.name != LOST_FOUND {
                 store_paths.push(used);
             } else if !used.usage.is_one_directory() {
                 lost_found = Some(used);

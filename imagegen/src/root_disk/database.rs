@@ -74,6 +74,10 @@ const INDEXES: &str = "
         delete from Refs where referrer = old.id and reference = old.id;
     end;";
 
+/// Which changes of the schema were made that its number does not tell; none yet. Newer Nix makes the table as soon as it
+/// opens a store without one, which fails where it may only read.
+const MIGRATIONS: &str = "create table SchemaMigrations (migration text primary key not null);";
+
 /// The bytes of the database of some paths, in the order in which they are given.
 pub fn bytes(paths: &[Registered]) -> Result<Vec<u8>, DatabaseError> {
     closure::check_order(paths)?;
@@ -87,6 +91,7 @@ pub fn bytes(paths: &[Registered]) -> Result<Vec<u8>, DatabaseError> {
     insert_references(&transaction, paths, &rows)?;
     transaction.commit()?;
     connection.execute_batch(INDEXES)?;
+    connection.execute_batch(MIGRATIONS)?;
     Ok(connection.serialize(MAIN_DB)?.to_vec())
 }
 

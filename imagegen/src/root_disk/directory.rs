@@ -107,6 +107,12 @@ impl<'t> Directory<'t> {
                 Some(Other::Store(permissions, tree)) => {
                     let node = files.tree.append(name.as_bytes(), tree)?;
                     files.tree.set_permissions(node, permissions);
+                    // Where Nix keeps its hard links. It makes the directory whenever it opens a store, also one that it
+                    // may only read.
+                    let links = files.tree.open_directory(b".links")?;
+                    files.tree.set_permissions(links, USUAL);
+                    files.tree.close_directory(links);
+                    files.tree.close_directory(node);
                     files.store = Some(node);
                 }
             }
