@@ -10,9 +10,9 @@ use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg};
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  nix-imagegen boot-disk --toplevel $(readlink -f ./result) --loader systemd-boot -o boot.qcow2 \\
+  nix-imagegen boot-disk --toplevel ./result --loader systemd-boot -o boot.qcow2 \\
     --efi-vars-template OVMF_VARS.fd --efi-vars efi-vars.fd
-  nix-imagegen boot-disk --toplevel $(readlink -f ./result) --loader systemd-boot,grub --size 120M -o boot.qcow2")]
+  nix-imagegen boot-disk --toplevel ./result --loader systemd-boot,grub --size 120M -o boot.qcow2")]
 pub struct BootDiskArgs {
     /// The system's toplevel: a store path, or a link to one; it boots by default
     #[arg(long, value_name = "STORE_PATH")]
