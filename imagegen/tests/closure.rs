@@ -158,3 +158,26 @@ fn what_cannot_be_in_a_store_is_named() {
     let error = socket.scan().unwrap_err().to_string();
     assert!(error.contains("/run/socket` is a socket"), "{error}");
 }
+
+#[test]
+fn names_from_a_store_on_macos_are_told() {
+    for (name, is_told) in [
+        ("Foo~nix~case~hack~1", true),
+        ("foo.h~nix~case~hack~12", true),
+        ("foo~nix~case~hack~", false),
+        ("foo~nix~case~hack~1.c", false),
+        ("foo~", false),
+    ] {
+        let store = Store::new();
+        fs::create_dir_all(store.path.join("include")).unwrap();
+        fs::write(store.path.join("include").join(name), "").unwrap();
+        match store.scan() {
+            Err(error @ ScanError::CaseHack { .. }) if is_told => {
+                let said = error.to_string();
+                assert!(said.contains(name) && said.contains("nix copy"), "{said}");
+            }
+            Ok(_) if !is_told => {}
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}

@@ -48,6 +48,16 @@ pub enum ScanError {
         /// What it is.
         kind: &'static str,
     },
+    /// A name that only a Nix on macOS gives.
+    #[error(
+        "`{path}` is named as Nix on macOS names files that differ from others only in case; its own name ends before \
+         `~nix~case~hack~`, and a guest would not find it. Copy the closure to a store on Linux first \
+         (`nix copy --to DIR PATH`), and give --store-root DIR"
+    )]
+    CaseHack {
+        /// The file.
+        path: String,
+    },
     /// The file system said no.
     #[error("cannot read `{path}`")]
     Io {
@@ -199,6 +209,9 @@ impl Listing {
             Some(entry) => entry.file_type().map_err(io)?,
             None => metadata()?.file_type(),
         };
+        if is_case_hack(name) {
+            return Err(ScanError::CaseHack { path: path().display().to_string() });
+        }
         let text = self.text.len();
         self.text.extend_from_slice(name);
         let what = if kind.is_dir() {
@@ -222,6 +235,18 @@ impl Listing {
         self.entries.push(Entry { text, name_length: name.len(), what });
         Ok(())
     }
+}
+
+/// What Nix's option `use-case-hack`, the default on macOS, puts behind a name, with a number after it.
+const CASE_HACK: &[u8] = b"~nix~case~hack~";
+
+fn is_case_hack(name: &[u8]) -> bool {
+    // Most names are seen off by the first of these.
+    name.contains(&b'~')
+        && name.windows(CASE_HACK.len()).enumerate().any(|(at, window)| {
+            let number = &name[at + CASE_HACK.len()..];
+            window == CASE_HACK && !number.is_empty() && number.iter().all(u8::is_ascii_digit)
+        })
 }
 
 /// Puts the listings together in pre-order. No recursion: the depth of a tree is somebody else's choice.
