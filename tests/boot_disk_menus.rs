@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::json;
+use support::menu::Menu;
 use support::nixos::Nixos;
 use support::{run, text, tool};
 
@@ -36,6 +37,10 @@ impl Disk {
         tool(&["mtype", "-i", &self.esp(), &format!("::/{path}")])
     }
 
+    fn menu(&self) -> Menu {
+        Menu::read(&self.image)
+    }
+
     /// `grub.cfg`, which GRUB's own parser must like.
     fn grub_menu(&self) -> String {
         let menu = self.text("grub/grub.cfg");
@@ -59,20 +64,19 @@ fn entries_of_systemd_boot() {
     let entry = |title: &str, parameters: &str| {
         format!(
             "title {title}\n\
-             sort-key nixos\n\
              version Generation 1 NixOS 25.11.test (Linux 6.12.1), built on 1970-01-01\n\
              linux /EFI/nixos/{kernel}-bzImage.efi\n\
              initrd /EFI/nixos/{initrd}-initrd.efi\n\
-             options init={toplevel}/init {parameters}\n"
+             options init={toplevel}/init {parameters}\n\
+             sort-key nixos"
         )
     };
-    assert_eq!(
-        disk.text("loader/loader.conf"),
-        "timeout 5\ndefault nixos-generation-1.conf\nconsole-mode keep\n"
-    );
-    assert_eq!(disk.text("loader/entries/nixos-generation-1.conf"), entry("NixOS", "console=ttyS0 quiet"));
-    let special = disk.text("loader/entries/nixos-generation-1-specialisation-special.conf");
-    assert_eq!(special, entry("NixOS (special)", "quiet special=1"));
+    let menu = disk.menu();
+    assert_eq!(menu.entries.len(), 2);
+    let (name, text) = menu.entry("NixOS");
+    assert_eq!(text, entry("NixOS", "console=ttyS0 quiet"));
+    assert_eq!(menu.loader_conf, format!("timeout 5\ndefault {name}\nconsole-mode keep\n"));
+    assert_eq!(menu.entry("NixOS (special)").1, entry("NixOS (special)", "quiet special=1"));
 }
 
 #[test]
@@ -88,14 +92,13 @@ fn every_setting_of_systemd_boot() {
         let added =
             ["--kernel-param", "-a", "--kernel-param", "b=c d", "--default-specialisation", "special"];
         let disk = Disk::write(&system, &[&["--loader", "systemd-boot"][..], &shown, &added].concat());
+        let menu = disk.menu();
+        let (default, _) = menu.entry("NixOS (special)");
         assert_eq!(
-            disk.text("loader/loader.conf"),
-            format!(
-                "timeout {timeout}\ndefault nixos-generation-1-specialisation-special.conf\neditor 0\n\
-                 console-mode {console}\n"
-            )
+            menu.loader_conf,
+            format!("timeout {timeout}\ndefault {default}\neditor 0\nconsole-mode {console}\n")
         );
-        let entry = disk.text("loader/entries/nixos-generation-1.conf");
+        let (_, entry) = menu.entry("NixOS");
         for line in [
             "sort-key first".to_owned(),
             format!("options init={}/init console=ttyS0 quiet -a b=c d", system.toplevel),
@@ -127,8 +130,8 @@ fn a_toplevel_without_bootspec_means_the_same() {
     let directory = system.physical(&system.toplevel).join("specialisation");
     fs::create_dir(&directory).unwrap();
     std::os::unix::fs::symlink(&special, directory.join("night")).unwrap();
-    let entry =
-        Disk::write(&system, &arguments).text("loader/entries/nixos-generation-1-specialisation-night.conf");
+    let menu = Disk::write(&system, &arguments).menu();
+    let (_, entry) = menu.entry("NixOS (night)");
     assert!(entry.contains(&format!("options init={special}/init from the link\n")), "{entry}");
 }
 
@@ -183,6 +186,27 @@ fn entries_of_grub() {
         "serial --unit=1 --speed=38400",
     ] {
         assert!(menu[..entries].lines().any(|found| found == line), "{line}: {menu}");
+    }
+}
+
+#[test]
+fn grub_follows_extensions_and_has_the_name_of_the_distribution() {
+    let mut system = Nixos::new();
+    system.specialise("special", &["quiet"]);
+    system.bootspec["org.nixos.extra-initrd.v1"] = json!({ "paths": ["/vendorfw/firmware.cpio", "it's"] });
+    system.set("label", json!("Acme's OS Yarara 26.05 (Linux 6.12.1)"));
+    let menu = Disk::write(&system, &["--loader", "grub"]).grub_menu();
+    let initrd = format!("  initrd ($drive1)/kernels/{}-initrd", base(&system.initrd));
+    let with_extra = format!("{initrd} ($drive1)/vendorfw/firmware.cpio ($drive1)/'it'\\''s'");
+    assert_eq!(menu.lines().filter(|line| *line == with_extra).count(), 2, "{menu}");
+    assert_eq!(menu.lines().filter(|line| *line == initrd).count(), 2, "{menu}");
+    for title in [
+        r"menuentry 'Acme'\''s OS' --",
+        r"menuentry 'Acme'\''s OS - special' --",
+        r"submenu 'Acme'\''s OS - All configurations' --",
+        r"menuentry 'Acme'\''s OS - Configuration 1 (1970-01-01 - Yarara 26.05 (Linux 6.12.1))' --",
+    ] {
+        assert!(menu.lines().any(|line| line.starts_with(title)), "{title}: {menu}");
     }
 }
 

@@ -96,7 +96,9 @@ fn gpt_and_fatfs_read_the_boot_disk() {
     let loader = guest.physical(&guest.path("-systemd")).join("lib/systemd/boot/efi/systemd-bootx64.efi");
     assert!(read("EFI/systemd/systemd-bootx64.efi") == fs::read(&loader).unwrap());
     assert!(read("EFI/BOOT/BOOTX64.EFI") == fs::read(&loader).unwrap());
-    let entry = String::from_utf8(read("loader/entries/nixos-generation-1.conf")).unwrap();
+    let menu = String::from_utf8(read("loader/loader.conf")).unwrap();
+    let default = menu.lines().find_map(|line| line.strip_prefix("default ")).unwrap();
+    let entry = String::from_utf8(read(&format!("loader/entries/{default}"))).unwrap();
     assert!(entry.contains(&format!("init={}/init", guest.toplevel)), "{entry}");
 }
 

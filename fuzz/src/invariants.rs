@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use imagegen::boot::toplevel::{self, InitrdSecrets};
+use imagegen::boot::toplevel;
 use imagegen::closure::{Registration, references_graph};
 use imagegen::content::Content;
 use imagegen::efi_vars::{LoadOption, VariableStore, describe, export_json, import_json};
@@ -120,7 +120,7 @@ impl System {
     fn check(&self) {
         let store = StoreRoot::new(self.root.path());
         let path = StorePath::parse(TOPLEVEL).unwrap();
-        let Ok(system) = toplevel::read(&store, &path, InitrdSecrets::Refuse) else { return };
+        let Ok(system) = toplevel::read(&store, &path) else { return };
         for boot in std::iter::once(&system.boot).chain(system.specialisations.values()) {
             for file in
                 [Some(&boot.kernel), boot.initrd.as_ref(), boot.device_tree.as_ref()].into_iter().flatten()

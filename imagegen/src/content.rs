@@ -1,7 +1,7 @@
 //! Where the bytes of a file in an image come from.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +41,16 @@ impl Content {
             Self::Bytes(bytes) => crate::units::length(bytes.len()),
             Self::File { size, .. } => *size,
         }
+    }
+
+    /// The first bytes, at most `bytes` of them.
+    pub(crate) fn head(&self, bytes: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        match self {
+            Self::Bytes(all) => all.as_ref().take(bytes).read_to_end(&mut head)?,
+            Self::File { physical, .. } => open_source(physical)?.take(bytes).read_to_end(&mut head)?,
+        };
+        Ok(head)
     }
 }
 

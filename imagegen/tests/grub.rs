@@ -277,15 +277,24 @@ fn a_menu_is_right_whatever_the_names() {
         "'",
     ];
     let store_path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "a".repeat(32))).unwrap();
+    // The header of a bzImage.
+    let mut kernel = vec![0; 4096];
+    for (at, field) in
+        [(0x1f1, &b"\x01"[..]), (0x1fe, b"\x55\xaa"), (0x202, b"HdrS\x0f\x02"), (0x211, b"\x01")]
+    {
+        kernel[at..at + field.len()].copy_from_slice(field);
+    }
     let file = |name: &str| BootFile {
         store_path: store_path("files"),
         inside: name.to_owned(),
-        content: Content::bytes(*b""),
+        content: Content::bytes(kernel.clone()),
     };
     let boot = |label: &str| Boot {
         label: label.to_owned(),
         kernel: file("it's {a} $kernel"),
         initrd: Some(file("initrd ; reboot")),
+        extra_initrds: Vec::new(),
+        initrd_secrets: None,
         device_tree: None,
         init: "/nix/store/h-system/init".to_owned(),
         kernel_params: vec!["a=${b}".to_owned(), "c={d};&|<>#".to_owned(), "e=\"f } g\"".to_owned()],
@@ -296,6 +305,8 @@ fn a_menu_is_right_whatever_the_names() {
         System {
             toplevel: store_path(&format!("system-{number}")),
             system: "x86_64-linux".to_owned(),
+            distribution: "NixOS".to_owned(),
+            unknown_extensions: std::collections::BTreeSet::new(),
             boot: boot(label),
             specialisations: nasty.iter().map(|&name| (name.to_owned(), boot(label))).collect(),
         }

@@ -174,12 +174,14 @@ fn boot_entry(init: &str, params: &[&str]) -> Boot {
     let file = |name: &str| BootFile {
         store_path: store_path("a", "x"),
         inside: name.to_owned(),
-        content: Content::bytes(*b""),
+        content: Content::bytes(kernel()),
     };
     Boot {
         label: "NixOS 25.05".to_owned(),
         kernel: file("kernel"),
         initrd: Some(file("initrd")),
+        extra_initrds: Vec::new(),
+        initrd_secrets: None,
         device_tree: None,
         init: init.to_owned(),
         kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
@@ -193,6 +195,8 @@ fn system(number: u32, params: &[&str], special: &str) -> System {
     System {
         toplevel: store_path(&number.to_string(), "system"),
         system: "x86_64-linux".to_owned(),
+        distribution: "NixOS".to_owned(),
+        unknown_extensions: std::collections::BTreeSet::new(),
         boot: boot(""),
         specialisations: [(special, boot("/special")), ("other", boot("/other"))]
             .map(|(name, boot)| (name.to_owned(), boot))

@@ -43,9 +43,10 @@ pub struct MenuArgs {
     /// GRUB: show the menu on a serial port too, named as Linux does, as in ttyS0,115200
     #[arg(long, value_name = "PORT")]
     pub serial_console: Option<Serial>,
-    /// Install initrds without the secrets that a script of the system would add to them
-    #[arg(long)]
-    pub ignore_initrd_secrets: bool,
+    /// Install initrds without the secrets that a script of the system would add to them: that of generation N, several
+    /// if repeated, or all if no N is given
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = ALL)]
+    pub ignore_initrd_secrets: Vec<IgnoredSecretsArg>,
 }
 
 impl MenuArgs {
@@ -71,7 +72,7 @@ impl MenuArgs {
             (!self.kernel_param.is_empty(), "--kernel-param"),
             (!self.generation.is_empty(), "--generation"),
             (self.default_specialisation.is_some(), "--default-specialisation"),
-            (self.ignore_initrd_secrets, "--ignore-initrd-secrets"),
+            (!self.ignore_initrd_secrets.is_empty(), "--ignore-initrd-secrets"),
         ];
         options.into_iter().find(|(given, _)| *given).map(|(_, option)| option)
     }
@@ -114,6 +115,30 @@ impl std::str::FromStr for GenerationArg {
         let number =
             number.parse().ok().filter(|number| *number > 0).ok_or("the number must be one from 1 on")?;
         Ok(Self { number, toplevel: toplevel.into() })
+    }
+}
+
+/// The generations meant by `--ignore-initrd-secrets` without a number.
+const ALL: &str = "all";
+
+/// What `--ignore-initrd-secrets` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IgnoredSecretsArg {
+    /// Every generation.
+    All,
+    /// The generation of this number.
+    Generation(u32),
+}
+
+impl std::str::FromStr for IgnoredSecretsArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == ALL {
+            return Ok(Self::All);
+        }
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.map(Self::Generation).ok_or("write the number of a generation, from 1 on, or no value for all")
     }
 }
 

@@ -33,6 +33,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let generations = loaders::generations(&args.menu, &args.toplevel, &args.store.store_root)?;
     let place = Place::Esp { partition: boot_disk::ESP_NUMBER, volume_id: fixed::ESP_VOLUME_ID };
     let installed = loaders::install(&args.menu, &args.loader, place, &args.store.store_root, &generations)?;
+    loaders::tell_of_extensions(&generations, &installed, reporter);
     let plan = boot_disk::plan(args.size, installed.loaders, args.fat.map(Into::into))?;
 
     check_outputs(args, &store, &generations, &installed.sources)?;

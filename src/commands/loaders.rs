@@ -5,20 +5,20 @@ use std::path::Path;
 
 use imagegen::boot::grub::{self, Place};
 use imagegen::boot::systemd_boot::{self, Architecture, Program};
-use imagegen::boot::toplevel::{self, Boot, InitrdSecrets};
-use imagegen::boot::{Generations, GrubLoader, Loaders};
+use imagegen::boot::toplevel::{self, Boot, EXTRA_INITRD};
+use imagegen::boot::{Generations, GrubLoader, IgnoredSecrets, Loaders};
 use imagegen::store_path::{StorePath, StoreRoot};
 
 use super::store_path::store_path;
-use crate::cli::{LoaderArg, MenuArgs};
+use crate::cli::{IgnoredSecretsArg, LoaderArg, MenuArgs};
+use crate::progress::Reporter;
 
 /// Reads the system and the others that the menu is to offer.
 pub fn generations(menu: &MenuArgs, toplevel: &Path, store_root: &Path) -> anyhow::Result<Generations> {
     let store = StoreRoot::new(store_root);
-    let secrets = if menu.ignore_initrd_secrets { InitrdSecrets::LeaveOut } else { InitrdSecrets::Refuse };
     let read = |path: &Path| -> anyhow::Result<_> {
         let toplevel = store_path(path, store_root)?;
-        Ok(toplevel::read(&store, &toplevel, secrets)?)
+        Ok(toplevel::read(&store, &toplevel)?)
     };
     let toplevel = read(toplevel)?;
     let others: anyhow::Result<Vec<_>> = menu
@@ -26,7 +26,35 @@ pub fn generations(menu: &MenuArgs, toplevel: &Path, store_root: &Path) -> anyho
         .iter()
         .map(|generation| Ok((generation.number, read(&generation.toplevel)?)))
         .collect();
-    Ok(Generations::new(toplevel, others?, menu.default_specialisation.clone())?)
+    let generations = Generations::new(toplevel, others?, menu.default_specialisation.clone())?;
+    generations.check_secrets(&ignored_secrets(menu))?;
+    Ok(generations)
+}
+
+fn ignored_secrets(menu: &MenuArgs) -> IgnoredSecrets {
+    let numbers = menu.ignore_initrd_secrets.iter().map(|ignored| match ignored {
+        IgnoredSecretsArg::All => None,
+        IgnoredSecretsArg::Generation(number) => Some(*number),
+    });
+    numbers.collect::<Option<_>>().map_or(IgnoredSecrets::All, IgnoredSecrets::Of)
+}
+
+/// Tells what of the systems in the menu is not followed, or not enough to boot by.
+pub fn tell_of_extensions(generations: &Generations, installed: &Installed, reporter: &Reporter) {
+    let unknown = generations.unknown_extensions().into_iter().collect::<Vec<_>>();
+    if !unknown.is_empty() {
+        let unknown = unknown.join("`, `");
+        reporter
+            .note(&format!("note: bootspec extensions that are not known, and not followed: `{unknown}`"));
+    }
+    // FAT knows no case.
+    let there = |path: &str| installed.loaders.files.iter().any(|file| file.path.eq_ignore_ascii_case(path));
+    for path in generations.extra_initrds().into_iter().filter(|path| !there(path)) {
+        reporter.note(&format!(
+            "note: `{EXTRA_INITRD}` names {path} on the EFI system partition; put it there before the first boot, \
+             since no entry that names it starts without it"
+        ));
+    }
 }
 
 /// What is to be on the disk, and where it comes from.

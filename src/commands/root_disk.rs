@@ -43,7 +43,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             output::check_apart(output, [closure.store.physical(path).as_path()])?;
         }
     }
-    let systems = Systems::read(args, &closure)?;
+    let systems = Systems::read(args, &closure, reporter)?;
     let options = Options {
         profile: systems.profile(),
         with_store: args.with_store,
@@ -129,7 +129,7 @@ struct Systems {
 
 impl Systems {
     /// The toplevel alone is generation 1; only a boot loader needs more of it than its name.
-    fn read(args: &RootDiskArgs, closure: &Closure) -> anyhow::Result<Self> {
+    fn read(args: &RootDiskArgs, closure: &Closure, reporter: &Reporter) -> anyhow::Result<Self> {
         let root = &args.store.store_root;
         let Some(toplevel) = &args.toplevel else {
             return Ok(Self { generations: Vec::new(), current: 1, loaders: Loaders::default() });
@@ -144,6 +144,7 @@ impl Systems {
             check_kernels(&generations, closure)?;
         }
         let installed = loaders::install(&args.menu, &args.loader, place, root, &generations)?;
+        loaders::tell_of_extensions(&generations, &installed, reporter);
         let numbered =
             |generation: &imagegen::boot::Generation| (generation.number, generation.system.toplevel.clone());
         Ok(Self {

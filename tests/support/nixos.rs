@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::program;
 use super::random::Random;
 use super::store::Store;
 use super::{imagegen, text};
@@ -31,7 +32,7 @@ impl Nixos {
         let mut store = Store::new();
         let kernel = add(&mut store, 'k', "linux-6.12.1", |at| {
             fs::create_dir_all(at.join("lib/modules/6.12.1")).unwrap();
-            fs::write(at.join("bzImage"), Random::new(1).bytes(200_000)).unwrap();
+            fs::write(at.join("bzImage"), program::kernel(&Random::new(1).bytes(200_000))).unwrap();
         });
         let initrd = add(&mut store, 'i', "initrd-linux-6.12.1", |at| {
             fs::create_dir(at).unwrap();
@@ -150,7 +151,12 @@ pub fn systemd(at: &Path, architectures: &[&str]) {
     let programs = at.join("lib/systemd/boot/efi");
     fs::create_dir_all(&programs).unwrap();
     for architecture in architectures {
-        let program = [b"MZ", architecture.as_bytes(), &Random::new(3).bytes(90_000)].concat();
+        let machine = match *architecture {
+            "aa64" => program::AA64,
+            "ia32" => program::IA32,
+            _ => program::X64,
+        };
+        let program = program::efi_program(machine, &Random::new(3).bytes(90_000));
         fs::write(programs.join(format!("systemd-boot{architecture}.efi")), program).unwrap();
     }
 }

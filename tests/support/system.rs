@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::program;
 use super::random::Random;
 use super::store::Store;
 
@@ -23,7 +24,7 @@ impl System {
         payload(&store.add('p', "payload"));
         let kernel = add(&mut store, 'k', "linux-6.12.1", |path| {
             fs::create_dir_all(path.join("lib/modules/6.12.1")).unwrap();
-            fs::write(path.join("bzImage"), Random::new(1).bytes(200_000)).unwrap();
+            fs::write(path.join("bzImage"), program::kernel(&Random::new(1).bytes(200_000))).unwrap();
         });
         let initrd = add(&mut store, 'i', "initrd-linux-6.12.1", |path| {
             fs::create_dir(path).unwrap();
@@ -32,7 +33,7 @@ impl System {
         let systemd = add(&mut store, 's', "systemd-257", |path| {
             let programs = path.join("lib/systemd/boot/efi");
             fs::create_dir_all(&programs).unwrap();
-            let program = [b"MZ".to_vec(), Random::new(3).bytes(90_000)].concat();
+            let program = program::efi_program(program::X64, &Random::new(3).bytes(90_000));
             fs::write(programs.join("systemd-bootx64.efi"), program).unwrap();
         });
         let toplevels = ['1', '2'].map(|digit| {

@@ -1,16 +1,22 @@
 //! Boot loaders: what of a NixOS system they start, and the files by which they do.
 
+mod command_line;
+mod efi_program;
+mod file_kind;
 pub mod grub;
 mod loaders;
 pub mod systemd_boot;
 mod timeout;
 pub mod toplevel;
 
+pub use command_line::command_line_max;
 pub use loaders::{GrubLoader, Loaders};
 pub use timeout::{Timeout, TimeoutError};
 
+use std::collections::BTreeSet;
+
 use crate::store_path::StorePath;
-use toplevel::System;
+use toplevel::{Boot, System};
 
 /// The systems that a boot menu offers.
 #[derive(Debug, Clone)]
@@ -75,6 +81,37 @@ pub enum GenerationsError {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// No generation of that number.
+    #[error("--ignore-initrd-secrets={number}: there is no generation {number}, only {}", numbers(.known))]
+    NoGeneration {
+        /// The number that was asked for.
+        number: u32,
+        /// The numbers that there are.
+        known: Vec<u32>,
+    },
+    /// Secrets would have to be added by a script of the system.
+    #[error(
+        "{toplevel}{} adds secrets to its initrd by a script, which cannot run here; give \
+         --ignore-initrd-secrets={number} to leave them out of that generation, or --ignore-initrd-secrets for all",
+        variant(.specialisation.as_deref())
+    )]
+    InitrdSecrets {
+        /// The system.
+        toplevel: StorePath,
+        /// Its number.
+        number: u32,
+        /// The variant of it that does, if not the system as such.
+        specialisation: Option<String>,
+    },
+}
+
+/// Which initrds may be installed without the secrets that a script of their system adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IgnoredSecrets {
+    /// Those of generations with these numbers.
+    Of(BTreeSet<u32>),
+    /// All of them.
+    All,
 }
 
 impl Generations {
@@ -102,6 +139,41 @@ impl Generations {
             list.push(Generation { number, system: toplevel });
         }
         Ok(Self { list, default, default_specialisation })
+    }
+
+    /// An error if an initrd is to have secrets and is not among those that may do without.
+    pub fn check_secrets(&self, ignored: &IgnoredSecrets) -> Result<(), GenerationsError> {
+        let IgnoredSecrets::Of(numbers) = ignored else { return Ok(()) };
+        let known: Vec<_> = self.list.iter().map(|generation| generation.number).collect();
+        if let Some(&number) = numbers.iter().find(|number| !known.contains(number)) {
+            return Err(GenerationsError::NoGeneration { number, known });
+        }
+        let adds = |boot: &Boot| boot.initrd_secrets.as_ref().is_some_and(|secrets| secrets.adds);
+        for Generation { number, system } in self.list.iter().filter(|g| !numbers.contains(&g.number)) {
+            let itself = adds(&system.boot).then_some(None);
+            let variant = || system.specialisations.iter().find(|(_, boot)| adds(boot));
+            if let Some(specialisation) = itself.or_else(|| variant().map(|(name, _)| Some(name.clone()))) {
+                let (toplevel, number) = (system.toplevel.clone(), *number);
+                return Err(GenerationsError::InitrdSecrets { toplevel, number, specialisation });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the distribution of the default generation calls itself, which is the name in every title.
+    pub fn distribution(&self) -> &str {
+        &self.default().system.distribution
+    }
+
+    /// Extensions of any bootspec that are not followed, since nothing is known of them.
+    pub fn unknown_extensions(&self) -> BTreeSet<&str> {
+        self.list.iter().flat_map(|g| &g.system.unknown_extensions).map(String::as_str).collect()
+    }
+
+    /// The initial RAM disks that somebody else has to put on the EFI system partition: paths from its root.
+    pub fn extra_initrds(&self) -> BTreeSet<&str> {
+        let boots = self.list.iter().flat_map(|generation| generation.system.boots());
+        boots.flat_map(|boot| &boot.extra_initrds).map(String::as_str).collect()
     }
 
     /// All generations, ascending by number.
@@ -160,4 +232,12 @@ fn check_specialisation(system: &System, name: Option<&str>) -> Result<(), Gener
 
 fn others(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("; it has `{}`", known.join("`, `")) }
+}
+
+fn numbers(known: &[u32]) -> String {
+    known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn variant(specialisation: Option<&str>) -> String {
+    specialisation.map(|name| format!(" (specialisation `{name}`)")).unwrap_or_default()
 }

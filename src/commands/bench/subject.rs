@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use imagegen::boot::toplevel::{self, InitrdSecrets};
+use imagegen::boot::toplevel;
 use imagegen::closure::Registration;
 use imagegen::content::Content;
 use imagegen::store_path::{StorePath, StoreRoot};
@@ -175,7 +175,7 @@ fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
     let store = StoreRoot::new(root);
     let text = system.to_string_lossy();
     let path = StorePath::parse(&text)?;
-    let system = toplevel::read(&store, &path, InitrdSecrets::LeaveOut)?;
+    let system = toplevel::read(&store, &path)?;
     let program = if system.system.starts_with("aarch64") { "aa64" } else { "x64" };
     let loader = format!("{path}/systemd/lib/systemd/boot/efi/systemd-boot{program}.efi");
     let loader = store.resolve(Path::new(&loader)).context("cannot find systemd-boot")?.physical;

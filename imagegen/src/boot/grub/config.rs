@@ -1,14 +1,14 @@
 //! GRUB's menu, `grub.cfg`, with the entries and in the order in which NixOS writes them.
 //!
-//! First the default system ("NixOS") and its specialisations, then the submenu "NixOS - All configurations" with
-//! every generation, the newest first. Text that comes from a system never becomes GRUB script: it is quoted, or
+//! First the default system (by the name of its distribution) and its specialisations, then the submenu "NixOS - All
+//! configurations" with every generation, the newest first. Text that comes from a system never becomes GRUB script: it is quoted, or
 //! refused where GRUB could not hand it over unchanged.
 
 use std::fmt::{self, Write};
 
 use super::GrubError;
 use super::Place;
-use super::kernel_parameters::linux_arguments;
+use super::kernel_parameters::{check_kernel, linux_arguments};
 use super::options::{Options, Resolution, Serial};
 use crate::boot::toplevel::Boot;
 use crate::boot::{Generation, Generations, Timeout};
@@ -16,8 +16,6 @@ use crate::fixed;
 
 /// Where the font of a menu in graphics lies in `/boot`: NixOS's name for it.
 pub const FONT: &str = "converted-font.pf2";
-/// What NixOS puts before every version in a label; titles here say it themselves.
-const DISTRIBUTION: &str = "NixOS ";
 
 /// Writes `grub.cfg`.
 pub fn grub_cfg(generations: &Generations, options: &Options) -> Result<String, GrubError> {
@@ -27,7 +25,9 @@ pub fn grub_cfg(generations: &Generations, options: &Options) -> Result<String, 
     for entry in &menu.system {
         push_entry(&mut text, options, entry, "--class nixos --unrestricted")?;
     }
-    text.push_str("submenu 'NixOS - All configurations' --class submenu {\n");
+    let submenu = format!("{} - All configurations", generations.distribution());
+    refuse_control_characters("title", &submenu)?;
+    push(&mut text, format_args!("submenu {} --class submenu {{\n", quoted(&submenu)));
     for entry in &menu.generations {
         push_entry(&mut text, options, entry, "--class nixos")?;
     }
@@ -46,21 +46,26 @@ struct Menu<'a> {
 
 struct Entry<'a> {
     title: String,
+    /// The system double.
+    system: &'a str,
     boot: &'a Boot,
 }
 
 impl<'a> Menu<'a> {
     fn new(generations: &'a Generations) -> Self {
         let default = generations.default();
+        let distribution = generations.distribution();
         let of_system = entries(default, |specialisation, _| match specialisation {
-            None => "NixOS".to_owned(),
-            Some(name) => format!("NixOS - {name}"),
+            None => distribution.to_owned(),
+            Some(name) => format!("{distribution} - {name}"),
         });
         let newest_first = generations.list().iter().rev();
         let of_generations = newest_first.flat_map(|generation| {
-            let configuration = format!("NixOS - Configuration {}", generation.number);
+            let configuration = format!("{distribution} - Configuration {}", generation.number);
             entries(generation, move |specialisation, boot| {
-                let label = boot.label.strip_prefix(DISTRIBUTION).unwrap_or(&boot.label);
+                // Titles say the name themselves.
+                let label = boot.label.strip_prefix(distribution).and_then(|label| label.strip_prefix(' '));
+                let label = label.unwrap_or(&boot.label);
                 let built = format!("{} - {label}", fixed::BUILD_DATE);
                 match specialisation {
                     None => format!("{configuration} ({built})"),
@@ -86,9 +91,11 @@ fn entries(
 ) -> impl Iterator<Item = Entry<'_>> {
     let system = &generation.system;
     let specialisations = system.specialisations.iter().map(|(name, boot)| (Some(name.as_str()), boot));
-    std::iter::once((None, &system.boot))
-        .chain(specialisations)
-        .map(move |(name, boot)| Entry { title: title(name, boot), boot })
+    std::iter::once((None, &system.boot)).chain(specialisations).map(move |(name, boot)| Entry {
+        title: title(name, boot),
+        system: &system.system,
+        boot,
+    })
 }
 
 /// All that stands before the entries. `default` is a number, which unlike a title needs no escapes; `next_entry` is
@@ -158,17 +165,22 @@ terminal_output --append serial
 }
 
 fn push_entry(text: &mut String, options: &Options, entry: &Entry<'_>, flags: &str) -> Result<(), GrubError> {
-    let Entry { title, boot } = entry;
+    let Entry { title, system, boot } = entry;
     refuse_control_characters("title", title)?;
     let place = options.place;
     let kernel = place.path(&boot.kernel);
     let image = format!("(hd0,{})/{kernel}", place.partition());
-    let arguments = linux_arguments(title, &image, boot, &options.kernel_params)?;
+    let arguments =
+        linux_arguments(title, &image, boot, &options.kernel_params, check_kernel(boot, system)?)?;
+    let mut initrds: Vec<_> = boot.initrd.iter().map(|initrd| Place::named(&place.path(initrd))).collect();
+    for path in &boot.extra_initrds {
+        let no_esp = || GrubError::NoEsp { entry: title.clone(), path: path.clone() };
+        initrds.push(Place::named(place.on_esp(path).ok_or_else(no_esp)?));
+    }
     let (title, search, kernel) = (quoted(title), place.search(), Place::named(&kernel));
     push(text, format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
-    if let Some(initrd) = &boot.initrd {
-        let initrd = Place::named(&place.path(initrd));
-        push(text, format_args!("  initrd {initrd}\n"));
+    if !initrds.is_empty() {
+        push(text, format_args!("  initrd {}\n", initrds.join(" ")));
     }
     text.push_str("}\n\n");
     Ok(())
@@ -203,11 +215,18 @@ mod tests {
     use crate::boot::toplevel::{BootFile, System};
     use crate::content::Content;
     use crate::store_path::StorePath;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn file(digit: &str, name: &str) -> BootFile {
         let store_path = StorePath::parse(&format!("/nix/store/{}-{name}", digit.repeat(32))).unwrap();
-        BootFile { store_path, inside: "dir/file".to_owned(), content: Content::bytes(*b"x") }
+        // The header of a bzImage.
+        let mut bytes = vec![0; 4096];
+        for (at, field) in
+            [(0x1f1, &b"\x01"[..]), (0x1fe, b"\x55\xaa"), (0x202, b"HdrS\x0f\x02"), (0x211, b"\x01")]
+        {
+            bytes[at..at + field.len()].copy_from_slice(field);
+        }
+        BootFile { store_path, inside: "dir/file".to_owned(), content: Content::bytes(bytes) }
     }
 
     fn boot(params: &[&str]) -> Boot {
@@ -215,6 +234,8 @@ mod tests {
             label: "NixOS 25.05".to_owned(),
             kernel: file("1", "linux"),
             initrd: Some(file("2", "initrd")),
+            extra_initrds: Vec::new(),
+            initrd_secrets: None,
             device_tree: None,
             init: "/nix/store/h-system/init".to_owned(),
             kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
@@ -226,6 +247,8 @@ mod tests {
         System {
             toplevel: StorePath::parse(&format!("/nix/store/{}-system", digit.repeat(32))).unwrap(),
             system: "x86_64-linux".to_owned(),
+            distribution: "NixOS".to_owned(),
+            unknown_extensions: BTreeSet::new(),
             boot: boot(&["quiet"]),
             specialisations: specialisations
                 .iter()

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::package::PLATFORM;
-use crate::boot::toplevel::ToplevelError;
+use crate::boot::toplevel::{EXTRA_INITRD, ToplevelError};
 use crate::store_path::{ResolveError, StorePath};
 use crate::units::Lba;
 
@@ -131,16 +131,39 @@ pub enum GrubError {
     },
     /// More parameters than a kernel takes.
     #[error(
-        "the kernel parameters of `{entry}` come to {length} characters, GRUB's own included; Linux takes at \
-         most {limit}"
+        "the command line of `{entry}` has {length} bytes, {in_front} of them `BOOT_IMAGE=…`, which GRUB puts in front; \
+         {kernel} takes at most {limit} and GRUB drops the rest, so give it fewer parameters"
     )]
     CommandLineTooLong {
         /// The title of the menu entry.
         entry: String,
         /// The length of the command line.
         length: usize,
+        /// How much of it is not the system's.
+        in_front: usize,
+        /// The kernel.
+        kernel: String,
         /// The longest possible.
         limit: usize,
+    },
+    /// GRUB would not start the kernel.
+    #[error("the kernel `{kernel}` cannot be started by GRUB: {problem}; name the kernel's bzImage")]
+    Kernel {
+        /// The file in the store.
+        kernel: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nowhere to read it from.
+    #[error(
+        "`{EXTRA_INITRD}` of `{entry}` names {path} on the EFI system partition, and this disk has none; \
+         use a partition table with one"
+    )]
+    NoEsp {
+        /// The title of the menu entry.
+        entry: String,
+        /// The path of the initial RAM disk from the partition's root.
+        path: String,
     },
     /// GRUB for BIOS runs on one kind of machine.
     #[error("GRUB for BIOS boots x86_64 and i686 systems, and {toplevel} is for {system}")]

@@ -1,28 +1,41 @@
 //! The kernel's parameters on their way through GRUB's `linux` command.
 
 use super::GrubError;
+use super::bz_image;
 use super::config::{quoted, refuse_control_characters};
+use crate::boot::command_line::command_line_max;
 use crate::boot::toplevel::Boot;
 
-/// The kernel reads this much of its command line on x86 (`COMMAND_LINE_SIZE` is 2048, a NUL included).
-const COMMAND_LINE_MAX: usize = 2047;
 /// GRUB's own parameter, before all others; behind it, the kernel's file.
 const BOOT_IMAGE: &str = "BOOT_IMAGE=";
 
+/// Checks that GRUB can start the kernel of a system such as `x86_64-linux`, and gives the longest command line that
+/// arrives, in bytes: GRUB goes by the kernel's header and drops the rest, and so does Linux.
+pub(super) fn check_kernel(boot: &Boot, system: &str) -> Result<usize, GrubError> {
+    let kernel = &boot.kernel;
+    let head = kernel.head(bz_image::HEAD)?;
+    let said = bz_image::check(&head, kernel.content.size())
+        .map_err(|problem| GrubError::Kernel { kernel: kernel.logical(), problem })?;
+    let longest = command_line_max(system);
+    Ok(said.map_or(longest, |said| said.min(longest)))
+}
+
 /// What follows the kernel's file on the `linux` line, each argument with a space before it. GRUB passes on the file as
-/// `image`, with the device that it lies on.
+/// `image`, with the device that it lies on; all in all, no more than `limit` bytes.
 pub(super) fn linux_arguments(
     title: &str,
     image: &str,
     boot: &Boot,
     more: &[String],
+    limit: usize,
 ) -> Result<String, GrubError> {
     let init = format!("init={}", boot.init);
     let text = std::iter::once(&init).chain(&boot.kernel_params).chain(more);
     let text = text.map(String::as_str).collect::<Vec<_>>().join(" ");
 
     let mut arguments = String::new();
-    let mut length = BOOT_IMAGE.len() + image.len();
+    let in_front = BOOT_IMAGE.len() + image.len();
+    let mut length = in_front;
     for parameter in parameters(title, &text)? {
         let argument = argument(parameter)?;
         // GRUB puts an argument with a space into double quotes.
@@ -30,9 +43,9 @@ pub(super) fn linux_arguments(
         arguments.push(' ');
         arguments.push_str(&quoted(&argument));
     }
-    if length > COMMAND_LINE_MAX {
-        let limit = COMMAND_LINE_MAX;
-        return Err(GrubError::CommandLineTooLong { entry: title.to_owned(), length, limit });
+    if length > limit {
+        let (entry, kernel) = (title.to_owned(), boot.kernel.logical());
+        return Err(GrubError::CommandLineTooLong { entry, length, in_front, kernel, limit });
     }
     Ok(arguments)
 }
@@ -89,18 +102,22 @@ mod tests {
     use crate::content::Content;
     use crate::store_path::StorePath;
 
+    const LIMIT: usize = 2047;
+
     fn linux_line(params: &[&str]) -> Result<String, GrubError> {
         let store_path = StorePath::parse(&format!("/nix/store/{}-linux", "1".repeat(32))).unwrap();
         let boot = Boot {
             label: String::new(),
             kernel: BootFile { store_path, inside: String::new(), content: Content::bytes(*b"") },
             initrd: None,
+            extra_initrds: Vec::new(),
+            initrd_secrets: None,
             device_tree: None,
             init: "/nix/store/h-system/init".to_owned(),
             kernel_params: params.iter().map(|&param| param.to_owned()).collect(),
             sort_key: None,
         };
-        linux_arguments("NixOS", "(hd0,gpt2)/kernels/k-bzImage", &boot, &[])
+        linux_arguments("NixOS", "(hd0,gpt2)/kernels/k-bzImage", &boot, &[], LIMIT)
     }
 
     #[test]
@@ -141,9 +158,9 @@ mod tests {
     #[test]
     fn a_command_line_has_an_end() {
         let fixed = linux_line(&[]).unwrap().len() + "BOOT_IMAGE=(hd0,gpt2)/kernels/k-bzImage".len();
-        let room = COMMAND_LINE_MAX - fixed - 1;
+        let room = LIMIT - fixed - 1;
         assert!(linux_line(&[&"x".repeat(room)]).is_ok());
         let error = linux_line(&[&"x".repeat(room + 1)]).unwrap_err().to_string();
-        assert!(error.contains("2048 characters") && error.contains("at most 2047"), "{error}");
+        assert!(error.contains("2048 bytes") && error.contains("at most 2047"), "{error}");
     }
 }

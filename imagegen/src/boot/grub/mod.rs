@@ -5,6 +5,7 @@
 //! kernel and those [modules](modules::GrubDirectory) that find the file system of the [place](Place) where its files
 //! are. From there GRUB reads its menu, [`grub.cfg`](config::grub_cfg), and every further module.
 
+mod bz_image;
 pub mod config;
 pub mod core_image;
 mod error;

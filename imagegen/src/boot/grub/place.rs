@@ -69,6 +69,14 @@ impl Place {
         place.trim_matches('/').to_owned()
     }
 
+    /// The path of a file of the EFI system partition, from the root of the file system, if that is it.
+    pub(super) const fn on_esp(self, path: &str) -> Option<&str> {
+        match self {
+            Self::Esp { .. } => Some(path),
+            Self::Root { .. } => None,
+        }
+    }
+
     /// The command that sets `drive1` to the file system.
     pub(super) fn search(self) -> String {
         let name = match self {

@@ -1,0 +1,192 @@
+//! systemd-boot: the files that `bootctl install` and NixOS's installer put on the EFI system partition.
+
+mod architecture;
+mod entry;
+mod settings;
+
+pub use architecture::Architecture;
+pub use settings::{ConsoleMode, ConsoleModeError, Settings};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::toplevel::{self, Boot, ToplevelError};
+use super::{Generations, efi_program};
+use crate::content::{Content, NamedContent};
+use crate::store_path::{ResolveError, StorePath, StoreRoot};
+use crate::units::length;
+use entry::{entries, file_name, initrd_path, path_on_esp};
+
+/// Where systemd keeps the program, below its store path.
+const PROGRAMS: &str = "lib/systemd/boot/efi";
+
+/// The program, for one kind of processor.
+#[derive(Debug, Clone)]
+pub struct Program {
+    store_path: StorePath,
+    architecture: Architecture,
+    bytes: Arc<[u8]>,
+}
+
+/// Why systemd-boot cannot be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemdBootError {
+    /// No name is known for such a processor.
+    #[error("systemd-boot is not installed for `{0}`; known are x86_64, i686, aarch64 and riscv64")]
+    Architecture(String),
+    /// The store path has no such program.
+    #[error("cannot find systemd-boot; give --systemd STORE_PATH, a systemd with `{PROGRAMS}`")]
+    Missing {
+        /// What stood in the way.
+        source: ResolveError,
+    },
+    /// The program cannot be read.
+    #[error(transparent)]
+    Read(#[from] ToplevelError),
+    /// The firmware would not start it.
+    #[error("`{path}` is not an EFI program: {problem}")]
+    NotAProgram {
+        /// The file on this machine.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// systemd-boot has the firmware start the kernel.
+    #[error("the kernel `{kernel}` cannot be started by systemd-boot: {problem}; name a kernel with EFI stub{}", image(*.architecture))]
+    Kernel {
+        /// The file in the store.
+        kernel: String,
+        /// What is wrong with it.
+        problem: String,
+        /// The processor that it should be for.
+        architecture: Architecture,
+    },
+    /// More parameters than a kernel takes.
+    #[error(
+        "the command line of `{entry}` in generation {number} has {length} bytes, {in_front} of them `initrd=…`, which \
+         systemd-boot puts in front; Linux takes at most {limit} and drops the rest, so give it fewer parameters"
+    )]
+    CommandLineTooLong {
+        /// The title of the menu entry.
+        entry: String,
+        /// The generation that it is of.
+        number: u32,
+        /// The length of the command line.
+        length: usize,
+        /// How much of it is not the system's.
+        in_front: usize,
+        /// The longest possible.
+        limit: usize,
+    },
+    /// It would end the line, and the rest become another option.
+    #[error("the kernel parameter {0:?} contains a control character, which a boot entry cannot hold")]
+    Parameter(String),
+}
+
+/// What the right file is called.
+fn image(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X64 | Architecture::Ia32 => ", such as a bzImage",
+        Architecture::Aa64 | Architecture::Riscv64 => ", such as an Image that is not compressed",
+    }
+}
+
+impl Program {
+    /// Reads the program for a system double such as `x86_64-linux` from a systemd, or from that which a toplevel
+    /// links to.
+    pub fn read(
+        store: &StoreRoot,
+        system: &str,
+        systemd: Option<&StorePath>,
+        toplevel: &StorePath,
+    ) -> Result<Self, SystemdBootError> {
+        let architecture = Architecture::of_system(system)?;
+        let directory = systemd.map_or_else(|| format!("{toplevel}/systemd"), StorePath::to_string);
+        let path = Path::new(&directory).join(PROGRAMS).join(architecture.program());
+        let found = store.resolve(&path).map_err(|source| SystemdBootError::Missing { source })?;
+        let bytes = toplevel::read_small("systemd-boot program", &found.physical)?;
+        efi_program::check(&bytes, length(bytes.len()), architecture).map_err(|problem| {
+            SystemdBootError::NotAProgram { path: found.physical.display().to_string(), problem }
+        })?;
+        Ok(Self { store_path: found.store_path, architecture, bytes: bytes.into() })
+    }
+
+    /// Where in the store it was found.
+    pub fn store_path(&self) -> &StorePath {
+        &self.store_path
+    }
+
+    /// What it runs on.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+}
+
+/// The files of the EFI system partition. Kernels and initrds that generations share are there once.
+pub fn files(
+    generations: &Generations,
+    program: &Program,
+    settings: &Settings,
+) -> Result<Vec<NamedContent>, SystemdBootError> {
+    if let Some(bad) = settings.kernel_params.iter().find(|p| p.contains(char::is_control)) {
+        return Err(SystemdBootError::Parameter(bad.clone()));
+    }
+    let program_file = |path| NamedContent::new(path, Content::Bytes(program.bytes.clone()));
+    let mut files = vec![
+        program_file(program.architecture.program_path()),
+        program_file(format!("EFI/BOOT/{}", program.architecture.fallback())),
+        // What says to bootctl and kernel-install that entries are files here, one for each.
+        text_file("loader/entries.srel", "type1\n".to_owned()),
+    ];
+    let mut kernels = BTreeSet::new();
+    let mut default = String::new();
+    for entry in entries(generations) {
+        let boot = entry.boot;
+        if kernels.insert(boot.kernel.logical()) {
+            check_kernel(boot, program.architecture)?;
+        }
+        let text = entry.text(settings)?;
+        let name = file_name(&text);
+        files.push(text_file(&format!("loader/entries/{name}"), text));
+        files.extend(boot_files(boot));
+        if entry.is_default(generations) {
+            default = name;
+        }
+    }
+    files.push(text_file("loader/loader.conf", loader_conf(default, settings)));
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.dedup();
+    Ok(files)
+}
+
+fn check_kernel(boot: &Boot, architecture: Architecture) -> Result<(), SystemdBootError> {
+    let kernel = &boot.kernel;
+    let head = kernel.head(efi_program::HEAD)?;
+    efi_program::check(&head, kernel.content.size(), architecture)
+        .map_err(|problem| SystemdBootError::Kernel { kernel: kernel.logical(), problem, architecture })
+}
+
+/// What the entry of a system names.
+fn boot_files(boot: &Boot) -> impl Iterator<Item = NamedContent> {
+    let initrd = boot.initrd.iter().map(|initrd| (initrd_path(boot, initrd), initrd));
+    let others = std::iter::once(&boot.kernel).chain(&boot.device_tree);
+    others
+        .map(|file| (path_on_esp(file), file))
+        .chain(initrd)
+        .map(|(path, file)| NamedContent::new(path, file.content.clone()))
+}
+
+fn text_file(path: &str, text: String) -> NamedContent {
+    NamedContent::new(path, Content::bytes(text.into_bytes()))
+}
+
+/// The menu's settings, as NixOS writes them.
+fn loader_conf(default: String, settings: &Settings) -> String {
+    let mut lines = vec![("timeout", settings.timeout.to_string()), ("default", default)];
+    if !settings.editor {
+        lines.push(("editor", "0".to_owned()));
+    }
+    lines.push(("console-mode", settings.console_mode.to_string()));
+    lines.iter().flat_map(|(key, value)| [*key, " ", value, "\n"]).collect()
+}
