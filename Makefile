@@ -1,12 +1,13 @@
-# Everything that people and CI call. Both targets set the machine up first; see scripts/setup.sh.
+# Everything that people and CI call. Each target sets up first what it needs of the machine; see scripts/setup.sh.
 
 export PATH := $(CURDIR)/target/python/bin:$(PATH):/usr/sbin:/sbin
 .PHONY: demo pin-digests setup test test-slow
 
 setup:
-	scripts/setup.sh
+	scripts/setup.sh test
 
-demo: setup
+demo:
+	scripts/setup.sh demo
 	scripts/demo.sh
 
 test: setup

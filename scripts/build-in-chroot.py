@@ -8,34 +8,46 @@ Runs the builder with the store's root as its root directory, registers the outp
 root; the builder must need nothing outside of the store.
 """
 
-import json
+import ast
 import os
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Derivation(NamedTuple):
+    output: str
+    sources: list
+    builder: str
+    arguments: list
+    environment: dict
 
 
 def output_of(*command, **options):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, **options).stdout
 
 
-def show_derivation(root, derivation):
-    command = ["nix", "--extra-experimental-features", "nix-command", "--store", root, "show-derivation", derivation]
-    return json.loads(output_of(*command))[derivation]
+def read_derivation(root, derivation):
+    """From its file, whose form stays, unlike that of what Nix prints. Its strings and lists are written as Python's are."""
+    text = Path(root + derivation).read_text(encoding="utf-8")
+    outputs, _, sources, _, builder, arguments, environment = ast.literal_eval(text.removeprefix("Derive"))
+    [(_, output, _, _)] = outputs
+    return Derivation(output, sources, builder, arguments, dict(environment))
 
 
-def run_builder(root, description):
+def run_builder(root, derivation):
     """As Nix does it: the environment is the derivation's, and what is in passAsFile comes as files."""
     build = Path(root, "build")
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir()
-    environment = {"NIX_BUILD_TOP": "/build", "HOME": "/homeless-shelter", **description["env"]}
+    environment = {"NIX_BUILD_TOP": "/build", "HOME": "/homeless-shelter", **derivation.environment}
     for name in environment.pop("passAsFile", "").split():
         (build / f".attr-{name}").write_text(environment.pop(name))
         environment[f"{name}Path"] = f"/build/.attr-{name}"
-    command = ["chroot", root, description["builder"], *description["args"]]
+    command = ["chroot", root, derivation.builder, *derivation.arguments]
     subprocess.run(command, check=True, env={**environment}, executable=shutil.which("chroot"))
     shutil.rmtree(build)
 
@@ -59,24 +71,24 @@ def canonicalise(path):
             os.utime(entry, (1, 1), follow_symlinks=False)
 
 
-def register(root, derivation, description, output):
+def register(root, deriver, derivation):
+    output = derivation.output
     physical = root + output
-    candidates = [*description["inputSrcs"], output]
+    candidates = [*derivation.sources, output]
     found = {path for text in contents(physical) for path in candidates if path[11:43].encode() in text}
     digest = output_of("nix-hash", "--type", "sha256", physical).decode().strip()
     size = len(output_of("nix-store", "--dump", physical))
-    record = "\n".join([output, digest, str(size), derivation, str(len(found)), *sorted(found)]) + "\n"
+    record = "\n".join([output, digest, str(size), deriver, str(len(found)), *sorted(found)]) + "\n"
     output_of("nix-store", "--store", root, "--load-db", input=record.encode())
 
 
 def main():
-    root, derivation = sys.argv[1:]
-    description = show_derivation(root, derivation)
-    output = description["outputs"]["out"]["path"]
-    run_builder(root, description)
-    canonicalise(root + output)
-    register(root, derivation, description, output)
-    print(output)
+    root, deriver = sys.argv[1:]
+    derivation = read_derivation(root, deriver)
+    run_builder(root, derivation)
+    canonicalise(root + derivation.output)
+    register(root, deriver, derivation)
+    print(derivation.output)
 
 
 main()

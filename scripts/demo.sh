@@ -26,7 +26,7 @@ sha256sum "$out/store.qcow2"
 
 step "Writing its boot disk"
 $imagegen boot-disk --store-root "$guest/root" --toplevel "$toplevel" --loader systemd-boot --timeout 0 \
-    -o "$out/boot.qcow2" --efi-vars-template /usr/share/OVMF/OVMF_VARS.fd --efi-vars "$out/efi-vars.fd"
+    -o "$out/boot.qcow2" --efi-vars-template /usr/share/OVMF/OVMF_VARS_4M.fd --efi-vars "$out/efi-vars.fd"
 sha256sum "$out/boot.qcow2"
 
 step "Booting it under UEFI"

@@ -26,6 +26,7 @@ case $#-$kind in
 esac
 mkdir -p "$1"
 directory=$(cd "$1" && pwd)
+host_busybox=$here/target/debian/busybox-static/bin/busybox
 export LC_ALL=C TZ=UTC
 # Nothing of the machine's own Nix is read or asked.
 export NIX_REMOTE= NIX_PATH= NIX_CONFIG="build-users-group =
@@ -39,8 +40,9 @@ flock 9
 
 grub_directory=/usr/lib/grub/i386-pc
 grub_font=/usr/share/grub/unicode.pf2
+grub=grub-$(grub-mkimage --version | sed -E 's/.* ([0-9.]+).*/\1/')
 
-stamp=$(cat "$0" "$here"/guest/* "$debian"/*.done "$grub_directory"/*.{img,mod,lst} | sha256sum)
+stamp=$(cat "$0" "$here"/scripts/build-in-chroot.py "$here"/guest/* "$debian"/*.done "$grub_directory"/*.{img,mod,lst} | sha256sum)
 if [ "$(cat "$directory/stamp" 2> /dev/null)" = "$stamp" ]; then
     exit 0
 fi
@@ -65,7 +67,7 @@ make_busybox() {
     local name=$1 binary=$2
     mkdir -p "$parts/$name/bin"
     cp "$binary" "$parts/$name/bin/busybox"
-    for applet in $("$here/target/debian/busybox-static/bin/busybox" --list); do
+    for applet in $("$host_busybox" --list); do
         [ "$applet" = busybox ] || ln -s busybox "$parts/$name/bin/$applet"
     done
 }
@@ -77,38 +79,53 @@ make_systemd() {
 
 # As nixpkgs installs it, with the font that its module takes for menus in graphics.
 make_grub() {
-    mkdir -p "$parts/grub-2.06"/{lib/grub/i386-pc,share/grub}
-    cp "$grub_directory"/*.{img,mod,lst} "$parts/grub-2.06/lib/grub/i386-pc/"
-    cp "$grub_font" "$parts/grub-2.06/share/grub/"
+    mkdir -p "$parts/$grub"/{lib/grub/i386-pc,share/grub}
+    cp "$grub_directory"/*.{img,mod,lst} "$parts/$grub/lib/grub/i386-pc/"
+    cp "$grub_font" "$parts/$grub/share/grub/"
 }
 
-# Each module after those that it needs.
-modules="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk overlay"
+all_modules=$debian/$kernel_package/lib/modules/$kernel_version
+
+# The files of modules and of all that these need, each after those that it needs. What is built into the kernel has
+# no file; which modules those are differs from kernel to kernel.
+module_files() {
+    local module line
+    "$host_busybox" depmod -n -b "$debian/$kernel_package" "$kernel_version" > "$parts/needs"
+    for module in "$@"; do
+        if line=$(grep -m 1 "^kernel/.*/$module\.ko:" "$parts/needs"); then
+            # The last that is named is needed first.
+            tr -s ': ' '\n' <<< "$line" | sed '/^$/d' | tac
+        elif ! grep -q "/$module\.ko$" "$all_modules/modules.builtin"; then
+            echo "make-guest: Linux $kernel_version has no module $module" >&2
+            return 1
+        fi
+    done | awk '!seen[$0]++'
+}
 
 copy_modules() {
-    local tree=$1 module
+    local tree=$1 files file
     mkdir "$tree/modules"
-    for module in $modules; do
-        find "$debian/$kernel_package/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
-        echo "$module" >> "$tree/modules/order"
+    files=$(module_files virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk overlay)
+    for file in $files; do
+        cp "$all_modules/$file" "$tree/modules/"
+        basename "$file" .ko >> "$tree/modules/order"
     done
 }
 
 # What a scripted guest can load by name, with all that it needs.
 scripted_modules="qemu_fw_cfg virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_net virtio_balloon virtio_console
-virtio-rng 9p 9pnet_virtio overlay sym53c8xx sd_mod ext4 crc32c_generic vfat nls_cp437 nls_ascii efivarfs"
+virtio-rng 9p 9pnet_virtio overlay sym53c8xx sd_mod ext4 vfat nls_cp437 nls_ascii efivarfs"
 
 copy_modules_with_needs() {
-    local tree=$1 all=$debian/$kernel_package/lib/modules/$kernel_version module file
-    local busybox=$here/target/debian/busybox-static/bin/busybox
-    "$busybox" depmod -n -b "$debian/$kernel_package" "$kernel_version" > "$parts/needs"
-    for module in $scripted_modules; do
-        for file in $(grep "/$module.ko:" "$parts/needs" | tr -d :); do
-            install -D -m 644 "$all/$file" "$tree/lib/modules/$kernel_version/$file"
-        done
+    local tree=$1 files file
+    # No module says that ext4 needs it, and kernels of today need it no more.
+    if [ -e "$all_modules/kernel/crypto/crc32c_generic.ko" ]; then scripted_modules+=" crc32c_generic"; fi
+    files=$(module_files $scripted_modules)
+    for file in $files; do
+        install -D -m 644 "$all_modules/$file" "$tree/lib/modules/$kernel_version/$file"
     done
-    cp "$all/modules.builtin" "$tree/lib/modules/$kernel_version/"
-    "$busybox" depmod -b "$tree" "$kernel_version"
+    cp "$all_modules/modules.builtin" "$tree/lib/modules/$kernel_version/"
+    "$host_busybox" depmod -b "$tree" "$kernel_version"
 }
 
 make_initrd() {
@@ -197,7 +214,7 @@ register() {
 
 if [ "$architecture" = x86_64 ]; then
     make_grub
-    arguments+=(--argstr grub "$(add grub-2.06)")
+    arguments+=(--argstr grub "$(add "$grub")")
 fi
 if [ "$kind" = x86_64 ]; then
     make_payload
@@ -209,7 +226,7 @@ elif [ "$kind" = scripted ]; then
     toplevel=$(make_toplevel --argstr name scripted)
 else
     # What builds it runs on this machine.
-    make_busybox builder "$here/target/debian/busybox-static/bin/busybox"
+    make_busybox builder "$host_busybox"
     toplevel=$(make_toplevel --argstr builder "$(add builder)")
 fi
 register "$toplevel" > "$directory/registration"

@@ -311,7 +311,7 @@ fn efi_variables_come_with_the_disk() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let (disk, variables) = (at.join("disk"), at.join("variables.fd"));
-    let template = Path::new("/usr/share/OVMF/OVMF_VARS.fd");
+    let template = Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd");
     let files = ["--efi-vars-template", text(template), "--efi-vars", text(&variables)];
     let arguments = |more: &[&str]| -> Command {
         let mut command = system.boot_disk();
@@ -342,7 +342,7 @@ fn efi_variables_come_with_the_disk() {
         command.args(["--loader", "systemd-boot", "-o", text(&disk), "--efi-vars-template", template]);
         error_of(command.args(["--efi-vars", text(&variables)]))
     };
-    for template in ["/usr/share/OVMF/OVMF_CODE.fd", "/bin/sh"] {
+    for template in ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/bin/sh"] {
         let error = refused(template);
         assert!(error.contains(template) && error.contains("EFI variables"), "{error}");
     }

@@ -303,7 +303,7 @@ fn outputs_have_names_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
     let template = directory.path().join("template.fd");
-    fs::copy("/usr/share/OVMF/OVMF_VARS.fd", &template).unwrap();
+    fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &template).unwrap();
     let refused = |variables: &str, report: &str| {
         let files = ["--efi-vars-template", text(&template), "--efi-vars", variables, "--report", report];
         error_of(system.boot_disk().args(SYSTEMD_BOOT).args(files).args(["-o", text(&disk)]))

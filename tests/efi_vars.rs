@@ -46,7 +46,7 @@ fn virt_fw_vars(directory: &Path, arguments: &[&str]) -> String {
         .current_dir(directory)
         .args(arguments)
         .output()
-        .expect("virt-fw-vars, from PyPI's virt-firmware");
+        .expect("virt-fw-vars, of virt-firmware");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -77,6 +77,14 @@ fn templates() -> Vec<PathBuf> {
 
 fn template(name: &str) -> String {
     format!("{TEMPLATES}/{name}")
+}
+
+/// Code and empty variables of the builds of OVMF that Debian has: the one of 4 MiB, and until Debian 12 one of 2 MiB.
+fn builds() -> Vec<(String, String)> {
+    let of_size =
+        |size: &str| (template(&format!("OVMF_CODE{size}.fd")), template(&format!("OVMF_VARS{size}.fd")));
+    let is_there = |(code, _): &(String, String)| Path::new(code).exists();
+    std::iter::once(of_size("_4M")).chain(Some(of_size("")).filter(is_there)).collect()
 }
 
 /// Bytes of an image that are not the variable store's.
@@ -144,7 +152,7 @@ fn the_new_entry_comes_first_and_takes_the_lowest_free_number() {
     let at = directory.path();
     let entries = ["\\EFI\\a.efi", "\\EFI\\b.efi", "\\EFI\\c.efi"];
     let appended = entries.iter().flat_map(|entry| ["--append-boot-filepath", *entry]);
-    let mut arguments = vec!["--input", "/usr/share/OVMF/OVMF_VARS.fd", "--output", "three.fd"];
+    let mut arguments = vec!["--input", "/usr/share/OVMF/OVMF_VARS_4M.fd", "--output", "three.fd"];
     arguments.extend(appended);
     virt_fw_vars(at, &arguments);
     ours(at, &["delete", "three.fd", "--name", "Boot0001"]);
@@ -170,7 +178,7 @@ fn the_new_entry_comes_first_and_takes_the_lowest_free_number() {
 fn variables_are_set_and_deleted_in_place() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    fs::copy(template("OVMF_VARS.ms.fd"), at.join("vars.fd")).unwrap();
+    fs::copy(template("OVMF_VARS_4M.ms.fd"), at.join("vars.fd")).unwrap();
     let before = variables(&their_json(at, "vars.fd"));
     fs::write(at.join("data"), b"\0\xffdata").unwrap();
 
@@ -232,7 +240,7 @@ fn what_virt_fw_vars_writes_is_read() {
         &["--add-dbx-hash", "00112233-4455-6677-8899-aabbccddeeff", &"5a".repeat(32)],
     ];
     for change in changes {
-        let ovmf = template("OVMF_VARS.fd");
+        let ovmf = template("OVMF_VARS_4M.fd");
         let arguments = [&["--input", ovmf.as_str(), "--output", "theirs.fd"], change].concat();
         virt_fw_vars(at, &arguments);
         let json = their_json(at, "theirs.fd");
@@ -255,8 +263,8 @@ fn export_and_import_are_a_fixed_point() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     ours(at, &["export", &template("OVMF_VARS_4M.ms.fd"), "-o", "first.json"]);
-    for empty in ["OVMF_VARS.fd", "OVMF_VARS_4M.fd"] {
-        ours(at, &["import", &template(empty), "first.json", "-o", "vars.fd"]);
+    for (_, empty) in builds() {
+        ours(at, &["import", &empty, "first.json", "-o", "vars.fd"]);
         ours(at, &["export", "vars.fd", "-o", "second.json"]);
         assert_eq!(fs::read(at.join("first.json")).unwrap(), fs::read(at.join("second.json")).unwrap());
     }
@@ -317,7 +325,7 @@ fn the_stores_of_aarch64_are_read_and_made() {
 fn the_table_shows_values_as_people_read_them() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    ours(at, &["create", "--template", &template("OVMF_VARS.fd"), "-o", "vars.fd", "--boot-disk-entry"]);
+    ours(at, &["create", "--template", &template("OVMF_VARS_4M.fd"), "-o", "vars.fd", "--boot-disk-entry"]);
     ours(at, &["set", "vars.fd", "--name", "Timeout", "--data-hex", "0500"]);
     // A colour, an unpaired surrogate and a value that is no boot entry.
     let document = format!(
@@ -341,7 +349,7 @@ Boot0001            EfiGlobalVariable  NV,BS,RT       4
     );
     let listing: Value = serde_json::from_str(&ours(at, &["list", "vars.fd", "--json"])).unwrap();
     assert_eq!(listing["format"], "authenticated");
-    assert_eq!(listing["capacity_bytes"], 57_244);
+    assert_eq!(listing["capacity_bytes"], 262_044);
     assert_eq!(listing["variables"][1]["value"], "0000");
     assert_eq!(listing["variables"][1]["vendor"], "EfiGlobalVariable");
     assert_eq!(listing["variables"][4]["value"], Value::Null);
@@ -349,7 +357,7 @@ Boot0001            EfiGlobalVariable  NV,BS,RT       4
     let export = ours(at, &["export", "vars.fd"]);
     assert!(export.contains(r#""\u001b[31m\ud800""#), "{export}");
     fs::write(at.join("export.json"), &export).unwrap();
-    ours(at, &["import", &template("OVMF_VARS.fd"), "export.json", "-o", "again.fd"]);
+    ours(at, &["import", &template("OVMF_VARS_4M.fd"), "export.json", "-o", "again.fd"]);
     assert_eq!(fs::read(at.join("again.fd")).unwrap(), fs::read(at.join("vars.fd")).unwrap());
 }
 
@@ -357,9 +365,9 @@ Boot0001            EfiGlobalVariable  NV,BS,RT       4
 fn what_cannot_be_done_leaves_the_image_alone() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    fs::copy(template("OVMF_VARS.fd"), at.join("vars.fd")).unwrap();
+    fs::copy(template("OVMF_VARS_4M.fd"), at.join("vars.fd")).unwrap();
     let before = fs::read(at.join("vars.fd")).unwrap();
-    fs::write(at.join("large"), vec![1; 60_000]).unwrap();
+    fs::write(at.join("large"), vec![1; 262_000]).unwrap();
     fs::write(at.join("bad.json"), r#"{"version": 2, "variables": [{"name": "A"}]}"#).unwrap();
     fs::write(at.join("cut.fd"), &before[..0x1_0000]).unwrap();
 
@@ -368,7 +376,7 @@ fn what_cannot_be_done_leaves_the_image_alone() {
         (
             1,
             &["set", "vars.fd", "--name", "A", "--data-file", "large"][..],
-            "needs 60064 bytes, 57244 are free",
+            "needs 262064 bytes, 262044 are free",
         ),
         (1, &["set", "vars.fd", "--name", "A", "--data-hex", ""], "use `efi-vars delete`"),
         (1, &["set", "vars.fd", "--name", "", "--data-hex", "00"], "must have a name"),
@@ -405,12 +413,12 @@ fn what_cannot_be_done_leaves_the_image_alone() {
 fn ovmf_works_on_our_store() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    for (code, vars) in [("OVMF_CODE.fd", "OVMF_VARS.fd"), ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")] {
-        ours(at, &["create", "--template", &template(vars), "-o", "vars.fd", "--boot-disk-entry"]);
+    for (code, vars) in builds() {
+        ours(at, &["create", "--template", &vars, "-o", "vars.fd", "--boot-disk-entry"]);
         // Of a length that the record needs padding for.
         let mark = ["set", "vars.fd", "--name", "Mark", "--guid", "LoaderInfo", "--data-hex", "6f757273ff"];
         ours(at, &mark);
-        boot_without_disk(at, &template(code));
+        boot_without_disk(at, &code);
 
         let json = their_json(at, "vars.fd");
         assert_eq!(ours(at, &["export", "vars.fd"]).trim_end(), json.trim_end());
@@ -427,7 +435,7 @@ fn ovmf_works_on_our_store() {
         let records = |image: &[u8]| image[0x64..].windows(2).filter(|word| word == b"\xaa\x55").count();
         assert!(records(&left) > records(&written) + 1);
         assert_eq!(around_the_store(&left), around_the_store(&written));
-        boot_without_disk(at, &template(code));
+        boot_without_disk(at, &code);
         let json = their_json(at, "vars.fd");
         assert_eq!(ours(at, &["export", "vars.fd"]).trim_end(), json.trim_end());
         assert_eq!(variable(&json, "Mark")["data"], "6f757273ff");

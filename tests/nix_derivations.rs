@@ -69,7 +69,7 @@ fn derivations_give_the_bytes_of_the_command_line_twice() {
         ["--timeout", "0"],
         ["--kernel-param", "quiet"],
         ["--kernel-param", "a=b"],
-        ["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS.fd"],
+        ["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS_4M.fd"],
         ["--efi-vars", text(&vars)],
     ];
     by_command_line(&store, "boot-disk", arguments.as_flattened(), &at("disk.img"));

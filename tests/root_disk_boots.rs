@@ -65,7 +65,7 @@ impl Prepared {
     /// An empty store of EFI variables, to be changed.
     fn variables(&self) -> PathBuf {
         let variables = self.directory.path().join("vars.fd");
-        fs::copy("/usr/share/OVMF/OVMF_VARS.fd", &variables).unwrap();
+        fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
         variables
     }
 
@@ -89,7 +89,7 @@ impl Prepared {
 }
 
 fn ovmf(variables: &Path) -> Firmware<'_> {
-    Firmware::Ovmf(Path::new("/usr/share/OVMF/OVMF_CODE.fd"), variables)
+    Firmware::Ovmf(Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"), variables)
 }
 
 #[test]

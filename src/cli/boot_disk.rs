@@ -11,7 +11,7 @@ use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nix-imagegen boot-disk --toplevel ./result --loader systemd-boot -o boot.qcow2 \\
-    --efi-vars-template OVMF_VARS.fd --efi-vars efi-vars.fd
+    --efi-vars-template OVMF_VARS_4M.fd --efi-vars efi-vars.fd
   nix-imagegen boot-disk --toplevel ./result --loader systemd-boot,grub --size 120M -o boot.qcow2")]
 pub struct BootDiskArgs {
     /// The system's toplevel: a store path, or a link to one; it boots by default
@@ -42,7 +42,7 @@ pub struct BootDiskArgs {
     /// FAT32 from 512 MiB on
     #[arg(long, value_name = "BITS")]
     pub fat: Option<FatArg>,
-    /// The firmware's empty store of EFI variables, such as `OVMF_VARS.fd`
+    /// The firmware's empty store of EFI variables, such as `OVMF_VARS_4M.fd`
     #[arg(long, value_name = "FILE", requires = "efi_vars")]
     pub efi_vars_template: Option<PathBuf>,
     /// The copy of it for the machine to write to

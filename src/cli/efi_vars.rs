@@ -28,9 +28,9 @@ pub enum EfiVarsCommand {
 /// Arguments of `efi-vars create`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  nix-imagegen efi-vars create --template OVMF_VARS.fd -o vars.fd --boot-disk-entry")]
+  nix-imagegen efi-vars create --template OVMF_VARS_4M.fd -o vars.fd --boot-disk-entry")]
 pub struct EfiVarsCreateArgs {
-    /// The firmware's own flash image of variables, such as `OVMF_VARS.fd` or `AAVMF_VARS.fd`
+    /// The firmware's own flash image of variables, such as `OVMF_VARS_4M.fd` or `AAVMF_VARS.fd`
     #[arg(long, value_name = "FILE")]
     pub template: PathBuf,
     /// The flash image to write
@@ -151,7 +151,7 @@ pub struct EfiVarsDeleteArgs {
 /// Arguments of `efi-vars import`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  nix-imagegen efi-vars import OVMF_VARS.fd variables.json -o vars.fd")]
+  nix-imagegen efi-vars import OVMF_VARS_4M.fd variables.json -o vars.fd")]
 pub struct EfiVarsImportArgs {
     /// The flash image
     #[arg(value_name = "FILE")]

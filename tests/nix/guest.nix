@@ -3,7 +3,7 @@
 let
   program = import ../../nix/local-program.nix { inherit files shell; };
   imagegen = import ../../nix { inherit program; };
-  efiVarsTemplate = "${/usr/share/OVMF/OVMF_VARS.fd}";
+  efiVarsTemplate = "${/usr/share/OVMF/OVMF_VARS_4M.fd}";
 in
 rec {
   inherit program;

@@ -25,7 +25,7 @@ fn efi_variables_keep_a_change_over_two_boots() {
         diskImage = false
         bootDisk = "disk"
         efi.keepVariables = true
-        efi.variables = "/usr/share/OVMF/OVMF_VARS.fd"
+        efi.variables = "/usr/share/OVMF/OVMF_VARS_4M.fd"
         "#,
     );
     // As the module's derivation has it, with an entry in the variables.
@@ -34,7 +34,7 @@ fn efi_variables_keep_a_change_over_two_boots() {
     imagegen()
         .args(["boot-disk", "--store-root", text(&home.guest.root), "--toplevel", &home.guest.toplevel])
         .args(["--loader", "systemd-boot", "--timeout", "0", "-o", text(&home.path("disk/disk.img"))])
-        .args(["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS.fd", "--boot-disk-entry"])
+        .args(["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS_4M.fd", "--boot-disk-entry"])
         .args(["--efi-vars", text(&home.path("disk/efi-vars.fd"))])
         .assert()
         .success();

@@ -8,7 +8,7 @@
 //! use imagegen::efi_vars::{DevicePath, HardDrive, LoadOption, from_template};
 //! use imagegen::{fixed, units::Lba};
 //!
-//! let template = std::fs::read("OVMF_VARS.fd")?;
+//! let template = std::fs::read("OVMF_VARS_4M.fd")?;
 //! let esp = HardDrive::gpt(2, Lba(2048), 120_799, fixed::ESP_GUID);
 //! let path = DevicePath::file_on(esp, "/EFI/systemd/systemd-bootx64.efi")?;
 //! let entry = LoadOption::active("Linux Boot Manager", path)?;
