@@ -223,6 +223,23 @@ fn everything_that_is_missing_is_told_at_once() {
 }
 
 #[test]
+fn a_command_line_that_linux_would_cut_off_is_refused() {
+    let home = with_registration("diskImage = false");
+    let print = |parameter: &str| {
+        home.run(&["--accel", "tcg", "--print"]).env("QEMU_KERNEL_PARAMS", parameter).output().unwrap()
+    };
+    let line = success(&print("x"));
+    let words = shell_words::split(&line).unwrap();
+    let append = &words[words.iter().position(|word| word == "-append").unwrap() + 1];
+    let room = 2047 - append.len() + 1;
+    success(&print(&"x".repeat(room)));
+    let output = print(&"x".repeat(room + 1));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("has 2048 bytes") && said.contains("at most 2047"), "{said}");
+}
+
+#[test]
 fn a_qemu_that_is_too_old_or_missing_is_told_with_what_to_install() {
     let with_old = home("qemu.package = \"old\"");
     fs::create_dir_all(with_old.path("old/bin")).unwrap();

@@ -66,10 +66,12 @@ mod tests {
     #[test]
     fn every_kind_of_value_has_its_arguments() {
         let json = r#"{"additionalSpace":"1G","noVerify":true,"editor":false,"label":null,"timeout":5,
-            "kernelParam":["-x","quiet"],"generation":{"3":"/nix/store/a"}}"#;
+            "kernelParam":["-x","quiet"],"generation":{"3":"/nix/store/a"},"ignoreInitrdSecrets":[1,2]}"#;
         let expected = [
             "--additional-space=1G",
             "--generation=3=/nix/store/a",
+            "--ignore-initrd-secrets=1",
+            "--ignore-initrd-secrets=2",
             "--kernel-param=-x",
             "--kernel-param=quiet",
             "--no-verify",

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use imagegen::boot::command_line_max;
 use imagegen::container::reader::{ReadError, check_backing};
 
 use super::config::{Config, Problems};
@@ -141,7 +142,17 @@ pub fn plan(
         all.pair("-kernel", &direct.kernel);
         all.pair("-initrd", &direct.initrd);
         let registration = guest_registration.as_deref();
-        all.pair("-append", kernel_command_line(config, environment, facts, direct, registration));
+        let line = kernel_command_line(config, environment, facts, direct, registration);
+        let limit = command_line_max(facts.platform.name());
+        if line.len() > limit {
+            let what = format_args!(
+                "its kernel's command line has {} bytes, with what `run` and QEMU_KERNEL_PARAMS add to kernel-params; Linux \
+                 takes at most {limit} and drops the rest, so give it fewer parameters",
+                line.len()
+            );
+            all.problems.add("toplevel", what);
+        }
+        all.pair("-append", line);
     }
     if let Some(efi) = &facts.efi {
         all.pair("-drive", with_file("if=pflash,format=raw,unit=0,readonly=on,file=", &efi.firmware));
