@@ -5,7 +5,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 use crate::cli::Cli;
 
 /// Options that decide where something goes or how it is shown, and no byte of the image.
-const WITHOUT_EFFECT: [&str; 9] = [
+const WITHOUT_EFFECT: [&str; 10] = [
     "output",
     "report",
     "jobs",
@@ -15,6 +15,7 @@ const WITHOUT_EFFECT: [&str; 9] = [
     "efi_vars_template",
     "boot_disk_entry",
     "force",
+    "sync",
 ];
 
 /// The arguments that make the same image again, with the default of each option that was not given, so that another

@@ -14,6 +14,7 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::cli::SyncArg;
 use crate::invocation;
 use crate::progress::Phase;
 
@@ -73,8 +74,9 @@ pub struct ReportFile(OutputFile);
 
 impl ReportFile {
     /// Fails before the work where the report could not be written after it.
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
-        OutputFile::create(path).map(Self).context("cannot write the report")
+    pub fn create(path: &Path, sync: SyncArg) -> anyhow::Result<Self> {
+        let output = OutputFile::create(path).context("cannot write the report")?;
+        Ok(Self(output.durable(sync.sync)))
     }
 
     /// Writes the report and gives it its name.

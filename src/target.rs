@@ -8,7 +8,7 @@ use imagegen::container::{Compression, Format, ImageFile};
 use imagegen::output::{OutputDevice, OutputFile};
 use imagegen::units::{ByteCount, GuestRange, SECTOR};
 
-use crate::cli::ForceArg;
+use crate::cli::{ForceArg, SyncArg};
 use crate::progress::Reporter;
 use crate::report::digest;
 
@@ -25,9 +25,10 @@ enum Place {
 
 impl Target {
     /// Begins a file, or opens the device. Nothing is changed yet.
-    pub fn create(path: &Path, format: Format, force: ForceArg) -> anyhow::Result<Self> {
+    pub fn create(path: &Path, format: Format, force: ForceArg, sync: SyncArg) -> anyhow::Result<Self> {
         if !OutputDevice::is_at(path) {
-            return Ok(Self { place: Place::File(OutputFile::create(path)?), format });
+            let output = OutputFile::create(path)?.durable(sync.sync);
+            return Ok(Self { place: Place::File(output), format });
         }
         let shown = path.display();
         ensure!(

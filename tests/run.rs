@@ -43,8 +43,9 @@ fn a_direct_boot_makes_its_store_image_once_and_the_second_start_finds_it() {
     fs::remove_file(home.path("console")).unwrap();
     let (said, told) = home.boot(&[]);
     check_guest(&said);
-    assert_eq!(told, "");
-    assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 2);
+    assert!(!told.contains(" paths verified") && !told.contains("damaged"), "{told}");
+    // The image, what says that it is whole, and the lock of those who make it.
+    assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 3);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn two_machines_at_once_share_one_image() {
 /// What the cache has, besides locks, which stay.
 fn images(home: &Home) -> Vec<String> {
     let mut names = names_in(&home.path("cache/nix-imagegen"));
-    names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension != "lock"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "qcow2"));
     names
 }
 
@@ -96,20 +97,25 @@ fn images_go_that_nobody_has_used_for_30_days() {
         lock.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60)).unwrap();
         lock
     };
-    for name in ["in-use.qcow2", "old.qcow2", "young.qcow2"] {
+    for name in ["in-use.qcow2", "of-a-machine.qcow2", "old.qcow2", "old.seal", "young.qcow2"] {
         fs::write(cache.join(name), "an image").unwrap();
     }
     used_before("old.qcow2", 31);
     used_before("young.qcow2", 29);
     let lock = used_before("in-use.qcow2", 31);
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    // A machine that runs from an image keeps the image itself locked.
+    used_before("of-a-machine.qcow2", 31);
+    let image = File::open(cache.join("of-a-machine.qcow2")).unwrap();
+    rustix::fs::flock(&image, rustix::fs::FlockOperation::LockShared).unwrap();
 
     home.printed(&["--accel", "tcg", "--print"]);
     let all = images(&home);
     let made = all.iter().find(|name| name.ends_with("-store.qcow2")).unwrap();
-    let mut expected = [made.as_str(), "in-use.qcow2", "young.qcow2"];
+    let mut expected = [made.as_str(), "in-use.qcow2", "of-a-machine.qcow2", "young.qcow2"];
     expected.sort_unstable();
     assert_eq!(all, expected);
+    assert!(!cache.join("old.seal").exists(), "what says that it was whole goes with it");
 
     // One that was used again is kept when the next is made.
     used_before(made, 31);
@@ -120,7 +126,7 @@ fn images_go_that_nobody_has_used_for_30_days() {
     home.printed(&["--accel", "tcg", "--print"]);
     let now = images(&home);
     let boot = now.iter().find(|name| name.ends_with("-boot.qcow2")).unwrap();
-    let mut expected = [made.as_str(), boot, "in-use.qcow2"];
+    let mut expected = [made.as_str(), boot, "in-use.qcow2", "of-a-machine.qcow2"];
     expected.sort_unstable();
     assert_eq!(now, expected);
 }

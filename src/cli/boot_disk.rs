@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imagegen::units::ByteCount;
 
-use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg};
+use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg, SyncArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub struct BootDiskArgs {
     /// Whether it may be a device
     #[command(flatten)]
     pub force: ForceArg,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
     /// What the disk boots by; several with commas between them
     #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true)]
     pub loader: Vec<LoaderArg>,

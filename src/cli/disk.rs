@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use imagegen::units::ByteCount;
 
-use super::{ForceArg, FormatArg};
+use super::{ForceArg, FormatArg, SyncArg};
 
 /// The subcommands of `disk`.
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,9 @@ pub struct DiskCreateArgs {
     /// Whether it may be a device
     #[command(flatten)]
     pub force: ForceArg,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
     /// The size of the disk; that of the backing file if not given
     #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
     pub size: Option<ByteCount>,

@@ -8,6 +8,8 @@ use imagegen::efi_vars::{Attributes, AttributesError, EfiText};
 use imagegen::guid::{Guid, GuidError};
 use imagegen::units::ByteCount;
 
+use super::SyncArg;
+
 /// The subcommands of `efi-vars`.
 #[derive(Debug, Subcommand)]
 pub enum EfiVarsCommand {
@@ -36,6 +38,9 @@ pub struct EfiVarsCreateArgs {
     /// The flash image to write
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
     /// Add the entry `Linux Boot Manager` for systemd-boot on the boot disk, first in the boot order
     #[arg(long)]
     pub boot_disk_entry: bool,
@@ -96,6 +101,9 @@ pub struct ChangedImageArg {
     /// The flash image to write; the one that is read if not given
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
 }
 
 /// Arguments of `efi-vars set`.
@@ -175,6 +183,9 @@ pub struct EfiVarsExportArgs {
     /// The JSON document to write; stdout if not given, or `-`
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
 }
 
 /// Reads a vendor, by GUID or by name.

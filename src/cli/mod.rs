@@ -122,6 +122,15 @@ pub struct ForceArg {
     pub force: bool,
 }
 
+/// Whether a crash of the machine leaves the outputs.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct SyncArg {
+    /// Flush every output and its directory to the disk before the work counts as done, so that a crash of this machine
+    /// leaves it whole
+    #[arg(long)]
+    pub sync: bool,
+}
+
 /// The container of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {

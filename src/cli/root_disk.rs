@@ -8,7 +8,7 @@ use imagegen::guid::Guid;
 use imagegen::root_disk::PartitionTable;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg};
+use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg, SyncArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
@@ -52,6 +52,9 @@ pub struct RootDiskArgs {
     /// Whether it may be a device
     #[command(flatten)]
     pub force: ForceArg,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,

@@ -9,6 +9,7 @@ use super::{BackingArg, StoreRootArg};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[command(after_help = "Example:
   nix-imagegen run --config vm.toml -- -serial file:console.log
 
@@ -33,6 +34,9 @@ pub struct RunArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    /// Compare all of the images in the cache with their digests; usually that is done once after this machine was started
+    #[arg(long)]
+    pub verify_cache: bool,
     /// What runs the guest's code
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub accel: AcceleratorArg,

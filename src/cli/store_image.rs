@@ -7,7 +7,7 @@ use imagegen::container::Compression;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, ForceArg, FormatArg, StoreRootArg};
+use super::{ClosureArgs, ForceArg, FormatArg, StoreRootArg, SyncArg};
 
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
@@ -26,6 +26,9 @@ pub struct StoreImageArgs {
     /// Whether it may be a device
     #[command(flatten)]
     pub force: ForceArg,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,

@@ -37,9 +37,9 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let plan = boot_disk::plan(args.size, installed.loaders, args.fat.map(Into::into))?;
 
     check_outputs(args, &store, &generations, &installed.sources)?;
-    let disk = Target::create(&args.output, args.format.into(), args.force)?;
+    let disk = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
     disk.check_for_partition_table()?;
-    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
     let efi_vars = efi_vars(args, &plan, installed.efi_program)?;
     write_disk(&plan, &disk, reporter)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
@@ -134,7 +134,10 @@ fn efi_vars(
     } else {
         check_template(&bytes).with_context(unusable)?;
     }
-    small_file::writable(target, &bytes).map(Some)
+    let output = OutputFile::create(target)?.durable(args.sync.sync);
+    small_file::fill(output.file(), &bytes)
+        .with_context(|| format!("cannot write `{}`", target.display()))?;
+    Ok(Some(output))
 }
 
 fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -31,7 +31,7 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
     if let Some((backing, _)) = backing {
         output::check_apart(&args.output, [as_qemu_finds_it(&args.output, backing).as_path()])?;
     }
-    let output = Target::create(&args.output, format, args.force)?;
+    let output = Target::create(&args.output, format, args.force, args.sync)?;
     match backing {
         Some((backing, backing_format)) => {
             container::create_overlay(output.file(), backing, backing_format, size)?;

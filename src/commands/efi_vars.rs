@@ -17,8 +17,8 @@ use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{
-    ArchitectureArg, EfiVarsCreateArgs, EfiVarsDeleteArgs, EfiVarsExportArgs, EfiVarsImportArgs,
-    EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
+    ArchitectureArg, ChangedImageArg, EfiVarsCreateArgs, EfiVarsDeleteArgs, EfiVarsExportArgs,
+    EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, SyncArg, VariableDataArg,
 };
 use crate::progress::Reporter;
 use crate::small_file;
@@ -35,7 +35,7 @@ pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
     let image = efi_vars::from_template(&template, entry.as_ref())
         .with_context(|| format!("cannot use the template `{}`", args.template.display()))?;
     output::check_apart(&args.output, [args.template.as_path()])?;
-    write(&args.output, &image)
+    write(&args.output, &image, args.sync)
 }
 
 /// Prints the variables as a table or as JSON.
@@ -58,7 +58,7 @@ pub fn list(args: &EfiVarsListArgs, reporter: &Reporter) -> anyhow::Result<()> {
 pub fn set(args: &EfiVarsSetArgs) -> anyhow::Result<()> {
     let data = variable_data(&args.data)?;
     ensure!(!data.is_empty(), "a variable without data does not exist for UEFI; use `efi-vars delete`");
-    change(&args.image, args.changed.output.as_deref(), |store| {
+    change(&args.image, &args.changed, |store| {
         let old = store.get(&args.variable.name, args.variable.guid);
         let attributes = args.attributes.or(old.map(|old| old.attributes)).unwrap_or(Attributes::NV_BS_RT);
         let authentication = old.map_or_else(Authentication::default, |old| old.authentication);
@@ -69,7 +69,7 @@ pub fn set(args: &EfiVarsSetArgs) -> anyhow::Result<()> {
 
 /// Removes one variable.
 pub fn delete(args: &EfiVarsDeleteArgs) -> anyhow::Result<()> {
-    change(&args.image, args.changed.output.as_deref(), |store| {
+    change(&args.image, &args.changed, |store| {
         store.delete(&args.variable.name, args.variable.guid)?;
         Ok(())
     })
@@ -84,7 +84,7 @@ pub fn import(args: &EfiVarsImportArgs) -> anyhow::Result<()> {
         output::check_apart(output, [args.document.as_path()])?;
     }
     let variables = import_json(&text).with_context(|| format!("cannot import `{shown}`"))?;
-    change(&args.image, args.changed.output.as_deref(), |store| {
+    change(&args.image, &args.changed, |store| {
         variables.into_iter().try_for_each(|variable| store.set(variable))?;
         Ok(())
     })
@@ -98,7 +98,7 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
     match args.output.as_deref().filter(|output| !streams::is_standard_output(output)) {
         Some(output) => {
             output::check_apart(output, [args.image.as_path()])?;
-            write(output, json.as_bytes())
+            write(output, json.as_bytes(), args.sync)
         }
         None => print(&json),
     }
@@ -123,13 +123,13 @@ fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {
 /// Reads an image, changes its variables, and writes it back, or to `output`.
 fn change(
     path: &Path,
-    output: Option<&Path>,
+    changed: &ChangedImageArg,
     change: impl FnOnce(&mut VariableStore<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let image = read(path)?;
     let mut store = parse(path, &image)?;
     change(&mut store).with_context(|| format!("cannot change `{}`", path.display()))?;
-    write(output.unwrap_or(path), &store.to_bytes())
+    write(changed.output.as_deref().unwrap_or(path), &store.to_bytes(), changed.sync)
 }
 
 fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableStore<'image>> {
@@ -151,16 +151,10 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file whole or not at all. A file that was there keeps its permissions.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let output = OutputFile::create(path)?;
-    let written = || -> std::io::Result<()> {
-        if let Ok(old) = path.metadata() {
-            output.file().set_permissions(old.permissions())?;
-        }
-        small_file::fill(output.file(), bytes)
-    };
-    written().with_context(|| format!("cannot write `{}`", path.display()))?;
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8], sync: SyncArg) -> anyhow::Result<()> {
+    let output = OutputFile::create(path)?.durable(sync.sync);
+    small_file::fill(output.file(), bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(output.finish()?)
 }
 

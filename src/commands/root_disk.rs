@@ -55,11 +55,11 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let files = root_disk::files(&closure, &options)?;
     let plan = root_disk::plan(&closure, &files, &options, !args.no_verify, reporter)?;
 
-    let output = Target::create(&args.output, args.format.into(), args.force)?;
+    let output = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
     if args.partition_table != PartitionTableArg::None {
         output.check_for_partition_table()?;
     }
-    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
     let image_bytes = output.length(plan.size())?;
     let sha256 = report.as_ref().map(|_| output.digest(image_bytes, reporter)).transpose()?;

@@ -17,7 +17,9 @@ use crate::launcher::facts::{self, Found, TpmFacts};
 use crate::launcher::just_in_time::{Cache, Recipe};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
-use crate::launcher::{Accelerator, Config, Environment, caretaker, choose, guest, make, qemu, tpm};
+use crate::launcher::{
+    Accelerator, Config, Environment, caretaker, choose, exposure, guest, make, qemu, tpm,
+};
 use crate::progress::Reporter;
 use crate::streams;
 
@@ -58,11 +60,18 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if !args.print {
         // From here on somebody cleans up, whatever happens to this process.
         let socket = tpm.map(TpmFacts::socket);
-        kept_open.push(caretaker::start(directory.removable(), socket.as_deref())?);
+        kept_open.push(caretaker::start(
+            directory.removable(),
+            socket.as_deref(),
+            !plan.goes_into_background(),
+        )?);
     }
     kept_open.extend(provide_images(args, &environment, &found, reporter)?);
     for file in &plan.files {
         make::make(file)?;
+    }
+    for warning in exposure::warnings(&config, &plan) {
+        reporter.note(&format!("warning: {warning}"));
     }
     let directory = directory.keep();
     if args.print {
@@ -91,7 +100,7 @@ fn become_qemu(qemu: &Path, plan: &Plan, directory: &Path, kept_open: &[OwnedFd]
     Err(error).with_context(|| format!("cannot start `{}`", qemu.display()))
 }
 
-/// Makes the images that the config does not name, as the subcommands would, and gives their locks.
+/// Makes the images that the config does not name, as the subcommands would, and gives them open and locked.
 fn provide_images(
     args: &RunArgs,
     environment: &Environment,
@@ -100,39 +109,38 @@ fn provide_images(
 ) -> anyhow::Result<Vec<OwnedFd>> {
     let cache = Cache::of(environment);
     let store_root = [OsStr::new("--store-root"), args.store.store_root.as_os_str()];
-    let mut locks = Vec::new();
+    let mut images = Vec::new();
     for entry in [&found.store_image, &found.boot_disk].into_iter().flatten() {
         let output = [OsStr::new("--output"), entry.image.as_os_str()];
         let make = || match &entry.recipe {
             Recipe::StoreImage { registration } => {
                 let registration = [OsStr::new("--registration"), registration.as_os_str()];
-                let args: StoreImageArgs = with_defaults(&[store_root, output, registration])?;
+                let args: StoreImageArgs = with_defaults(&[store_root, output, registration], &["--sync"])?;
                 store_image::run(&args, reporter).context("cannot make the store image")
             }
             Recipe::BootDisk { toplevel, loaders } => {
                 let (toplevel, loaders) = (toplevel.to_string(), loaders.join(","));
                 let toplevel = [OsStr::new("--toplevel"), OsStr::new(&toplevel)];
                 let loaders = [OsStr::new("--loader"), OsStr::new(&loaders)];
-                let args: BootDiskArgs = with_defaults(&[store_root, output, toplevel, loaders])?;
+                let args: BootDiskArgs =
+                    with_defaults(&[store_root, output, toplevel, loaders], &["--sync"])?;
                 boot_disk::write(&args, reporter).context("cannot make the boot disk")
             }
         };
-        let image = entry.image.display();
-        let wait = || reporter.note(&format!("waiting for another machine that makes `{image}`"));
-        locks.push(cache.provide(entry, make, wait)?);
+        images.push(cache.provide(entry, args.verify_cache, make, reporter)?);
     }
-    Ok(locks)
+    Ok(images)
 }
 
 /// A subcommand's arguments, with the defaults of its command line for whatever is not given.
-fn with_defaults<A: Args>(given: &[[&OsStr; 2]]) -> anyhow::Result<A> {
+fn with_defaults<A: Args>(given: &[[&OsStr; 2]], flags: &[&str]) -> anyhow::Result<A> {
     #[derive(Parser)]
     struct Line<A: Args> {
         #[command(flatten)]
         args: A,
     }
     let words = std::iter::once(OsStr::new("nix-imagegen")).chain(given.iter().flatten().copied());
-    Ok(Line::<A>::try_parse_from(words)?.args)
+    Ok(Line::<A>::try_parse_from(words.chain(flags.iter().map(OsStr::new)))?.args)
 }
 
 fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {

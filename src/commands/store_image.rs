@@ -32,8 +32,8 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.compress != CompressArg::None && args.format == FormatArg::Raw {
         anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
     }
-    let output = Target::create(&args.output, args.format.into(), args.force)?;
-    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let output = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
+    let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
     let threads = Threads::start(args.jobs, usize::MAX)?;
 
     let mut closure = threads.install(|| scan(registration, store, reporter))?;

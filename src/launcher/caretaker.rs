@@ -3,6 +3,7 @@
 //! The launcher becomes QEMU, so it cannot clean up behind it. Before, it starts this program once more, with a pipe
 //! whose other end only QEMU keeps: the pipe closes when QEMU ends, however it ends.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,10 +14,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::removal::{self, Left};
 use crate::cli::CaretakerArgs;
+use crate::streams;
 
-/// Starts the caretaker; it does its work when the file it gives, and all copies of it, are closed.
-pub fn start(directory: Option<&Path>, tpm_socket: Option<&Path>) -> anyhow::Result<OwnedFd> {
+/// Starts the caretaker; it does its work when the file it gives, and all copies of it, are closed. What it cannot remove
+/// it tells on stderr, unless that is to be closed while the machine runs.
+pub fn start(
+    directory: Option<&Path>,
+    tpm_socket: Option<&Path>,
+    keeps_stderr: bool,
+) -> anyhow::Result<OwnedFd> {
     let context = "cannot start the process that cleans up behind QEMU";
     let (reader, writer) = io::pipe().context(context)?;
     let mut command = Command::new("/proc/self/exe");
@@ -29,7 +37,7 @@ pub fn start(directory: Option<&Path>, tpm_socket: Option<&Path>) -> anyhow::Res
     command
         .stdin(reader)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(if keeps_stderr { Stdio::inherit() } else { Stdio::null() })
         .current_dir("/")
         // Ctrl-C is meant for QEMU.
         .process_group(0);
@@ -47,9 +55,23 @@ pub fn run(args: &CaretakerArgs) {
         end_tpm(socket);
     }
     if let Some(directory) = &args.remove {
-        // Whoever started the machine may have removed it before.
-        let _ = std::fs::remove_dir_all(directory);
+        tell(directory, &removal::remove(directory));
     }
+}
+
+fn tell(directory: &Path, left: &Left) {
+    if left.named.is_empty() {
+        return;
+    }
+    let mut text = format!("warning: the machine's directory `{}` stays:", directory.display());
+    for (path, error) in &left.named {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " cannot remove `{}` ({error});", path.display());
+    }
+    if left.more > 0 {
+        let _ = write!(text, " and {} more;", left.more);
+    }
+    streams::say(text.trim_end_matches(';'));
 }
 
 /// swtpm's command to end, `CMD_SHUTDOWN` (`swtpm_ioctls(3)`).

@@ -19,6 +19,9 @@ use super::platform::Platform;
 /// Linux's limit for the path of a socket (unix(7)), without the zero behind it.
 const SOCKET_PATH_MAX: usize = 107;
 
+/// The directory for exchange with the guest, in the temporary directory.
+pub const EXCHANGE: &str = "xchg";
+
 /// Everything that the plan of a machine depends on, besides its options and environment. All paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -53,7 +56,7 @@ pub struct Facts {
 impl Facts {
     /// The directory that is shared as `xchg`.
     pub fn exchange(&self) -> PathBuf {
-        self.directory.join("xchg")
+        self.directory.join(EXCHANGE)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod caretaker;
 pub mod config;
 mod drives;
 mod environment;
+pub mod exposure;
 pub mod facts;
 mod firmware;
 #[cfg(test)]
@@ -20,7 +21,9 @@ pub mod make;
 mod network;
 pub mod plan;
 pub mod platform;
+mod private_directory;
 pub mod qemu;
+mod removal;
 mod shares;
 mod shell;
 pub mod tpm;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use imagegen::boot::command_line_max;
 use imagegen::container::reader::{ReadError, check_backing};
+use imagegen::output::Access;
 
 use super::config::{Config, Problems};
 use super::environment::{Environment, ScriptVariables};
@@ -33,11 +34,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether QEMU lets go of its standard streams when the machine runs.
+    pub fn goes_into_background(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "-daemonize" || argument == "--daemonize")
+    }
+
     /// Looks for the directories that have to be there, and are not made with the plan's files.
     pub fn find_directories(&self, problems: &mut Problems) {
         for (option, path) in &self.directories {
             let is_made =
-                self.files.iter().any(|file| matches!(file, NewFile::Directory(made) if made == path));
+                self.files.iter().any(|file| matches!(file, NewFile::Directory(made) | NewFile::OpenDirectory(made) if made == path));
             if !is_made && !path.is_dir() {
                 problems.add(option, format_args!("there is no directory `{}`", path.display()));
             }
@@ -65,8 +71,10 @@ impl Plan {
 /// A file to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewFile {
-    /// A directory, if there is none.
+    /// A directory for this user alone, if there is none.
     Directory(PathBuf),
+    /// A directory that the guest's users can read too, if there is none.
+    OpenDirectory(PathBuf),
     /// An empty qcow2 disk, if there is no file.
     EmptyDisk {
         /// The disk.
@@ -81,7 +89,7 @@ pub enum NewFile {
         /// What it lies over.
         backing: PathBuf,
     },
-    /// A copy that its owner can write to, if there is no file.
+    /// A copy for this user alone, if there is no file.
     Copy {
         /// The template.
         from: PathBuf,
@@ -94,6 +102,8 @@ pub enum NewFile {
         from: PathBuf,
         /// The copy.
         to: PathBuf,
+        /// Whether the guest's users can read it too.
+        access: Access,
     },
 }
 
@@ -101,8 +111,12 @@ impl NewFile {
     /// What is made.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Directory(path) | Self::EmptyDisk { path, .. } | Self::Overlay { path, .. } => path,
-            Self::Copy { to, .. } | Self::FreshCopy { to, .. } => to,
+            Self::Directory(path)
+            | Self::OpenDirectory(path)
+            | Self::EmptyDisk { path, .. }
+            | Self::Overlay { path, .. }
+            | Self::Copy { to: path, .. }
+            | Self::FreshCopy { to: path, .. } => path,
         }
     }
 }
@@ -184,7 +198,8 @@ pub fn plan(
         && path != in_guest
     {
         let from = facts.current_directory.join(path);
-        files.push(NewFile::FreshCopy { from, to: facts.exchange().join(REGISTRATION) });
+        let to = facts.exchange().join(REGISTRATION);
+        files.push(NewFile::FreshCopy { from, to, access: Access::Private });
     }
     let images = drives.images;
     files.extend(drives.files);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use imagegen::output::Access;
+
 use super::config::{Config, Problems, STORE_SHARE, SecurityModel, SharedDirectory};
 use super::environment::ScriptVariables;
 use super::facts::Facts;
@@ -37,8 +39,12 @@ pub fn plan(
     if config.use_host_certs {
         let directory = facts.directory.join(CERTIFICATES_SHARE);
         let to = directory.join(CERTIFICATES);
-        files.push(NewFile::Directory(directory));
-        files.extend(facts.certificates.clone().map(|from| NewFile::FreshCopy { from, to }));
+        files.push(NewFile::OpenDirectory(directory));
+        files.extend(facts.certificates.clone().map(|from| NewFile::FreshCopy {
+            from,
+            to,
+            access: Access::Usual,
+        }));
     }
     let mut shares = Shares { arguments: Vec::new(), files, directories: Vec::new() };
     for (tag, share) in all(config) {
@@ -59,7 +65,7 @@ pub fn plan(
                 continue;
             }
         };
-        shares.arguments.extend(["-virtfs".into(), argument(&tag, &source, share.security_model)]);
+        shares.arguments.extend(["-virtfs".into(), argument(config, &tag, &source, share.security_model)]);
         shares.directories.push((option, source));
     }
     shares
@@ -85,10 +91,24 @@ pub fn all(config: &Config) -> BTreeMap<String, SharedDirectory> {
     shares
 }
 
-fn argument(tag: &str, source: &std::path::Path, model: SecurityModel) -> OsString {
+/// Whether the guest has no reason to write to a share: the store, over which it has a layer to write to, and the
+/// certificates.
+pub fn is_only_read(config: &Config, tag: &str) -> bool {
+    let is_own = config.shared_directories.contains_key(tag);
+    match tag {
+        STORE_SHARE => !is_own || config.writable_store,
+        CERTIFICATES_SHARE => !is_own,
+        _ => false,
+    }
+}
+
+fn argument(config: &Config, tag: &str, source: &std::path::Path, model: SecurityModel) -> OsString {
     let mut option = OsString::from("local,path=");
     option.push(option_value(source));
     option.push(format!(",security_model={},mount_tag=", model.name()));
     option.push(option_value(tag));
+    if is_only_read(config, tag) {
+        option.push(",readonly=on");
+    }
     option
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use rustix::fs::Mode;
 
 use super::facts::TpmFacts;
 
@@ -21,9 +22,9 @@ pub fn arguments(tpm: &TpmFacts) -> Vec<OsString> {
     vec![
         "socket".into(),
         "--tpmstate".into(),
-        at("dir=", directory, ""),
+        at("dir=", directory, ",mode=0600"),
         "--ctrl".into(),
-        at("type=unixio,path=", &tpm.socket(), ""),
+        at("type=unixio,path=", &tpm.socket(), ",mode=0600"),
         // As an option of --ctrl it is not known before swtpm 0.8.
         "--terminate".into(),
         "--pid".into(),
@@ -35,16 +36,18 @@ pub fn arguments(tpm: &TpmFacts) -> Vec<OsString> {
     ]
 }
 
-/// Starts swtpm.
+/// Starts swtpm, whose files are for this user alone.
 pub fn start(tpm: &TpmFacts) -> anyhow::Result<()> {
     let program = tpm.program.display();
+    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let output = Command::new(&tpm.program)
         .args(arguments(tpm))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start `{program}`"))?;
+        .status();
+    rustix::process::umask(umask);
+    let output = output.with_context(|| format!("cannot start `{program}`"))?;
     if !output.success() {
         bail!("`{program}` ended ({output}); `{}` may say why", tpm.directory.join("stdout").display());
     }

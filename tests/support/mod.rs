@@ -15,6 +15,7 @@ pub mod nixos;
 pub mod program;
 pub mod random;
 pub mod scripted;
+pub mod stand_in;
 pub mod store;
 pub mod system;
 

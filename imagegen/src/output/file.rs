@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::hidden::{forget, lock, remove_abandoned, with_hidden_name};
 use super::magic::leads_to_open_file;
-use super::{OutputError, directory_of};
+use super::{Access, OutputError, directory_of};
 
 /// A file that gets its name when it is finished.
 ///
@@ -26,11 +26,19 @@ pub struct OutputFile {
     target: PathBuf,
     /// The hidden name, if it has one.
     hidden: Option<PathBuf>,
+    access: Access,
+    /// Whether it is on the disk, name and all, when it is finished.
+    durable: bool,
 }
 
 impl OutputFile {
     /// Starts a file that will be `target`. Nothing is visible there until [`OutputFile::finish`].
     pub fn create(target: &Path) -> Result<Self, OutputError> {
+        Self::create_for(target, Access::Usual)
+    }
+
+    /// The same for whoever may have access to it.
+    pub fn create_for(target: &Path, access: Access) -> Result<Self, OutputError> {
         check_target(target)?;
         remove_abandoned(target);
         let directory = directory_of(target);
@@ -40,16 +48,26 @@ impl OutputFile {
             source,
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match retry_on_intr(|| rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666))) {
+        match retry_on_intr(|| rustix::fs::open(directory, flags, access.mode())) {
             Ok(fd) => {
                 let file = File::from(fd);
                 lock(&file);
-                Ok(Self { file, target: target.to_owned(), hidden: None })
+                Ok(Self { file, target: target.to_owned(), hidden: None, access, durable: false })
             }
             // What kernels and file systems without O_TMPFILE answer (open(2)).
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::create_hidden(target).map_err(error),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                Self::create_hidden(target, access).map_err(error)
+            }
             Err(errno) => Err(error(errno.into())),
         }
+    }
+
+    /// Whether success is to mean that a crash of the machine leaves the whole file: its contents are flushed to the
+    /// disk before it gets its name, and its directory after (fsync(2)).
+    #[must_use]
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
     }
 
     /// The file to write and read.
@@ -59,11 +77,21 @@ impl OutputFile {
 
     /// Gives the file its name, in the place of any earlier file of that name.
     pub fn finish(mut self) -> Result<(), OutputError> {
+        self.flush(|output| output.file.sync_all())?;
         self.put_in_place()
-            .map_err(|source| OutputError::Finish { target: self.target.display().to_string(), source })
+            .map_err(|source| OutputError::Finish { target: self.target.display().to_string(), source })?;
+        self.flush(|output| File::open(directory_of(&output.target))?.sync_all())
+    }
+
+    fn flush(&self, sync: impl FnOnce(&Self) -> io::Result<()>) -> Result<(), OutputError> {
+        if !self.durable {
+            return Ok(());
+        }
+        sync(self).map_err(|source| OutputError::Flush { target: self.target.display().to_string(), source })
     }
 
     fn put_in_place(&mut self) -> io::Result<()> {
+        self.access.keep(&self.file, &self.target)?;
         if self.hidden.is_none() {
             match link_open_file(&self.file, &self.target) {
                 // A link cannot replace a file; a rename can.
@@ -101,15 +129,20 @@ impl OutputFile {
         }
     }
 
-    fn create_hidden(target: &Path) -> io::Result<Self> {
+    fn create_hidden(target: &Path, access: Access) -> io::Result<Self> {
         loop {
             let (hidden, file) = with_hidden_name(target, |hidden| {
-                File::options().read(true).write(true).create_new(true).open(hidden)
+                let mode = access.mode().bits();
+                File::options().read(true).write(true).create_new(true).mode(mode).open(hidden)
             })?;
             lock(&file);
             // Another process may have found it before it was locked.
             if file.metadata()?.nlink() > 0 {
-                return Ok(Self { file, target: target.to_owned(), hidden: Some(hidden) });
+                let target = target.to_owned();
+                let output = Self { file, target, hidden: Some(hidden), access, durable: false };
+                // Before it has contents, since it has a name already.
+                access.keep(&output.file, &output.target)?;
+                return Ok(output);
             }
             forget(&hidden);
         }
@@ -166,7 +199,11 @@ fn rename_if_new(from: &Path, to: &Path) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::FileType;
 
     fn entries(directory: &Path) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(directory)
@@ -175,6 +212,46 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    fn create_hidden(target: &Path) -> OutputFile {
+        OutputFile::create_hidden(target, Access::Usual).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_replaces_a_file_keeps_its_mode_unless_it_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("disk.img");
+        let begin = |hidden: bool, access| {
+            if hidden {
+                OutputFile::create_hidden(&target, access).unwrap()
+            } else {
+                OutputFile::create_for(&target, access).unwrap()
+            }
+        };
+        for hidden in [false, true] {
+            for old in [0o600, 0o640, 0o666, 0o444] {
+                begin(hidden, Access::Usual).finish().unwrap();
+                std::fs::set_permissions(&target, Permissions::from_mode(old)).unwrap();
+                begin(hidden, Access::Usual).durable(true).finish().unwrap();
+                assert_eq!(mode(&target), old);
+                begin(hidden, Access::Private).finish().unwrap();
+                assert_eq!(mode(&target), 0o600);
+                std::fs::remove_file(&target).unwrap();
+            }
+        }
+        // A link is replaced by a file that no more people can read than what it led to.
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "").unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&secret, &target).unwrap();
+        OutputFile::create(&target).unwrap().finish().unwrap();
+        assert!(target.symlink_metadata().unwrap().is_file());
+        assert_eq!(mode(&target), 0o600);
     }
 
     #[test]
@@ -194,7 +271,7 @@ mod tests {
     fn a_file_that_is_there_can_be_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("disk.img");
-        for create in [OutputFile::create, |path: &Path| Ok(OutputFile::create_hidden(path).unwrap())] {
+        for create in [OutputFile::create, |path: &Path| Ok(create_hidden(path))] {
             for (content, is_new) in [("first", true), ("second", false)] {
                 let output = create(&target).unwrap();
                 output.file().write_all(content.as_bytes()).unwrap();
@@ -211,7 +288,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("disk.img");
         drop(OutputFile::create(&target).unwrap());
-        let hidden = OutputFile::create_hidden(&target).unwrap();
+        let hidden = create_hidden(&target);
         assert_eq!(entries(directory.path()).len(), 1);
         drop(hidden);
         assert!(entries(directory.path()).is_empty());
@@ -221,19 +298,26 @@ mod tests {
     fn what_a_killed_process_left_is_removed_and_what_another_writes_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("disk.img");
-        let abandoned = directory.path().join(".disk.img.4194999-0.part");
-        let others = directory.path().join(".disk.img.backup.part");
-        for name in [&abandoned, &others] {
-            std::fs::write(name, "left").unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let abandoned = at(".disk.img.nix-imagegen-unfinished-4194999-0.part");
+        let others = [".disk.img.1-0.part", ".disk.img.2026-11-27.part", ".disk.img.backup.part"];
+        std::fs::write(&abandoned, "left").unwrap();
+        for name in others {
+            std::fs::write(at(name), "left").unwrap();
         }
-        let first = OutputFile::create_hidden(&target).unwrap();
-        let second = OutputFile::create_hidden(&target).unwrap();
+        // What is no file is not waited for.
+        let pipe = at(".disk.img.nix-imagegen-unfinished-1-0.part");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
+        let first = create_hidden(&target);
+        let second = create_hidden(&target);
         drop(OutputFile::create(&target).unwrap());
-        assert!(!abandoned.exists() && others.exists());
+        assert!(!abandoned.exists() && others.iter().all(|name| at(name).exists()) && pipe.exists());
+        std::fs::remove_file(pipe).unwrap();
         first.file().write_all(b"first").unwrap();
         first.finish().unwrap();
         second.finish().unwrap();
-        assert_eq!(entries(directory.path()), [".disk.img.backup.part", "disk.img"]);
+        let [a, b, c] = others;
+        assert_eq!(entries(directory.path()), [a, b, c, "disk.img"]);
     }
 
     #[test]
@@ -242,7 +326,7 @@ mod tests {
         let target = directory.path().join("n".repeat(255));
         for _ in 0..2 {
             OutputFile::create(&target).unwrap().finish().unwrap();
-            OutputFile::create_hidden(&target).unwrap().finish().unwrap();
+            create_hidden(&target).finish().unwrap();
         }
         assert_eq!(entries(directory.path()).len(), 1);
     }

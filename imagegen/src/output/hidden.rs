@@ -1,13 +1,14 @@
 //! Names beside a target for as long as it is written: what they are, and who removes them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 use super::directory_of;
@@ -48,7 +49,8 @@ pub fn with_hidden_name<T>(
 
 /// How many hidden names are tried.
 const HIDDEN_NAMES_MAX: u32 = 100;
-/// How hidden names end.
+/// What hidden names have behind the target's, and what they end with: nobody calls a file of his own so.
+const HIDDEN_MARK: &str = ".nix-imagegen-unfinished-";
 const HIDDEN_SUFFIX: &str = ".part";
 
 fn hidden_name(target: &Path, attempt: u32) -> PathBuf {
@@ -63,7 +65,7 @@ fn hidden_prefix(target: &Path) -> OsString {
     let name = target.file_name().unwrap_or_default().as_bytes();
     let mut prefix = OsString::from(".");
     prefix.push(OsStr::from_bytes(&name[..name.len().min(LENGTH_MAX)]));
-    prefix.push(".");
+    prefix.push(HIDDEN_MARK);
     prefix
 }
 
@@ -77,13 +79,20 @@ pub fn remove_abandoned(target: &Path) {
         let middle = name.as_bytes().strip_prefix(prefix.as_bytes());
         let middle = middle.and_then(|rest| rest.strip_suffix(HIDDEN_SUFFIX.as_bytes()));
         let is_ours = middle.is_some_and(|rest| rest.iter().all(|&b| b.is_ascii_digit() || b == b'-'));
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        if File::open(entry.path()).is_ok_and(|file| lock(&file)) {
+        if is_ours && is_abandoned(&entry.path()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether it is a file of this user's that nobody writes. A link is not followed, and a pipe not waited for.
+fn is_abandoned(hidden: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = retry_on_intr(|| rustix::fs::open(hidden, flags, Mode::empty())).map(File::from) else {
+        return false;
+    };
+    let is_own = |found: Metadata| found.is_file() && found.uid() == rustix::process::geteuid().as_raw();
+    file.metadata().is_ok_and(is_own) && lock(&file)
 }
 
 /// Takes a file's lock, unless another process has it or the file system knows no locks.

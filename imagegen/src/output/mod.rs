@@ -1,5 +1,6 @@
 //! Outputs: files that appear whole or not at all, and block devices.
 
+mod access;
 mod device;
 mod file;
 mod hidden;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::units::ByteCount;
 
+pub use access::Access;
 pub use device::{OutputDevice, half_written};
 pub use file::OutputFile;
 pub use hidden::remove_unfinished;
@@ -67,6 +69,14 @@ pub enum OutputError {
     /// The word for standard output.
     #[error("`-` stands for standard output, where this cannot be written; `./-` is a file of that name")]
     StandardOutput,
+    /// What was written is perhaps not all on the disk.
+    #[error("cannot flush `{target}` to the disk")]
+    Flush {
+        /// The file asked for.
+        target: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The path ends in `/`, `..` or nothing.
     #[error("`{0}` has no file name")]
     NoName(String),

@@ -19,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
 
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, SyncArg};
 use crate::progress::Reporter;
 use crate::report::ReportFile;
 use crate::streams;
@@ -43,7 +43,7 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
         return print(&table::list(&all, |contender| contender.missing(&path)));
     }
     let (chosen, missing) = choose(all, args, &path)?;
-    let json = args.json.as_deref().map(ReportFile::create).transpose()?;
+    let json = args.json.as_deref().map(|path| ReportFile::create(path, SyncArg::default())).transpose()?;
     let svg = args.svg.as_deref().map(OutputFile::create).transpose()?;
 
     let results = measure(args, chosen, missing, reporter)?;
