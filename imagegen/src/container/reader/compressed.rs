@@ -129,6 +129,25 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    /// Ours keep to a window of 2^12 bytes; other writers need not, and QEMU 7.2 and 10.0 read what they write
+    /// (findings/qcow2-deflate-window.sh).
+    #[test]
+    fn deflate_may_reach_back_for_all_of_its_window() {
+        let mut state = 2_463_534_242_u32;
+        let block = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state.to_le_bytes()[3]
+        });
+        let cluster = block.take(8192).collect::<Vec<_>>().repeat(8);
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&cluster).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(packed.len() < 16_384, "no match is farther away than 2^12 bytes");
+        assert_eq!(unpack_deflate(&packed, cluster.len()), Some(cluster));
+    }
+
     #[test]
     fn zstd_frames_fill_a_cluster_or_are_refused() {
         let cluster: Vec<u8> = (0..16_384_u32).flat_map(|i| (i * i % 977).to_le_bytes()).collect();
