@@ -44,12 +44,19 @@ pub fn shown_utf16(units: impl IntoIterator<Item = u16>) -> String {
 /// How many characters of a text stand in a message.
 const EXCERPT: usize = 100;
 
-/// As [`shown`], but cut off after 100 characters, for messages about files of any kind and length.
+/// As [`shown`], but cut off after about 100 characters, for messages about files of any kind and length.
 pub fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(EXCERPT) {
-        Some((end, _)) => shown(&text.as_bytes()[..end]) + "…",
-        None => shown(text.as_bytes()),
+    let mut out = String::new();
+    let mut length = 0;
+    for c in text.chars() {
+        if length >= EXCERPT {
+            return out + "…";
+        }
+        let one = shown(c.encode_utf8(&mut [0; 4]).as_bytes());
+        length += one.chars().count();
+        out += &one;
     }
+    out
 }
 
 /// A line of a message, in which parts may be escaped already: as [`shown`], but for the backslash, which stays.
@@ -183,5 +190,6 @@ mod tests {
         let long = "ü".repeat(1000);
         assert_eq!(excerpt(&long), format!("{}…", &long[..200]));
         assert_eq!(excerpt(&long[..200]), long[..200]);
+        assert_eq!(excerpt(&"\0".repeat(1000)), format!("{}…", "\\x00".repeat(25)));
     }
 }

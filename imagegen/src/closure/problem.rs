@@ -19,8 +19,22 @@ pub struct RegistrationError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Not UTF-8, hence no store path either.
-    #[error("the line is not text (UTF-8); is this a registration as `nix-store --dump-db` prints it?")]
+    #[error("the line is not text (UTF-8)")]
     NotText,
+    /// Already the first line is wrong.
+    #[error("{problem}; this is no {what}, is it the right file?")]
+    WrongFile {
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with the first line.
+        problem: Box<Self>,
+    },
+    /// What `nix-store --query --requisites` prints.
+    #[error(
+        "this is a list of store paths and tells nothing of them; give the paths as --closure, or write with `nix-store \
+         --dump-db` what the store knows of them"
+    )]
+    PathsOnly,
     /// The path line.
     #[error("not a store path: {0}")]
     Path(StorePathError),

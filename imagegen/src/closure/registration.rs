@@ -63,7 +63,15 @@ impl Registration {
 
     fn parse_as(form: Form, file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
         let error = |(line, problem)| RegistrationError { file: file.display().to_string(), line, problem };
-        form.read(bytes).map_err(|(line, problem)| error((line, form.mistaken(bytes).unwrap_or(problem))))
+        form.read(bytes).map_err(|(line, problem)| {
+            let problem = form.mistaken(bytes).unwrap_or(match problem {
+                problem @ (Problem::Path(_) | Problem::NotText) if line == 1 => {
+                    Problem::WrongFile { what: form.name(), problem: Box::new(problem) }
+                }
+                problem => problem,
+            });
+            error((line, problem))
+        })
     }
 
     /// Paths of which only the files matter.
@@ -141,8 +149,20 @@ impl Form {
         Ok(Registration { paths })
     }
 
-    /// Whether a file that cannot be read in this form is good in the other one.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Registration => "registration",
+            Self::ReferencesGraph => "references graph",
+        }
+    }
+
+    /// What a file is that cannot be read in this form: one that is good in the other, or what else people have.
     fn mistaken(self, bytes: &[u8]) -> Option<Problem> {
+        let mut lines = Lines { rest: bytes, number: 0 };
+        let mut lines = std::iter::from_fn(|| lines.next());
+        if lines.all(|line| line.is_ok_and(|line| StorePath::parse(line).is_ok())) {
+            return Some(Problem::PathsOnly);
+        }
         match self {
             Self::Registration if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) => {
                 Some(Problem::Json)
@@ -346,7 +366,9 @@ mod tests {
             (format!("{A}\n{HEX}\n120\n\n2\n{A}\n"), 7, "where a reference"),
             (format!("{A}\n{HEX}\n120\n\n"), 5, "where the number of references"),
             (format!("{A}\n{HEX}\n"), 3, "where the NAR size"),
-            (A.to_owned(), 2, "where the NAR hash"),
+            (A.to_owned(), 2, "this is a list of store paths"),
+            (format!("{A}\n{B}\n{A}\n"), 2, "give the paths as --closure"),
+            (format!("{A}\n{HEX}\n120\n\n0\n{B}"), 7, "where the NAR hash"),
             (format!("{A}\n{HEX}\nmany\n\n0\n"), 3, "`many` is not a NAR size"),
             (format!("{A}\n{HEX}\n120\n\nx\n"), 5, "`x` is not a number of references"),
             (format!("{A}\n{HEX}\n120\n\n-1\n"), 5, "`-1`"),
@@ -363,7 +385,7 @@ mod tests {
             (format!("{A}\n\n0\n"), 4, "give it as --references-graph"),
             (format!("{A}\n{A}.drv\n1\n{A}\n"), 2, "this is a references graph"),
             (format!(" {{\"{A}\": null}}"), 1, "this is JSON"),
-            ("a".repeat(10_000), 1, "aaa…` is not directly"),
+            ("a".repeat(10_000), 1, "aaa…` is not directly in /nix/store; this is no registration"),
         ];
         for (text, line, what) in cases {
             let error = parse(&text).unwrap_err();
@@ -371,7 +393,12 @@ mod tests {
             assert!(error.to_string().contains(what), "{text}: {error}");
         }
         let error = Registration::parse(Path::new("reg"), b"\xff\n").unwrap_err();
-        assert!(error.to_string().starts_with("reg, line 1: the line is not text"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("reg, line 1: the line is not text (UTF-8); this is no registration"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -406,6 +433,8 @@ mod tests {
             (format!("{A}\nb.drv\n0\n"), 2, "`b.drv` does not begin with"),
             (format!("{A}\n\n0\n{A}\n\n0\n"), 4, "registered twice, first in line 1"),
             (format!("{A}\n\n2\n{A}\n"), 5, "where a reference"),
+            (format!("{A}\n{B}\n{A}\n"), 3, "this is a list of store paths"),
+            ("x\n".to_owned(), 1, "this is no references graph"),
         ];
         for (text, line, what) in cases {
             let error = graph(&text).unwrap_err();
