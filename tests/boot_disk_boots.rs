@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use assert_cmd::assert::OutputAssertExt;
 use support::guest::Guest;
 use support::machine::{Firmware, Machine};
+use support::system::empty_variable_store;
 use support::{imagegen, run, text, tool};
 
 const OVMF: &str = "/usr/share/OVMF";
@@ -157,6 +158,17 @@ fn an_entry_in_the_variables_is_enough_and_without_it_nothing_boots() {
     assert!(!run(&["mdir", "-i", &esp, "::EFI/BOOT"]).status.success());
 
     let said = guest.boot(&Firmware::Ovmf(&code, &entered), &disk);
+    assert!(said.has(&format!("init={}/init", guest.first)));
+
+    // An entry that comes from a store of another layout leads there, too.
+    let [small, old, converted] = ["small.fd", "old.fd", "converted.fd"].map(|name| at.join(name));
+    fs::write(&small, empty_variable_store()).unwrap();
+    let create = ["create", "--template", text(&small), "-o", text(&old), "--boot-disk-entry"];
+    let convert = ["convert", text(&old), "--template", text(&empty), "-o", text(&converted)];
+    for arguments in [create, convert] {
+        imagegen().arg("efi-vars").args(arguments).assert().success();
+    }
+    let said = guest.boot(&Firmware::Ovmf(&code, &converted), &disk);
     assert!(said.has(&format!("init={}/init", guest.first)));
 
     let machine = Machine::start(&Firmware::Ovmf(&code, &empty), &[&disk, &guest.store]);

@@ -15,6 +15,8 @@ use super::SyncArg;
 pub enum EfiVarsCommand {
     /// Make a flash image from the template that comes with the firmware
     Create(EfiVarsCreateArgs),
+    /// Put a machine's variables into the layout of another build of its firmware
+    Convert(EfiVarsConvertArgs),
     /// Show the variables
     List(EfiVarsListArgs),
     /// Set a variable
@@ -50,6 +52,25 @@ pub struct EfiVarsCreateArgs {
     /// The size of the boot disk, which the entry's partition follows from
     #[arg(long, value_name = "SIZE", default_value = "60M", requires = "boot_disk_entry")]
     pub boot_disk_size: ByteCount,
+}
+
+/// Arguments of `efi-vars convert`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example, for a machine that was made with OVMF's 2 MiB build:
+  nix-imagegen efi-vars convert nixos-efi-vars.fd --template OVMF_VARS_4M.fd -o nixos-efi-vars-4M.fd")]
+pub struct EfiVarsConvertArgs {
+    /// The machine's flash image
+    #[arg(value_name = "OLD")]
+    pub image: PathBuf,
+    /// The flash image of variables that comes with the firmware that is to use them; what it has besides stays
+    #[arg(long, value_name = "FILE")]
+    pub template: PathBuf,
+    /// The flash image to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
 }
 
 /// A machine that UEFI runs on.

@@ -112,8 +112,14 @@ impl std::str::FromStr for GenerationArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, toplevel) =
             text.split_once('=').ok_or("write N=STORE_PATH, as in `3=/nix/store/…-nixos-system`")?;
-        let number =
-            number.parse().ok().filter(|number| *number > 0).ok_or("the number must be one from 1 on")?;
+        let number = number
+            .parse()
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or("the number must be one from 1 to 4294967295")?;
+        if toplevel.is_empty() {
+            return Err(format!("generation {number} has no store path behind the `=`"));
+        }
         Ok(Self { number, toplevel: toplevel.into() })
     }
 }

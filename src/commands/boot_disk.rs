@@ -3,6 +3,7 @@
 mod report_contents;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -11,7 +12,7 @@ use imagegen::boot::grub::Place;
 use imagegen::boot::systemd_boot::Architecture;
 use imagegen::boot_disk::{self, Plan};
 use imagegen::container::Format;
-use imagegen::efi_vars::{self, EfiVarsError, IMAGE_MAX, VariableStore};
+use imagegen::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
 use imagegen::fixed;
 use imagegen::output::{self, OutputFile};
 use imagegen::store_path::{StorePath, StoreRoot};
@@ -128,6 +129,7 @@ fn efi_vars(
         .map(|program| boot_disk::boot_entry(plan.partitions().esp(), &program.program_path()))
         .transpose()?;
     let mut bytes = read_template(template)?;
+    check_build(template, &bytes, program)?;
     let unusable = || format!("cannot use the EFI variables of `{}`", template.display());
     if let Some(entry) = entry {
         bytes = efi_vars::from_template(&bytes, Some(&entry)).with_context(unusable)?;
@@ -151,6 +153,31 @@ fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {
     );
     std::fs::read(path).with_context(context)
 }
+
+/// Refuses variables that the firmware of the disk's machine would not use.
+fn check_build(path: &Path, template: &[u8], program: Option<Architecture>) -> anyhow::Result<()> {
+    let shown = path.display();
+    let kind = File::open(path).and_then(|file| Flash::of(&file));
+    let kind = kind.with_context(|| format!("cannot read the EFI variables of `{shown}`"))?;
+    ensure!(
+        kind != Flash::Both,
+        "`{shown}` holds a firmware and its variables in one; take the file of the variables alone, such as OVMF_VARS_4M.fd"
+    );
+    let size = ByteCount(u64::try_from(template.len())?);
+    match program {
+        Some(Architecture::X64) if size == ARM_VARIABLES => bail!(
+            "`{shown}` has the variables of an ARM machine's firmware ({size}), and the system is for PCs; take OVMF_VARS_4M.fd"
+        ),
+        Some(Architecture::Aa64) if OVMF_VARIABLES.contains(&size) => bail!(
+            "`{shown}` has the variables of a PC's firmware ({size}), and the system is for ARM machines; take AAVMF_VARS.fd"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The sizes of the files of variables that come with AAVMF and with OVMF's two builds.
+const ARM_VARIABLES: ByteCount = ByteCount(64 << 20);
+const OVMF_VARIABLES: [ByteCount; 2] = [ByteCount(128 << 10), ByteCount(528 << 10)];
 
 /// AAVMF's templates may be blank: that firmware makes its own store of them.
 fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {

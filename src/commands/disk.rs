@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use imagegen::container::{self, Format};
+use imagegen::container::{self, Foreign, Format};
 use imagegen::output;
 use imagegen::units::ByteCount;
 
@@ -51,8 +51,12 @@ fn backing_size(output: &Path, backing: &Path, format: Format) -> anyhow::Result
     let path = as_qemu_finds_it(output, backing);
     let shown = path.display();
     let file = File::open(&path).with_context(|| format!("cannot open the backing file `{shown}`"))?;
-    let found =
-        container::detect_format(&file).with_context(|| format!("cannot read the backing file `{shown}`"))?;
+    let cannot_read = || format!("cannot read the backing file `{shown}`");
+    let length = container::virtual_size(&file, Format::Raw).with_context(cannot_read)?.0;
+    let found = container::detect_format(&file).with_context(cannot_read)?;
+    if let Some(foreign) = Foreign::of(&file, length).with_context(cannot_read)? {
+        bail!("the backing file `{shown}` {}", foreign.described(&path));
+    }
     if format == Format::Raw && found == Format::Qcow2 {
         bail!("the backing file `{shown}` is a qcow2 image; give --backing-format qcow2");
     }

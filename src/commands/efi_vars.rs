@@ -17,8 +17,8 @@ use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{
-    ArchitectureArg, ChangedImageArg, EfiVarsCreateArgs, EfiVarsDeleteArgs, EfiVarsExportArgs,
-    EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, SyncArg, VariableDataArg,
+    ArchitectureArg, ChangedImageArg, EfiVarsConvertArgs, EfiVarsCreateArgs, EfiVarsDeleteArgs,
+    EfiVarsExportArgs, EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, SyncArg, VariableDataArg,
 };
 use crate::progress::Reporter;
 use crate::small_file;
@@ -36,6 +36,26 @@ pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot use the template `{}`", args.template.display()))?;
     output::check_apart(&args.output, [args.template.as_path()])?;
     write(&args.output, &image, args.sync)
+}
+
+/// Puts a machine's variables into the layout of a template.
+pub fn convert(args: &EfiVarsConvertArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    let (old, template) = (read(&args.image)?, read(&args.template)?);
+    let shown = args.image.display();
+    let made = efi_vars::convert(&old, &template).with_context(|| {
+        format!("cannot convert `{shown}` to the layout of `{}`", args.template.display())
+    })?;
+    output::check_apart(&args.output, [args.template.as_path()])?;
+    write(&args.output, &made.image, args.sync)?;
+    reporter.note(&format!(
+        "{}: {} variables of `{shown}` and {} of the template's own, {} of {} bytes used",
+        args.output.display(),
+        made.copied,
+        made.kept,
+        made.used,
+        made.capacity
+    ));
+    Ok(())
 }
 
 /// Prints the variables as a table or as JSON.

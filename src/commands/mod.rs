@@ -41,6 +41,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
         Command::EfiVars(command) => match command {
             EfiVarsCommand::Create(args) => efi_vars::create(args),
+            EfiVarsCommand::Convert(args) => efi_vars::convert(args, &reporter),
             EfiVarsCommand::List(args) => efi_vars::list(args, &reporter),
             EfiVarsCommand::Set(args) => efi_vars::set(args),
             EfiVarsCommand::Delete(args) => efi_vars::delete(args),

@@ -46,6 +46,10 @@ fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> 
             return Ok(Window::new(image, 0, image.size())?);
         }
         Contents::Partitions(table) => table,
+        Contents::Named(name) => bail!(
+            "it holds a {name}, which is not read; there is neither an ext4 file system nor a partition table{}",
+            advice(name)
+        ),
         _ => bail!("there is neither an ext4 file system nor a partition table"),
     };
     let mut found = None;
@@ -67,6 +71,15 @@ fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> 
             found.with_context(|| format!("there is no partition {number} with an ext4 file system"))
         }
         None => found.context("no partition holds an ext4 file system"),
+    }
+}
+
+/// What opens contents that are not read, where something does.
+fn advice(name: &str) -> &'static str {
+    if name.starts_with("LUKS") {
+        "; open it with `cryptsetup open --readonly`, and name the device that appears"
+    } else {
+        ""
     }
 }
 

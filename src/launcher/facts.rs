@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use imagegen::closure::Registration;
+use imagegen::container::Foreign;
 use imagegen::store_path::{StorePath, StoreRoot};
 
 use super::Accelerator;
@@ -261,7 +262,19 @@ impl Search<'_> {
         let path = self.absolute(path);
         let path = if path.is_dir() { path.join(name_in_directory) } else { path };
         self.need_file(option, &path);
+        self.need_image(option, &path);
         path
+    }
+
+    /// Checks that a file is no image of a kind that the machine would take for a raw disk.
+    fn need_image(&mut self, option: &str, path: &Path) {
+        let Ok(found) = path.metadata() else { return };
+        // Opening a pipe would wait for its other end.
+        let Some(Ok(file)) = found.is_file().then(|| fs::File::open(path)) else { return };
+        let length = found.len();
+        if let Ok(Some(foreign)) = Foreign::of(&file, length) {
+            self.problems.add(option, format_args!("`{}` {}", path.display(), foreign.described(path)));
+        }
     }
 
     fn tpm(&mut self) -> Option<TpmFacts> {

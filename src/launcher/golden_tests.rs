@@ -55,6 +55,7 @@ fn facts(config: &Config, environment: &Environment) -> Facts {
             firmware: config.efi.firmware.clone().unwrap_or_else(|| firmware.into()),
             variables: file("NIX_EFI_VARS", efi_vars),
             template: None,
+            smm: false,
         }),
         tpm: config.tpm.enable.then(|| TpmFacts {
             program: "/nix/store/swtpm/bin/swtpm".into(),

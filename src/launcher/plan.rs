@@ -136,7 +136,10 @@ pub fn plan(
     let guest_registration = registration.and_then(|path| registration_in_guest(config, path));
 
     let mut all = Arguments { list: Vec::new(), variables: &variables, problems };
-    all.pair("-machine", format!("{}accel={}", facts.platform.board(), facts.accelerator.name()));
+    let smm = facts.efi.as_ref().is_some_and(|efi| efi.smm);
+    // QEMU's default board has no system management mode.
+    let board = if smm { "q35,smm=on," } else { facts.platform.board() };
+    all.pair("-machine", format!("{board}accel={}", facts.accelerator.name()));
     all.pair("-cpu", "max");
     all.pair("-name", option_value(config.name.as_str()));
     all.pair("-m", config.memory_size.to_string());
@@ -171,6 +174,9 @@ pub fn plan(
     if let Some(efi) = &facts.efi {
         all.pair("-drive", with_file("if=pflash,format=raw,unit=0,readonly=on,file=", &efi.firmware));
         all.pair("-drive", with_file("if=pflash,format=raw,unit=1,file=", &efi.variables));
+        if efi.smm {
+            all.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
+        }
     }
     if let Some(bios) = &config.bios {
         all.pair("-bios", facts.current_directory.join(bios).join("bios.bin"));

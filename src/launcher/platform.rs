@@ -126,18 +126,26 @@ impl Firmware {
     }
 }
 
-const X86_64_FIRMWARE: [Firmware; 4] = [
-    Firmware::new(128 << 10, "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+const X86_64_FIRMWARE: [Firmware; 6] = [
+    // The 4 MiB build first: Debian 12 is the last one that has the other.
     Firmware::new(528 << 10, "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    Firmware::new(128 << 10, "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
     Firmware::new(128 << 10, "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
     Firmware::new(528 << 10, "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    Firmware::new(
+        528 << 10,
+        "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
+        "/usr/share/qemu/ovmf-x86_64-4m-vars.bin",
+    ),
+    Firmware::new(528 << 10, "/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"),
 ];
 
-const AARCH64_FIRMWARE: [Firmware; 2] = [
+const AARCH64_FIRMWARE: [Firmware; 3] = [
     Firmware::new(64 << 20, "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
     Firmware::new(
         64 << 20,
         "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
         "/usr/share/edk2/aarch64/vars-template-pflash.raw",
     ),
+    Firmware::new(64 << 20, "/usr/share/qemu/edk2-aarch64-code.fd", "/usr/share/qemu/edk2-arm-vars.fd"),
 ];

@@ -102,7 +102,7 @@ fn toplevel(at: &Path, digit: char, [kernel, initrd, systemd]: [&String; 3]) {
 
 /// A firmware volume that holds a store of authenticated variables, without any (Platform Initialization 1.7,
 /// volume 3, section 3.2.1).
-fn empty_variable_store() -> Vec<u8> {
+pub fn empty_variable_store() -> Vec<u8> {
     const BLOCK: u32 = 0x1000;
     const BLOCKS: u32 = 4;
     const HEADER: u16 = 72;

@@ -1,5 +1,6 @@
 //! Where image bytes go: a raw file or a qcow2 file, written at planned offsets by any number of threads.
 
+mod foreign;
 mod overwrite;
 mod part;
 mod qcow2;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 
+pub use foreign::Foreign;
 pub use part::{Part, ranges_of_part};
 
 /// Contents that are shared have something other than zeros in each piece of the disk that begins at a multiple of this

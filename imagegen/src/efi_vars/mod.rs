@@ -17,8 +17,10 @@
 //! ```
 
 mod boot_order;
+mod convert;
 mod describe;
 mod device_path;
+mod flash;
 mod json;
 mod load_option;
 mod node_text;
@@ -29,8 +31,10 @@ mod variable;
 mod volume;
 
 pub use boot_order::install_boot_entry;
+pub use convert::{Converted, convert};
 pub use describe::describe;
 pub use device_path::{DevicePath, DevicePathError, HardDrive, Node};
+pub use flash::Flash;
 pub use json::{export_json, import_json};
 pub use load_option::{LoadOption, LoadOptionError};
 pub use store::VariableStore;
@@ -164,6 +168,22 @@ pub enum EfiVarsError {
         needed: u64,
         /// The bytes there are for it, those of the value to be replaced included.
         free: u64,
+    },
+    /// The template of a conversion is no store.
+    #[error("the template cannot be used")]
+    Template(#[source] Box<EfiVarsError>),
+    /// The store of another layout is too small.
+    #[error(
+        "the template's store has room for {capacity} bytes, {missing} too few; what does not fit: {left}; delete what is not \
+         needed with `efi-vars delete`, or take a larger template"
+    )]
+    DoNotFit {
+        /// The bytes that are missing.
+        missing: u64,
+        /// The store's size.
+        capacity: u64,
+        /// The variables, each with the size of its record.
+        left: String,
     },
     /// A variable to be set has no name.
     #[error("a variable must have a name")]

@@ -10,13 +10,13 @@ use crate::guid::Guid;
 use crate::units::{index, length};
 
 /// `EFI_SYSTEM_NV_DATA_FV_GUID`: a firmware volume of variables.
-const SYSTEM_NV_DATA_FV: Guid = Guid::from_u128(0xfff1_2b8d_7696_4c8b_a985_2747_075b_4f50);
+pub(super) const SYSTEM_NV_DATA_FV: Guid = Guid::from_u128(0xfff1_2b8d_7696_4c8b_a985_2747_075b_4f50);
 /// `EFI_VARIABLE_GUID`: a store of `VARIABLE_HEADER` records.
 const VARIABLE: Guid = Guid::from_u128(0xddcf_3616_3275_4164_98b6_fe85_707f_fe7d);
 /// `EFI_AUTHENTICATED_VARIABLE_GUID`: a store of `AUTHENTICATED_VARIABLE_HEADER` records.
 const AUTHENTICATED_VARIABLE: Guid = Guid::from_u128(0xaaf3_2c78_947b_439a_a180_2e14_4ec3_7792);
 
-const FVH_SIGNATURE: [u8; 4] = *b"_FVH";
+pub(super) const FVH_SIGNATURE: [u8; 4] = *b"_FVH";
 const FVH_REVISION: u8 = 2;
 const VARIABLE_STORE_FORMATTED: u8 = 0x5a;
 const VARIABLE_STORE_HEALTHY: u8 = 0xfe;
@@ -26,12 +26,12 @@ pub(super) const ERASED: u8 = 0xff;
 /// `EFI_FIRMWARE_VOLUME_HEADER` without its block map (Platform Initialization 1.7, volume 3, section 3.2.1).
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct FirmwareVolumeHeader {
+pub(super) struct FirmwareVolumeHeader {
     zero_vector: [u8; 16],
-    file_system_guid: [u8; 16],
+    pub file_system_guid: [u8; 16],
     /// Length of the volume in bytes, headers included.
-    fv_length: U64,
-    signature: [u8; 4],
+    pub fv_length: U64,
+    pub signature: [u8; 4],
     attributes: U32,
     /// Length of this header in bytes, block map included.
     header_length: U16,
@@ -151,7 +151,10 @@ fn check_volume(image: &[u8]) -> Result<Volume, EfiVarsError> {
         });
     }
     if Guid::from_mixed_endian(volume.file_system_guid) != SYSTEM_NV_DATA_FV {
-        return Err(EfiVarsError::NotAStore("the firmware volume holds something other than variables"));
+        return Err(EfiVarsError::NotAStore(
+            "the firmware volume holds something other than variables; a firmware's code has a file of variables beside it, as \
+             OVMF_CODE_4M.fd has OVMF_VARS_4M.fd",
+        ));
     }
 
     let damaged = |problem: &str| EfiVarsError::Volume(problem.to_owned());

@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::EspError;
 use super::names::{self, ShortName};
-use crate::content::NamedContent;
+use crate::content::{Content, NamedContent};
 use crate::fixed;
 use crate::units::{ByteCount, index, length};
 
@@ -76,7 +76,8 @@ impl Contents {
             if u32::try_from(size.0).is_err() {
                 return Err(EspError::FileTooLarge { path: file.path.clone(), size });
             }
-            contents.add(&file.path, number)?;
+            let earlier = number.checked_sub(1).and_then(|number| files.get(number));
+            contents.add(&file.path, number).map_err(|error| error.with_sources(earlier, file))?;
         }
         for directory in &mut contents.directories {
             directory.name_entries()?;
@@ -116,7 +117,7 @@ impl Contents {
             let existing = self.directories[at].entries.last().filter(|entry| entry.name == name);
             match existing.map(|entry| entry.kind) {
                 Some(Kind::Directory(directory)) if !is_last => at = directory,
-                Some(_) => return Err(EspError::Twice { path: path.to_owned() }),
+                Some(_) => return Err(EspError::Twice { path: path.to_owned(), sources: String::new() }),
                 None if is_last => self.directories[at].push(name, Kind::File(number)),
                 None => {
                     let directory = self.directories.len();
@@ -179,6 +180,24 @@ impl Contents {
     pub(super) fn lengths(&self) -> impl Iterator<Item = u64> {
         let directories = (1..self.directories.len()).map(|directory| self.directory_bytes(directory));
         directories.chain(self.files.iter().map(|file| file.content.size()))
+    }
+}
+
+impl EspError {
+    /// Says of two files of one path where they come from; paths come sorted, so that they are neighbours.
+    fn with_sources(self, earlier: Option<&NamedContent>, later: &NamedContent) -> Self {
+        let source = |file: &NamedContent| match &file.content {
+            Content::File { physical, .. } => Some(physical.display().to_string()),
+            Content::Bytes(_) => None,
+        };
+        let pair = earlier.filter(|earlier| earlier.path == later.path);
+        match (self, pair.and_then(source), source(later)) {
+            (Self::Twice { path, .. }, Some(first), Some(second)) => {
+                let sources = format!(", from `{first}` and from `{second}`; give one of them another name");
+                Self::Twice { path, sources }
+            }
+            (error, ..) => error,
+        }
     }
 }
 

@@ -34,10 +34,12 @@ pub enum EspError {
         why: String,
     },
     /// A path that is given twice, or as file and as directory.
-    #[error("`{path}` would be on the EFI system partition twice")]
+    #[error("`{path}` would be on the EFI system partition twice{sources}")]
     Twice {
         /// The path on the partition.
         path: String,
+        /// Where either comes from, and what to do; empty where that is nowhere on this machine.
+        sources: String,
     },
     /// Names that are the same to FAT.
     #[error("`{path}` and `{other}` differ only in case, which FAT does not tell apart")]

@@ -151,7 +151,11 @@ impl FirstCluster {
             Some(b"raw") => Some(Format::Raw),
             Some(b"qcow2") => Some(Format::Qcow2),
             Some(other) => {
-                return unsupported(format!("has a backing file of the format `{}`", shown(other)));
+                return unsupported(format!(
+                    "has a backing file of the format `{}`, which is not read; make a plain image of it with `qemu-img \
+                     convert -O qcow2`",
+                    shown(other)
+                ));
             }
         };
         let name = name.strip_prefix(b"file:").unwrap_or(name);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::{Format, detect_format};
+use super::{Foreign, Format, detect_format};
 use crate::units::{GuestOffset, index, length};
 
 pub use allocation::{Extent, State, Totals};
@@ -237,6 +237,18 @@ impl Source for Image {
     }
 }
 
+/// What a file is by its first bytes, or its last ones; images of other programs are errors.
+fn format_of(path: &Path, file: &File, file_length: u64) -> Result<Format, ReadError> {
+    let io = |source| ReadError::Io { action: "read", path: path.display().to_string(), source };
+    match Foreign::of(file, file_length).map_err(io)? {
+        None => detect_format(file).map_err(io),
+        Some(foreign) => {
+            let problem = format!("{}; or read it as it is: `--format raw`", foreign.described(path));
+            Err(ReadError::Unsupported { path: path.display().to_string(), problem })
+        }
+    }
+}
+
 /// Opens a file that may be an image; gives its length, and its numbers of device and inode.
 fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadError> {
     let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
@@ -261,11 +273,10 @@ fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadE
 impl Layer {
     /// Opens one file, whose name without links is `place`; with it comes what tells it from all other files.
     fn open(path: &Path, place: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
-        let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
         let (file, file_length, identity) = open_file(path, place)?;
         let format = match format {
             Some(format) => format,
-            None => detect_format(&file).map_err(io("read"))?,
+            None => format_of(path, &file, file_length)?,
         };
         let kind = match format {
             Format::Raw => Kind::Raw,

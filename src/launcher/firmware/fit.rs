@@ -1,0 +1,78 @@
+//! Whether code and variables are of one build of the firmware.
+
+use std::fs::File;
+use std::path::Path;
+
+use imagegen::efi_vars::Flash;
+
+use crate::launcher::platform::Platform;
+
+/// QEMU's `virt` board has two banks of flash of this size, and takes no image of another one.
+const ARM_BANK: u64 = 64 << 20;
+/// Code and variables of a PC fill flash of one of these sizes: those that edk2's OVMF is built for.
+const PC_FLASH: std::ops::RangeInclusive<u64> = (1 << 20)..=(16 << 20);
+
+/// Why the two are no pair, both files named. Nothing is said of what neither begins as an edk2 firmware does.
+pub fn mismatch(platform: Platform, code: &Path, variables: &Path) -> Option<String> {
+    let [(code_kind, code_size), (variables_kind, variables_size)] =
+        [code, variables].map(|path| look(path).unwrap_or((Flash::Unknown, 0)));
+    let [code, variables] = [code, variables].map(Path::display);
+    match (code_kind, variables_kind) {
+        (Flash::Variables, _) => {
+            return Some(format!(
+                "`{code}` holds a firmware's variables, not its code (`{variables}` are to be the variables)"
+            ));
+        }
+        (Flash::Both, _) => {
+            return Some(format!(
+                "`{code}` holds a firmware and its variables in one, and would never use `{variables}`; name the file of the \
+                 code alone, such as OVMF_CODE_4M.fd"
+            ));
+        }
+        (_, Flash::Code | Flash::Both) => {
+            return Some(format!("`{variables}` holds a firmware's code, not variables for `{code}`"));
+        }
+        (Flash::Unknown, Flash::Unknown) => return None,
+        _ => {}
+    }
+    let fit = match platform {
+        Platform::X86_64 => {
+            let flash = code_size.saturating_add(variables_size);
+            flash.is_power_of_two() && PC_FLASH.contains(&flash)
+        }
+        Platform::Aarch64 => code_size == ARM_BANK && variables_size == ARM_BANK,
+    };
+    (!fit).then(|| {
+        let [code_build, variables_build] = [code_size, variables_size].map(|size| build(platform, size));
+        format!(
+            "`{code}` ({code_build}) and `{variables}` ({variables_build}) are of different builds of the firmware, which \
+             would lose every variable"
+        )
+    })
+}
+
+/// Whether a file is a store of variables.
+pub fn is_store(path: &Path) -> bool {
+    look(path).is_ok_and(|(kind, _)| kind == Flash::Variables)
+}
+
+/// What an image is, and its length in bytes.
+fn look(path: &Path) -> std::io::Result<(Flash, u64)> {
+    let metadata = path.metadata()?;
+    // Opening a pipe would wait for its other end.
+    let kind = if metadata.is_file() { Flash::of(&File::open(path)?)? } else { Flash::Unknown };
+    Ok((kind, metadata.len()))
+}
+
+/// The build that has files of that size.
+pub fn build(platform: Platform, size: u64) -> String {
+    let known = match (platform, size) {
+        (_, 1_966_080) => "code of OVMF's 2 MiB build, ",
+        (_, 3_653_632) => "code of OVMF's 4 MiB build, ",
+        (_, 131_072) => "variables of OVMF's 2 MiB build, ",
+        (_, 540_672) => "variables of OVMF's 4 MiB build, ",
+        (Platform::X86_64, ARM_BANK) => "for ARM's `virt` board, ",
+        _ => "",
+    };
+    format!("{known}{size} bytes")
+}

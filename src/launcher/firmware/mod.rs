@@ -1,0 +1,229 @@
+//! The UEFI firmware and the machine's own copy of its variables.
+
+mod fit;
+mod pairs;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imagegen::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
+
+use super::facts::Search;
+use super::platform::{Firmware, Platform};
+
+pub use fit::mismatch;
+
+/// The two flash chips.
+#[derive(Debug, Clone)]
+pub struct EfiFacts {
+    /// The firmware's code.
+    pub firmware: PathBuf,
+    /// The variables, which the machine writes.
+    pub variables: PathBuf,
+    /// What new variables are copied from; nothing where the machine has some.
+    pub template: Option<PathBuf>,
+    /// The code runs in system management mode, so that nothing else can write to its variables.
+    pub smm: bool,
+}
+
+/// The variables beside a finished boot disk, as the module's derivation has them.
+const BESIDE_BOOT_DISK: &str = "efi-vars.fd";
+
+/// Finds the firmware and, where the machine has no variables yet, what to copy them from.
+pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path>) -> Option<EfiFacts> {
+    if !search.config.boots_by_efi() {
+        return None;
+    }
+    let by_name = PathBuf::from(format!("./{}-efi-vars.fd", search.config.name));
+    let of_config = search.config.efi_vars.clone().unwrap_or(by_name);
+    let variables = search.environment.path("NIX_EFI_VARS").map_or(of_config, Path::to_owned);
+    let variables = search.real_path("efiVars", &variables);
+    let firmware = search.config.efi.firmware.as_deref().map(|path| search.absolute(path));
+
+    let template = if variables.exists() {
+        None
+    } else {
+        let template = template(search, platform, boot_disk, firmware.as_deref());
+        if template.is_none() {
+            let package = platform.firmware_package();
+            search.problems.add(
+                "efi.variables",
+                format_args!(
+                    "the machine has no EFI variables yet, and there are none to copy; install the package {package} or \
+                     name some"
+                ),
+            );
+        }
+        template
+    };
+    let source = template.as_deref().unwrap_or(&variables);
+    let firmware = match firmware {
+        Some(firmware) => {
+            search.need_file("efi.firmware", &firmware);
+            check_pair(search, platform, &firmware, &variables, template.as_deref());
+            firmware
+        }
+        None => known_firmware(search, source, platform).unwrap_or_else(|what| {
+            // Without any variables, the missing firmware has been told already.
+            if source.exists() {
+                search.problems.add("efi.firmware", what);
+            }
+            PathBuf::new()
+        }),
+    };
+    let smm = platform == Platform::X86_64 && pairs::needs_smm(&firmware);
+    Some(EfiFacts { firmware, variables, template, smm })
+}
+
+fn template(
+    search: &mut Search<'_>,
+    platform: Platform,
+    boot_disk: Option<&Path>,
+    firmware: Option<&Path>,
+) -> Option<PathBuf> {
+    let efi = &search.config.efi;
+    let of_config = efi.variables.as_deref().map(|path| search.absolute(path));
+    let of_disk = boot_disk.map(|disk| disk.with_file_name(BESIDE_BOOT_DISK)).filter(|file| file.is_file());
+    if efi.keep_variables == Some(true)
+        && let (Some(disk), None) = (boot_disk, &of_disk)
+    {
+        let what = format!("there is no `{BESIDE_BOOT_DISK}` beside the boot disk `{}`", disk.display());
+        search.problems.add("efi.keepVariables", what);
+    }
+    if let Some(path) = &of_config {
+        search.need_file("efi.variables", path);
+    }
+    let kept = match efi.keep_variables {
+        Some(true) => of_disk.or(of_config),
+        Some(false) => of_config,
+        // What the config names itself goes before what happens to lie beside the disk.
+        None => of_config.or(of_disk),
+    };
+    kept.or_else(|| match firmware {
+        Some(firmware) => variables_for(platform, firmware),
+        None => installed(platform).next().map(|known| PathBuf::from(known.variables)),
+    })
+}
+
+/// The pairs of the distributions of which both files are there.
+fn installed(platform: Platform) -> impl Iterator<Item = &'static Firmware> {
+    let known = platform.firmware().iter();
+    known.filter(|known| [known.code, known.variables].iter().all(|path| Path::new(path).is_file()))
+}
+
+/// The first variables beside a firmware's code that are of the same build.
+fn variables_for(platform: Platform, firmware: &Path) -> Option<PathBuf> {
+    pairs::variables_beside(firmware).into_iter().find(|path| mismatch(platform, firmware, path).is_none())
+}
+
+/// Tells of a pair that the config names and that is none: the machine would start, and lose every variable.
+fn check_pair(
+    search: &mut Search<'_>,
+    platform: Platform,
+    firmware: &Path,
+    variables: &Path,
+    template: Option<&Path>,
+) {
+    let source = template.unwrap_or(variables);
+    let Some(mut what) = mismatch(platform, firmware, source) else { return };
+    let of_firmware = variables_for(platform, firmware);
+    // Writing to a string cannot fail.
+    let _ = match (template, of_firmware) {
+        (None, of_firmware) => write!(what, "; {}", conversion(variables, of_firmware.as_deref())),
+        (Some(_), Some(other)) => {
+            write!(
+                what,
+                "; the variables that go with it are `{}`: name them as efi.variables",
+                other.display()
+            )
+        }
+        (Some(template), None) => match code_for(platform, template) {
+            Some(code) => {
+                write!(
+                    what,
+                    "; the code that goes with them is `{}`: name it as efi.firmware",
+                    code.display()
+                )
+            }
+            None => write!(what, "; name two files of one build as efi.firmware and efi.variables"),
+        },
+    };
+    let named = search.config.efi.variables.is_some();
+    let option = match template {
+        None => "efiVars",
+        Some(_) if named => "efi.variables",
+        Some(_) => "efi.firmware",
+    };
+    search.problems.add(option, what);
+}
+
+/// What to do with a machine's variables whose firmware is no more.
+fn conversion(variables: &Path, of_firmware: Option<&Path>) -> String {
+    let quoted = |path: &Path| shell_words::quote(&path.display().to_string()).into_owned();
+    let name = variables.file_stem().map_or_else(|| "efi-vars".into(), |name| name.to_string_lossy());
+    let new = variables.with_file_name(format!("{name}-converted.fd"));
+    let template = of_firmware.map_or_else(|| "VARIABLES_OF_THAT_FIRMWARE".to_owned(), quoted);
+    format!(
+        "`nix-imagegen efi-vars convert {} --template {template} -o {}` makes variables of them for the firmware that is there: \
+         name that file as efiVars, or put it in the place of the old one; without the old one, the machine begins with \
+         empty variables",
+        quoted(variables),
+        quoted(&new)
+    )
+}
+
+/// The first code beside variables that is of the same build.
+fn code_for(platform: Platform, variables: &Path) -> Option<PathBuf> {
+    pairs::code_beside(variables).into_iter().find(|code| mismatch(platform, code, variables).is_none())
+}
+
+/// The firmware that variables belong to: beside them or what they were copied from, by name, else one of the
+/// distributions', by their size. Those with keys in them belong to code that looks at the keys.
+fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> Result<PathBuf, String> {
+    let size = length(variables);
+    let of_config = search.config.efi.variables.as_deref().map(|path| search.absolute(path));
+    let origins = of_config.into_iter().filter(|path| length(path) == size).chain([variables.to_owned()]);
+    if let Some(code) = origins.into_iter().find_map(|path| code_for(platform, &path)) {
+        return Ok(code);
+    }
+    let with_keys = platform == Platform::X86_64 && has_keys(variables);
+    let fitting = platform.firmware().iter().filter(|known| known.variables_size == size);
+    let codes = fitting.flat_map(|known| {
+        let secure = if with_keys { pairs::secure_beside(Path::new(known.code)) } else { Vec::new() };
+        secure.into_iter().chain([PathBuf::from(known.code)])
+    });
+    let found =
+        codes.into_iter().find(|path| path.is_file() && mismatch(platform, path, variables).is_none());
+    found.ok_or_else(|| {
+        let package = platform.firmware_package();
+        let shown = variables.display();
+        let other = installed(platform).find(|known| known.variables_size != size);
+        match other {
+            Some(other) if fit::is_store(variables) => format!(
+                "`{shown}` has {}, and no firmware of that build is on this machine (there is `{}`); {}",
+                fit::build(platform, size),
+                other.code,
+                conversion(variables, Some(Path::new(other.variables)))
+            ),
+            _ => format!(
+                "there is no known firmware for variables of {size} bytes (`{shown}`); install the package {package} or \
+                 name the firmware"
+            ),
+        }
+    })
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Whether a platform key is enrolled, with which firmware checks signatures.
+fn has_keys(variables: &Path) -> bool {
+    if length(variables) > IMAGE_MAX {
+        return false;
+    }
+    let Ok(image) = fs::read(variables) else { return false };
+    VariableStore::parse(&image)
+        .is_ok_and(|store| store.get(&EfiText::until_nul("PK"), GLOBAL_VARIABLE).is_some())
+}
