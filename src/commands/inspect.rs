@@ -90,6 +90,7 @@ fn contents(out: &mut String, contents: &Contents, indent: &str) -> std::fmt::Re
         Contents::Other { name } => writeln!(out, "{indent}{name}"),
         Contents::Zeros => writeln!(out, "{indent}zeros"),
         Contents::Unknown => writeln!(out, "{indent}unknown contents"),
+        Contents::Unread { problem } => writeln!(out, "{indent}not read: {problem}"),
         Contents::Damaged { problem } => writeln!(out, "{indent}damaged: {problem}"),
     }
 }

@@ -57,7 +57,7 @@ impl Picture {
             Contents::Other { name } => self.note(name),
             Contents::Zeros => self.note("zeros"),
             Contents::Unknown => self.note("unknown contents"),
-            Contents::Damaged { problem } => self.note(problem),
+            Contents::Unread { problem } | Contents::Damaged { problem } => self.note(problem),
         }
     }
 

@@ -50,7 +50,12 @@ pub enum Contents {
     Zeros,
     /// Unknown bytes.
     Unknown,
-    /// Something known that cannot be read.
+    /// Something known that this program does not read.
+    Unread {
+        /// What, and what to do about it.
+        problem: String,
+    },
+    /// Something known that is damaged.
     Damaged {
         /// Why.
         problem: String,
@@ -122,12 +127,14 @@ pub fn inspect(image: &Image) -> Result<Inspection, ReadError> {
 fn contents_of(source: &dyn Source, whole_disk: bool) -> Contents {
     match try_contents(source, whole_disk) {
         Ok(contents) => contents,
-        Err(problem) => Contents::Damaged { problem },
+        Err(contents) => contents,
     }
 }
 
-fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, String> {
-    let detected = contents::Contents::detect(source).map_err(|error| error.to_string())?;
+/// The error says why there is no more to say.
+fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Contents> {
+    let damaged = |problem| Contents::Damaged { problem };
+    let detected = contents::Contents::detect(source).map_err(|error| damaged(error.to_string()))?;
     Ok(match detected {
         // A table within a partition is somebody else's disk; nobody looks for it there.
         contents::Contents::Partitions(table) if whole_disk => {
@@ -135,12 +142,19 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Strin
         }
         contents::Contents::Partitions(_) => Contents::Other { name: "partition table" },
         contents::Contents::Ext4 => {
-            Contents::Ext4(Box::new(Ext4::of(source).map_err(|error: Ext4ReadError| error.to_string())?))
+            let unread = |error: Ext4ReadError| match (error.is_unread(), error.to_string()) {
+                (true, problem) => Contents::Unread { problem },
+                (false, problem) => damaged(problem),
+            };
+            Contents::Ext4(Box::new(Ext4::of(source).map_err(unread)?))
         }
         contents::Contents::Fat => {
-            Contents::Fat(Box::new(Fat::of(source).map_err(|error: FatError| error.to_string())?))
+            let fat = Fat::of(source).map_err(|error: FatError| damaged(error.to_string()))?;
+            Contents::Fat(Box::new(fat))
         }
-        contents::Contents::EfiVariables => Contents::EfiVariables(Box::new(EfiVariables::of(source)?)),
+        contents::Contents::EfiVariables => {
+            Contents::EfiVariables(Box::new(EfiVariables::of(source).map_err(damaged)?))
+        }
         contents::Contents::Named(name) => Contents::Other { name },
         contents::Contents::Zeros => Contents::Zeros,
         contents::Contents::Unknown => boot_image(source).unwrap_or(Contents::Unknown),

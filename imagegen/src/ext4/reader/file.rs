@@ -21,7 +21,7 @@ impl<'s> FileSystem<'s> {
         } else if inode.raw.i_block == [0; 60] {
             Blocks::default()
         } else {
-            return Err(inode.damaged("has a block map, as ext2 and ext3 have; only extents are read here"));
+            return Err(inode.unread("has a block map, as ext2 and ext3 have"));
         };
         Ok(File { file_system: self, blocks, size: inode.size() })
     }

@@ -3,8 +3,8 @@
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use super::Ext4ReadError;
 use super::superblock::{Superblock, join};
-use super::{Ext4ReadError, FIRST_BYTE};
 use crate::container::reader::Source;
 use crate::structure::structure;
 use crate::units::index;
@@ -45,17 +45,24 @@ impl GroupDescriptor {
     /// Reads the descriptors of all groups, whose number the superblock's check has bounded.
     pub fn read_all(source: &dyn Source, superblock: &Superblock) -> Result<Vec<Self>, Ext4ReadError> {
         let block = u64::from(superblock.block_size());
-        // The table stands in the block behind the superblock's.
-        let start = (FIRST_BYTE / block + 1) * block;
-        let size = usize::from(superblock.descriptor_size());
-        let table = source.bytes(start, index(superblock.groups()) * size)?;
+        let size = u64::from(superblock.descriptor_size());
+        let per_block = block / size;
         let mut all = Vec::with_capacity(index(superblock.groups()));
-        for (number, bytes) in (0_u32..).zip(table.chunks(size)) {
-            let mut descriptor = Self::new_zeroed();
-            let known = size.min(size_of::<Self>());
-            descriptor.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
-            check(superblock, number, bytes)?;
-            all.push(descriptor);
+        let mut numbers = 0_u32..;
+        for table_block in 0..superblock.groups().div_ceil(per_block) {
+            let count = per_block.min(superblock.groups() - table_block * per_block);
+            let place = superblock.descriptor_block(table_block, per_block);
+            if place >= superblock.blocks_count() {
+                return Err(Ext4ReadError::Block(place));
+            }
+            let bytes = source.bytes(place * block, index(count * size))?;
+            for (bytes, number) in bytes.chunks(index(size)).zip(&mut numbers) {
+                let mut descriptor = Self::new_zeroed();
+                let known = bytes.len().min(size_of::<Self>());
+                descriptor.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
+                check(superblock, number, bytes)?;
+                all.push(descriptor);
+            }
         }
         Ok(all)
     }

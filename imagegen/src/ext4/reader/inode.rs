@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Ext4ReadError, FileSystem};
+use super::{Ext4ReadError, FileSystem, features};
 use crate::ext4::checksum::Checksum;
 use crate::structure::structure;
 
@@ -174,14 +174,18 @@ impl Inode {
     /// Refuses what cannot be read here.
     pub(super) fn check_readable(&self) -> Result<(), Ext4ReadError> {
         let flags = self.raw.i_flags.get();
-        let problem = if flags & FLAG_ENCRYPT != 0 {
-            "is encrypted"
-        } else if flags & FLAG_INLINE_DATA != 0 {
-            "has its contents in the inode (inline_data)"
-        } else {
-            return Ok(());
-        };
-        Err(Ext4ReadError::Inode { number: self.number, problem: problem.to_owned() })
+        if flags & FLAG_ENCRYPT != 0 {
+            let help = "mount the file system with the key";
+            return Err(Ext4ReadError::Unread { number: self.number, problem: "is encrypted", help });
+        }
+        if flags & FLAG_INLINE_DATA != 0 {
+            return Err(self.unread("has its contents in the inode (inline_data)"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn unread(&self, problem: &'static str) -> Ext4ReadError {
+        Ext4ReadError::Unread { number: self.number, problem, help: features::HELP }
     }
 
     pub(super) fn damaged(&self, problem: impl Into<String>) -> Ext4ReadError {

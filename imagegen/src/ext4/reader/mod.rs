@@ -5,6 +5,7 @@
 
 mod directory;
 mod extent;
+mod features;
 mod file;
 mod group;
 mod inode;
@@ -32,8 +33,23 @@ pub enum Ext4ReadError {
     #[error("the ext4 superblock is damaged: {0}")]
     Superblock(String),
     /// A feature without which files cannot be found.
-    #[error("the ext4 file system uses {0}, which this program does not read")]
-    Feature(String),
+    #[error("the ext4 file system uses {features}, which this program does not read; {help}")]
+    Feature {
+        /// Its name or names.
+        features: String,
+        /// What to do about it.
+        help: &'static str,
+    },
+    /// An inode whose contents are stored in a way that is not read.
+    #[error("inode {number} {problem}, which this program does not read; {help}")]
+    Unread {
+        /// Its number.
+        number: u32,
+        /// How they are stored.
+        problem: &'static str,
+        /// What to do about it.
+        help: &'static str,
+    },
     /// Metadata is not what it was when it was written.
     #[error("{what} is damaged: its checksum is {found:#x}, not {expected:#x}; `e2fsck -fn` says more")]
     Checksum {
@@ -55,6 +71,13 @@ pub enum Ext4ReadError {
     /// A block number leads beyond the end.
     #[error("block {0} is beyond the end of the ext4 file system")]
     Block(u64),
+}
+
+impl Ext4ReadError {
+    /// Whether nothing is wrong but that this program cannot read it.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Feature { .. } | Self::Unread { .. })
+    }
 }
 
 /// A file system in a disk or partition.

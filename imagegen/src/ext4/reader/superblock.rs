@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Ext4ReadError, FIRST_BYTE};
+use super::{Ext4ReadError, FIRST_BYTE, features};
 use crate::container::reader::Source;
 use crate::ext4::checksum::Checksum;
 use crate::guid::Guid;
@@ -128,76 +128,7 @@ const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// The descriptors of a file system of a PiB; no more are read.
 const DESCRIPTORS_MAX: u64 = 512 << 20;
 
-const COMPAT_HAS_JOURNAL: u32 = 0x4;
-const INCOMPAT_RECOVER: u32 = 0x4;
-const INCOMPAT_64BIT: u32 = 0x80;
-const INCOMPAT_CSUM_SEED: u32 = 0x2000;
-const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 const CHECKSUM_CRC32C: u8 = 1;
-
-/// Incompatible features that change nothing about how files are found and read.
-const INCOMPAT_READ: u32 = 0x2
-    | INCOMPAT_RECOVER
-    | 0x40
-    | INCOMPAT_64BIT
-    | 0x100
-    | 0x200
-    | 0x400
-    | INCOMPAT_CSUM_SEED
-    | 0x4000
-    | 0x8000
-    | 0x10000
-    | 0x20000;
-
-/// Features by the names that e2fsprogs gives them.
-const COMPAT_NAMES: &[(u32, &str)] = &[
-    (0x1, "dir_prealloc"),
-    (0x2, "imagic_inodes"),
-    (0x4, "has_journal"),
-    (0x8, "ext_attr"),
-    (0x10, "resize_inode"),
-    (0x20, "dir_index"),
-    (0x200, "sparse_super2"),
-    (0x400, "fast_commit"),
-    (0x800, "stable_inodes"),
-    (0x1000, "orphan_file"),
-];
-const INCOMPAT_NAMES: &[(u32, &str)] = &[
-    (0x1, "compression"),
-    (0x2, "filetype"),
-    (0x4, "needs_recovery"),
-    (0x8, "journal_dev"),
-    (0x10, "meta_bg"),
-    (0x40, "extent"),
-    (0x80, "64bit"),
-    (0x100, "mmp"),
-    (0x200, "flex_bg"),
-    (0x400, "ea_inode"),
-    (0x1000, "dirdata"),
-    (0x2000, "metadata_csum_seed"),
-    (0x4000, "large_dir"),
-    (0x8000, "inline_data"),
-    (0x10000, "encrypt"),
-    (0x20000, "casefold"),
-];
-const RO_COMPAT_NAMES: &[(u32, &str)] = &[
-    (0x1, "sparse_super"),
-    (0x2, "large_file"),
-    (0x8, "huge_file"),
-    (0x10, "uninit_bg"),
-    (0x20, "dir_nlink"),
-    (0x40, "extra_isize"),
-    (0x80, "snapshot"),
-    (0x100, "quota"),
-    (0x200, "bigalloc"),
-    (0x400, "metadata_csum"),
-    (0x1000, "read-only"),
-    (0x2000, "project"),
-    (0x4000, "shared_blocks"),
-    (0x8000, "verity"),
-    (0x10000, "orphan_present"),
-];
-const RO_COMPAT_BIGALLOC: u32 = 0x200;
 
 impl Superblock {
     /// Reads the superblock and checks that what it says of sizes is possible.
@@ -207,9 +138,8 @@ impl Superblock {
         if superblock.s_magic.get() != MAGIC {
             return Err(damaged("it does not have the magic number 0xef53"));
         }
-        superblock.check_features()?;
-        superblock.check_sizes(source.size())?;
-        if superblock.has_checksums() {
+        // Before the features: they may be what is damaged.
+        if superblock.has_checksums() && superblock.s_checksum_type == CHECKSUM_CRC32C {
             let covered = std::mem::offset_of!(Self, s_checksum);
             let (found, expected) =
                 (Checksum::START.and(&bytes[..covered]).get(), superblock.s_checksum.get());
@@ -217,19 +147,19 @@ impl Superblock {
                 return Err(Ext4ReadError::Checksum { what: "the superblock".to_owned(), found, expected });
             }
         }
+        superblock.check_features()?;
+        superblock.check_sizes(source.size())?;
         Ok(superblock)
     }
 
     fn check_features(&self) -> Result<(), Ext4ReadError> {
-        let unknown = self.s_feature_incompat.get() & !INCOMPAT_READ;
-        if unknown != 0 {
-            return Err(Ext4ReadError::Feature(names(unknown, INCOMPAT_NAMES)));
-        }
-        if self.s_feature_ro_compat.get() & RO_COMPAT_BIGALLOC != 0 {
-            return Err(Ext4ReadError::Feature("bigalloc".to_owned()));
+        let unread = features::unread(self.s_feature_incompat.get(), self.s_feature_ro_compat.get());
+        if let Some((features, help)) = unread {
+            return Err(Ext4ReadError::Feature { features, help });
         }
         if self.has_checksums() && self.s_checksum_type != CHECKSUM_CRC32C {
-            return Err(damaged(format!("it has the unknown checksum type {}", self.s_checksum_type)));
+            let features = format!("checksums of type {}", self.s_checksum_type);
+            return Err(Ext4ReadError::Feature { features, help: features::HELP });
         }
         Ok(())
     }
@@ -308,29 +238,29 @@ impl Superblock {
 
     /// Whether numbers of blocks have more than 32 bits.
     pub fn is_64bit(&self) -> bool {
-        self.s_feature_incompat.get() & INCOMPAT_64BIT != 0
+        self.s_feature_incompat.get() & features::INCOMPAT_64BIT != 0
     }
 
     /// Whether all metadata has checksums.
     pub fn has_checksums(&self) -> bool {
-        self.s_feature_ro_compat.get() & RO_COMPAT_METADATA_CSUM != 0
+        self.s_feature_ro_compat.get() & features::RO_COMPAT_METADATA_CSUM != 0
     }
 
     /// Whether there is a journal.
     pub fn has_journal(&self) -> bool {
-        self.s_feature_compat.get() & COMPAT_HAS_JOURNAL != 0
+        self.s_feature_compat.get() & features::COMPAT_HAS_JOURNAL != 0
     }
 
     /// Whether the journal holds changes that the rest of the file system lacks.
     pub fn needs_recovery(&self) -> bool {
-        self.s_feature_incompat.get() & INCOMPAT_RECOVER != 0
+        self.s_feature_incompat.get() & features::INCOMPAT_RECOVER != 0
     }
 
     /// The seed of all checksums but the superblock's.
     pub(super) fn seed(&self) -> Option<Checksum> {
         if !self.has_checksums() {
             None
-        } else if self.s_feature_incompat.get() & INCOMPAT_CSUM_SEED != 0 {
+        } else if self.s_feature_incompat.get() & features::INCOMPAT_CSUM_SEED != 0 {
             Some(Checksum::of_seed(self.s_checksum_seed.get()))
         } else {
             Some(Checksum::of_file_system(self.uuid()))
@@ -349,16 +279,47 @@ impl Superblock {
 
     /// The names of all features, as e2fsprogs has them.
     pub fn features(&self) -> Vec<String> {
-        let words = [
-            (self.s_feature_compat, COMPAT_NAMES),
-            (self.s_feature_incompat, INCOMPAT_NAMES),
-            (self.s_feature_ro_compat, RO_COMPAT_NAMES),
-        ];
-        let names = words.iter().map(|(word, known)| names(word.get(), known));
-        names
-            .flat_map(|names| names.split(", ").map(str::to_owned).collect::<Vec<_>>())
-            .filter(|n| !n.is_empty())
-            .collect()
+        features::names(
+            self.s_feature_compat.get(),
+            self.s_feature_incompat.get(),
+            self.s_feature_ro_compat.get(),
+        )
+    }
+
+    /// Where the block `table_block` of the descriptor table is, which has so many descriptors. They follow the superblock
+    /// or, from `s_first_meta_bg` on (`meta_bg`), stand in the first of the groups that they describe, behind its
+    /// superblock if it has one.
+    pub(super) fn descriptor_block(&self, table_block: u64, per_block: u64) -> u64 {
+        let block = u64::from(self.block_size());
+        let has_meta_bg = self.s_feature_incompat.get() & features::INCOMPAT_META_BG != 0;
+        if !has_meta_bg || table_block < u64::from(self.s_first_meta_bg.get()) {
+            return FIRST_BYTE / block + 1 + table_block;
+        }
+        let group = table_block * per_block;
+        let start =
+            u64::from(self.s_first_data_block.get()) + group * u64::from(self.s_blocks_per_group.get());
+        start + u64::from(self.has_superblock(group))
+    }
+
+    /// Whether a group begins with a superblock (the kernel's documentation of ext4, "Super Block", `sparse_super` and
+    /// `sparse_super2`).
+    fn has_superblock(&self, group: u64) -> bool {
+        let is_power_of = |base: u64| {
+            let mut power = base;
+            while power < group {
+                power *= base;
+            }
+            power == group
+        };
+        if group == 0 {
+            true
+        } else if self.s_feature_compat.get() & features::COMPAT_SPARSE_SUPER2 != 0 {
+            self.s_backup_bgs.iter().any(|backup| u64::from(backup.get()) == group)
+        } else if self.s_feature_ro_compat.get() & features::RO_COMPAT_SPARSE_SUPER != 0 {
+            group == 1 || [3, 5, 7].into_iter().any(is_power_of)
+        } else {
+            true
+        }
     }
 
     /// The superblock's bytes.
@@ -369,16 +330,6 @@ impl Superblock {
     fn high(&self, word: U32) -> U32 {
         if self.is_64bit() { word } else { U32::ZERO }
     }
-}
-
-/// The names of the bits of a feature word.
-fn names(word: u32, known: &[(u32, &str)]) -> String {
-    let bits = (0..32).map(|bit| 1 << bit).filter(|bit| word & bit != 0);
-    let name = |bit: u32| {
-        let found = known.iter().find(|(value, _)| *value == bit);
-        found.map_or_else(|| format!("{bit:#x}"), |(_, name)| (*name).to_owned())
-    };
-    bits.map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// A number of 64 bits out of its halves.
