@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use imagegen::ext4::Growth;
 use imagegen::guid::Guid;
 use imagegen::root_disk::PartitionTable;
-use imagegen::units::ByteCount;
+use imagegen::units::{ByteCount, SizeError};
 
 use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg, SyncArg};
 
@@ -73,6 +74,10 @@ pub struct RootDiskArgs {
     /// Free space to add when the size is computed
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub additional_space: ByteCount,
+    /// For how many bytes of the file system there is an inode, now and when it has grown: 1K to 64M; if not given, 16K,
+    /// from 4 TiB on 32K, from 16 TiB on 64K
+    #[arg(long, value_name = "N", value_parser = bytes_per_inode)]
+    pub bytes_per_inode: Option<u32>,
     /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
     #[arg(long, requires = "with_store")]
     pub optimise: bool,
@@ -124,7 +129,18 @@ impl PartitionTableArg {
     }
 }
 
+fn bytes_per_inode(text: &str) -> Result<u32, String> {
+    let ByteCount(bytes) = text.parse().map_err(|error: SizeError| error.to_string())?;
+    let bytes = u32::try_from(bytes).ok().filter(|bytes| Growth::BYTES_PER_INODE.contains(bytes));
+    bytes.ok_or_else(|| "1K to 64M can be given".to_owned())
+}
+
 impl RootDiskArgs {
+    /// How the file system is prepared for being made larger.
+    pub const fn growth(&self) -> Growth {
+        Growth { bytes_per_inode: self.bytes_per_inode }
+    }
+
     /// The table that is asked for.
     pub const fn table(&self) -> PartitionTable {
         let boot_end = self.boot_size;

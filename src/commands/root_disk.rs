@@ -186,6 +186,7 @@ fn check_kernels(generations: &Generations, closure: &Closure) -> anyhow::Result
 fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
     ext4::Options {
         journal: true,
+        growth: Some(args.growth()),
         size: args.size.of_file_system(args.additional_space),
         ..ext4::Options::new(&args.label, args.uuid)
     }

@@ -10,9 +10,9 @@ use super::{BLOCK, Ext4Error};
 use crate::units::index;
 
 /// What one bitmap block can tell of: the largest number of blocks, or inodes, of a group.
-const BITS_PER_BLOCK: u32 = 32768;
+pub const BITS_PER_BLOCK: u32 = 32768;
 /// Descriptors without the `64bit` feature.
-const DESCRIPTOR_SIZE: u16 = 32;
+pub const DESCRIPTOR_SIZE: u16 = 32;
 /// Descriptors with it.
 const DESCRIPTOR_SIZE_64BIT: u16 = 64;
 
@@ -27,6 +27,8 @@ pub struct Geometry {
     pub groups: u32,
     /// Inodes in every group.
     pub inodes_per_group: u32,
+    /// Blocks kept behind the descriptors, wherever these are, for those of more groups.
+    pub reserved_descriptor_blocks: u32,
     /// The place of each group's tables.
     pub tables: Vec<GroupTables>,
     /// The blocks left for directories and files, ascending; the last range has no end of its own.
@@ -47,9 +49,14 @@ pub struct GroupTables {
 impl Geometry {
     /// Places the tables of a file system with this many groups; the number of blocks is set later, when what goes
     /// into them is known too.
-    pub fn new(blocks_per_group: u32, groups: u32, inodes: u32) -> Result<Self, Ext4Error> {
+    pub fn new(
+        blocks_per_group: u32,
+        groups: u32,
+        inodes: u32,
+        reserved_descriptor_blocks: u32,
+    ) -> Result<Self, Ext4Error> {
         let inodes_per_group = inodes.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
-        if inodes_per_group > BITS_PER_BLOCK {
+        if inodes_per_group > BITS_PER_BLOCK || inodes_per_group.checked_mul(groups).is_none() {
             return Err(Ext4Error::TooManyFiles);
         }
         let mut geometry = Self {
@@ -57,6 +64,7 @@ impl Geometry {
             blocks_per_group,
             groups,
             inodes_per_group,
+            reserved_descriptor_blocks,
             tables: Vec::new(),
             usable: Vec::new(),
         };
@@ -96,7 +104,7 @@ impl Geometry {
     /// Whether block numbers need more than 32 bits when the last group is full: the tables are placed, and their length
     /// follows from this, before it is known where the last group ends.
     pub fn is_64bit(&self) -> bool {
-        self.group_start(self.groups) > u64::from(u32::MAX)
+        needs_64bit(self.groups.into(), self.blocks_per_group)
     }
 
     /// The length of a group descriptor in bytes.
@@ -119,6 +127,12 @@ impl Geometry {
         (u64::from(self.groups) * u64::from(self.descriptor_size())).div_ceil(BLOCK)
     }
 
+    /// The first blocks of a group that has a superblock: that, the descriptors, and what is kept for more of them.
+    pub fn superblock_area(&self, group: u32) -> Range<u64> {
+        let start = self.group_start(group);
+        start..start + 1 + self.descriptor_blocks() + u64::from(self.reserved_descriptor_blocks)
+    }
+
     /// The first block of a group.
     pub fn group_start(&self, group: u32) -> u64 {
         u64::from(group) * u64::from(self.blocks_per_group)
@@ -139,8 +153,7 @@ impl Geometry {
     /// The last group must have at least one block and, if it has a backup, all of the backup.
     pub fn smallest_end(&self) -> u64 {
         let last = self.groups - 1;
-        let own = if has_backup(last) { 1 + self.descriptor_blocks() } else { 1 };
-        self.group_start(last) + own
+        if has_backup(last) { self.superblock_area(last).end } else { self.group_start(last) + 1 }
     }
 
     /// The groups with a superblock and descriptors, the first one included.
@@ -153,6 +166,11 @@ impl Geometry {
         let bits = self.groups.next_power_of_two().trailing_zeros();
         u8::try_from(bits).unwrap_or(31).max(4)
     }
+}
+
+/// Whether block numbers need more than 32 bits once all groups are full.
+pub fn needs_64bit(groups: u64, blocks_per_group: u32) -> bool {
+    groups.saturating_mul(blocks_per_group.into()) > u64::from(u32::MAX)
 }
 
 /// Whether a group begins with a superblock and descriptors under `sparse_super`: 0, 1 and the powers of 3, 5 and 7.
@@ -194,8 +212,7 @@ impl Cursor<'_> {
         let geometry = self.geometry;
         while self.next_backup < geometry.groups {
             if has_backup(self.next_backup) {
-                let start = geometry.group_start(self.next_backup);
-                return Some(start..start + 1 + geometry.descriptor_blocks());
+                return Some(geometry.superblock_area(self.next_backup));
             }
             self.next_backup += 1;
         }
@@ -295,16 +312,18 @@ mod tests {
 
     #[test]
     fn nothing_overlaps() {
-        for (blocks_per_group, groups, inodes) in [
-            (32768, 1, 16),
-            (32768, 30, 700_000),
-            (1024, 40, 1_000_000),
-            (2048, 9, 200_000),
-            (32768, 9, 294_912),
+        for (blocks_per_group, groups, inodes, reserved) in [
+            (32768, 1, 16, 0),
+            (32768, 1, 16, 37),
+            (32768, 30, 700_000, 1024),
+            (1024, 40, 1_000_000, 0),
+            (1024, 40, 1_000_000, 256),
+            (2048, 9, 200_000, 512),
+            (32768, 9, 294_912, 0),
             // 16 TiB.
-            (32768, 131_072, 2_100_000),
+            (32768, 131_072, 2_100_000, 0),
         ] {
-            let mut geometry = Geometry::new(blocks_per_group, groups, inodes).unwrap();
+            let mut geometry = Geometry::new(blocks_per_group, groups, inodes, reserved).unwrap();
             // Where the last group ends changes no table.
             for missing in [0, 1] {
                 geometry.blocks = geometry.group_start(groups) - missing;
@@ -316,8 +335,7 @@ mod tests {
     fn every_block_is_in_one_range(geometry: &Geometry) {
         let mut ranges: Vec<Range<u64>> = geometry.usable.clone();
         for group in geometry.superblock_groups() {
-            let start = geometry.group_start(group);
-            ranges.push(start..start + 1 + geometry.descriptor_blocks());
+            ranges.push(geometry.superblock_area(group));
         }
         for tables in &geometry.tables {
             ranges.push(tables.block_bitmap..tables.block_bitmap + 1);

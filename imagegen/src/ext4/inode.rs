@@ -95,6 +95,8 @@ pub enum Area {
     IndexedExtents([u8; BLOCK_AREA]),
     /// A short link's target.
     Target([u8; BLOCK_AREA]),
+    /// A map of blocks, as ext2 and ext3 have.
+    Blocks([u8; BLOCK_AREA]),
 }
 
 impl Inode {
@@ -107,7 +109,7 @@ impl Inode {
         let (flags, area) = match self.area {
             Area::Extents(area) => (FLAG_EXTENTS, area),
             Area::IndexedExtents(area) => (FLAG_EXTENTS | FLAG_INDEX, area),
-            Area::Target(area) => (0, area),
+            Area::Target(area) | Area::Blocks(area) => (0, area),
         };
         let links = if self.links > LINKS_MAX { 1 } else { self.links };
 

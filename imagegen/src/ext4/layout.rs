@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::directory::{Directory, Entry, TYPE_DIRECTORY, TYPE_FILE, TYPE_SYMLINK};
-use super::geometry::{Allocator, Geometry, after, groups_for, runs};
+use super::geometry::{Geometry, after, runs};
 use super::group::used_inodes;
-use super::inode::{BLOCK_AREA, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE};
-use super::journal::{self, Journal};
-use super::{BLOCK, Ext4Error, NAMES_MAX, Options, Size, extent};
+use super::inode::{FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE};
+use super::journal::Journal;
+use super::planner::Planner;
+use super::{BLOCK, Ext4Error, NAMES_MAX, Options};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::index;
 
@@ -17,8 +18,6 @@ use crate::units::index;
 pub const LOST_FOUND_INODE: u32 = FIRST_INODE;
 /// The name of the directory for what e2fsck finds.
 pub const LOST_FOUND: &[u8] = b"lost+found";
-/// How much free space gets an inode, as mke2fs has it.
-const BYTES_PER_INODE: u64 = 16384;
 const NAME_MAX: usize = 255;
 const TARGET_MAX: usize = 4095;
 /// Logical block numbers have 32 bits.
@@ -32,13 +31,15 @@ pub struct Layout {
     pub directories: Vec<PlannedDirectory>,
     /// lost+found's block.
     pub lost_found: u64,
+    /// The block that leads to those kept for the descriptors of more groups.
+    pub double_indirect: Option<u64>,
     pub journal: Option<Journal>,
     /// The first block of each node's contents; 0 where there are none.
-    places: Vec<u64>,
+    pub places: Vec<u64>,
     /// The highest inode number in use.
-    last_inode: u32,
+    pub last_inode: u32,
     /// The first block that nothing was put into. Usable blocks before it are in use.
-    end: u64,
+    pub end: u64,
 }
 
 /// What a directory's inode says besides its place.
@@ -56,11 +57,7 @@ impl Layout {
     pub fn new(tree: &Tree, options: &Options) -> Result<Self, Ext4Error> {
         check_tree(tree)?;
         let directories = plan_directories(tree, options)?;
-        let planner = Planner { tree, directories, journal: options.journal };
-        match options.size {
-            Size::Auto { additional } => planner.with_room_for(additional.0 / BLOCK),
-            Size::Fixed(size) => planner.of_size(size.0),
-        }
+        Planner { tree, directories, journal: options.journal, growth: options.growth }.layout(options.size)
     }
 
     /// The number of a node's inode: nodes follow lost+found, and all names of a file have that of the first.
@@ -132,8 +129,9 @@ impl Layout {
             all = [clipped(&all, &(0..log.start)), clipped(&all, &(log.end..u64::MAX))].concat();
         }
         for group in geometry.superblock_groups() {
-            let start = geometry.group_start(group);
-            all.push(start..start + 1 + geometry.descriptor_blocks());
+            let Range { start, end } = geometry.superblock_area(group);
+            // What backups keep for descriptors stays empty.
+            all.push(if group == 0 { start..end } else { start..start + 1 + geometry.descriptor_blocks() });
         }
         for (tables, group) in geometry.tables.iter().zip(0..) {
             all.push(tables.block_bitmap..tables.block_bitmap + 1);
@@ -143,155 +141,6 @@ impl Layout {
         }
         merged(all)
     }
-}
-
-/// What does not change while the size is looked for.
-struct Planner<'t> {
-    tree: &'t Tree,
-    directories: Vec<PlannedDirectory>,
-    /// Whether there is to be a journal.
-    journal: bool,
-}
-
-impl Planner<'_> {
-    /// The smallest file system with so many free blocks.
-    fn with_room_for(self, extra: u64) -> Result<Layout, Ext4Error> {
-        let inodes = self.inodes(extra * BLOCK / BYTES_PER_INODE)?;
-        // A first guess: every block of contents and tables, each rounded up.
-        let contents: u64 = self.tree.nodes().map(|node| self.blocks_of(node)).sum();
-        let guess = contents.saturating_add(extra).saturating_add(u64::from(inodes / INODES_PER_BLOCK));
-        let mut journal = self.journal_for(guess);
-        let guess = guess.saturating_add(journal);
-        let blocks_per_group = Geometry::blocks_per_group_for(guess, inodes);
-        let mut groups = groups_for(guess, blocks_per_group)?;
-        // More groups need more tables, which may need one more group; both may need a larger journal.
-        loop {
-            let (geometry, places, end) = self.place_all(blocks_per_group, groups, inodes, journal)?;
-            // Backup superblocks do not count as free space.
-            let room_end = runs(&geometry.usable, end, extra).last().map_or(end, |run| run.end);
-            let blocks = geometry.tables_end().max(room_end);
-            let needed = groups_for(blocks, blocks_per_group)?;
-            let larger_journal = self.journal_for(blocks);
-            if needed <= groups && larger_journal <= journal {
-                return Ok(self.into_layout(geometry, places, end, blocks));
-            }
-            (groups, journal) = (groups.max(needed), journal.max(larger_journal));
-        }
-    }
-
-    /// A file system of so many bytes.
-    fn of_size(self, asked: u64) -> Result<Layout, Ext4Error> {
-        let blocks = asked / BLOCK;
-        let Self { tree, directories, journal } = self;
-        let smallest = Planner { tree, directories: directories.clone(), journal }.with_room_for(0)?;
-        let needed = smallest.geometry.blocks;
-        let too_small = || Ext4Error::TooSmall {
-            asked,
-            needed: needed * BLOCK,
-            missing: (needed * BLOCK).saturating_sub(asked),
-        };
-        let extra = blocks.checked_sub(needed).ok_or_else(too_small)?;
-        let planner = Planner { tree, directories, journal };
-        // Tables and a larger journal for the free space come out of it; where that is too little for them, they
-        // are left out.
-        let (journal, smallest_journal) = (planner.journal_for(blocks), planner.journal_for(needed));
-        for (spare, journal) in
-            [(extra * BLOCK / BYTES_PER_INODE, journal), (0, journal), (0, smallest_journal)]
-        {
-            let inodes = planner.inodes(spare)?;
-            let blocks_per_group = Geometry::blocks_per_group_for(blocks, inodes);
-            let groups = groups_for(blocks, blocks_per_group)?;
-            let (geometry, places, end) = planner.place_all(blocks_per_group, groups, inodes, journal)?;
-            if geometry.tables_end().max(end) <= blocks {
-                return Ok(planner.into_layout(geometry, places, end, blocks));
-            }
-        }
-        // The size ends inside the tables of one more group; the blocks beyond the smallest size are left unused.
-        Ok(smallest)
-    }
-
-    fn into_layout(self, mut geometry: Geometry, places: Places, end: u64, blocks: u64) -> Layout {
-        geometry.blocks = blocks.max(geometry.smallest_end());
-        Layout {
-            geometry,
-            directories: self.directories,
-            lost_found: places.lost_found,
-            journal: places.journal,
-            places: places.nodes,
-            last_inode: Layout::last_inode(self.tree),
-            end,
-        }
-    }
-
-    /// The blocks of the journal for a file system of so many.
-    fn journal_for(&self, blocks: u64) -> u64 {
-        if self.journal { journal::blocks_for(blocks) } else { 0 }
-    }
-
-    fn inodes(&self, spare: u64) -> Result<u32, Ext4Error> {
-        let spare = u32::try_from(spare).map_err(|_| Ext4Error::TooManyFiles)?;
-        Layout::last_inode(self.tree).checked_add(spare).ok_or(Ext4Error::TooManyFiles)
-    }
-
-    /// Gives everything its place in a file system with so many groups, and says where the free blocks begin.
-    fn place_all(
-        &self,
-        blocks_per_group: u32,
-        groups: u32,
-        inodes: u32,
-        journal: u64,
-    ) -> Result<(Geometry, Places, u64), Ext4Error> {
-        let geometry = Geometry::new(blocks_per_group, groups, inodes)?;
-        let mut allocator = Allocator::new(&geometry);
-        let lost_found = allocator.take(1);
-        let mut nodes = vec![0; self.tree.len()];
-        let mut take = |blocks: u64| -> Result<u64, Ext4Error> {
-            let first = allocator.take(blocks);
-            let extents = extent::pieces(runs(&geometry.usable, first, blocks)).count();
-            allocator.take(extent::tree_blocks(extents)?);
-            Ok(first)
-        };
-        let journal = match journal {
-            0 => None,
-            blocks => Some(Journal { start: take(blocks)?, blocks }),
-        };
-        let mut place = |node: NodeId, blocks: u64| -> Result<(), Ext4Error> {
-            if blocks > 0 {
-                nodes[index(node.0.into())] = take(blocks)?;
-            }
-            Ok(())
-        };
-        for directory in &self.directories {
-            place(directory.node, directory.blocks.into())?;
-        }
-        for symlinks in [true, false] {
-            for node in self.tree.nodes() {
-                match self.tree.kind(node) {
-                    Kind::Symlink { .. } if symlinks => place(node, self.blocks_of(node))?,
-                    Kind::File { .. } if !symlinks => place(node, self.blocks_of(node))?,
-                    _ => {}
-                }
-            }
-        }
-        let end = allocator.end();
-        Ok((geometry, Places { lost_found, journal, nodes }, end))
-    }
-
-    /// The blocks of a node's contents; directories are counted by their plan.
-    fn blocks_of(&self, node: NodeId) -> u64 {
-        match self.tree.kind(node) {
-            Kind::Directory => 1,
-            Kind::File { .. } if self.tree.first_name(node) != node => 0,
-            Kind::File { size, .. } => size.div_ceil(BLOCK),
-            Kind::Symlink { target } => u64::from(target.len() >= BLOCK_AREA),
-        }
-    }
-}
-
-struct Places {
-    lost_found: u64,
-    journal: Option<Journal>,
-    nodes: Vec<u64>,
 }
 
 /// The entries of a directory, as they are written.

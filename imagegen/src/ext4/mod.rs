@@ -20,11 +20,14 @@ mod directory;
 mod extent;
 mod geometry;
 mod group;
+mod growth;
 mod htree;
 mod inode;
 mod journal;
 mod layout;
+mod planner;
 pub mod reader;
+mod resize;
 mod superblock;
 mod write;
 
@@ -39,6 +42,7 @@ use crate::units::{ByteCount, GuestOffset, GuestRange};
 use layout::Layout;
 
 pub use contents::ContentError;
+pub use growth::Growth;
 
 /// The base-2 logarithm of the block size.
 const BLOCK_BITS: u32 = 12;
@@ -62,6 +66,8 @@ pub struct Options {
     pub time: u32,
     /// Whether it gets a journal, for a file system that is to be written to; its size is the one that mke2fs takes.
     pub journal: bool,
+    /// Whether its user is to make it larger, and how it is prepared for that.
+    pub growth: Option<Growth>,
     /// How large it is to be.
     pub size: Size,
 }
@@ -75,6 +81,7 @@ impl Options {
             hash_seed: fixed::EXT4_HASH_SEED,
             time: fixed::STORE_TIME,
             journal: false,
+            growth: None,
             size: Size::Auto { additional: ByteCount(0) },
         }
     }
@@ -85,7 +92,7 @@ impl Options {
 pub enum Size {
     /// What the files need and so much more.
     Auto {
-        /// Free space, with an inode for every 16 KiB of it.
+        /// Free space, with an inode for every 16 KiB of it, or what [`Growth`] says.
         additional: ByteCount,
     },
     /// So much, rounded down to whole blocks.
@@ -143,6 +150,15 @@ pub enum Ext4Error {
     /// More files than inode numbers.
     #[error("more files than ext4 has inode numbers for: split the closure")]
     TooManyFiles,
+    /// More inodes than they have numbers.
+    #[error(
+        "a file system of this size with an inode for every {0} bytes would have 2^32 inodes or more; give a larger \
+         --bytes-per-inode"
+    )]
+    TooManyInodes(u64),
+    /// A ratio that mke2fs would refuse too.
+    #[error("there cannot be an inode for every {0} bytes; give a --bytes-per-inode from 1K to 64M")]
+    BytesPerInode(u32),
     /// More hard links than a file can have.
     #[error("a file has {0} names; ext4 holds {NAMES_MAX} at most")]
     TooManyNames(u32),
@@ -190,6 +206,7 @@ pub fn plan<'t>(tree: &'t Tree, options: &Options) -> Result<Plan<'t>, Ext4Error
     if options.label.len() > LABEL_MAX {
         return Err(Ext4Error::Label(options.label.clone()));
     }
+    options.growth.map_or(Ok(()), Growth::check)?;
     let layout = Layout::new(tree, options)?;
     Ok(Plan { tree, options: options.clone(), layout })
 }

@@ -16,6 +16,7 @@ pub const HASH_HALF_MD4: u8 = 1;
 
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const COMPAT_EXT_ATTR: u32 = 0x8;
+const COMPAT_RESIZE_INODE: u32 = 0x10;
 const COMPAT_DIR_INDEX: u32 = 0x20;
 const INCOMPAT_FILETYPE: u32 = 0x2;
 const INCOMPAT_EXTENTS: u32 = 0x40;
@@ -160,9 +161,13 @@ pub fn superblock(
     block.s_first_ino = FIRST_INODE.into();
     block.s_inode_size = INODE_SIZE.into();
     // Like the kernel, the low 16 bits where there are more groups.
-    let [low, high, ..] = group.to_le_bytes();
-    block.s_block_group_nr = U16::from_bytes([low, high]);
+    block.s_block_group_nr = low_half(group);
     block.s_feature_compat = (COMPAT_EXT_ATTR | COMPAT_DIR_INDEX).into();
+    if geometry.reserved_descriptor_blocks > 0 {
+        block.s_feature_compat |= COMPAT_RESIZE_INODE;
+        // Their numbers fit into one block.
+        block.s_reserved_gdt_blocks = low_half(geometry.reserved_descriptor_blocks);
+    }
     let wide = if geometry.is_64bit() { INCOMPAT_64BIT } else { 0 };
     block.s_feature_incompat = (INCOMPAT_FILETYPE | INCOMPAT_EXTENTS | INCOMPAT_FLEX_BG | wide).into();
     block.s_feature_ro_compat = (RO_COMPAT_SPARSE_SUPER
@@ -202,6 +207,12 @@ pub fn superblock(
     out.extend_from_slice(block.as_bytes());
     out.resize(index(super::BLOCK), 0);
     out
+}
+
+/// The low 16 bits.
+fn low_half(n: u32) -> U16 {
+    let [low, high, ..] = n.to_le_bytes();
+    U16::from_bytes([low, high])
 }
 
 /// The low and the high 32 bits.

@@ -9,7 +9,7 @@ use super::inode::{Area, BLOCK_AREA, INODES_PER_BLOCK, Inode, MODE_DIRECTORY, MO
 use super::journal::{self, Journal};
 use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
 use super::superblock::{Free, superblock};
-use super::{BLOCK, Ext4Error, Options, directory};
+use super::{BLOCK, Ext4Error, Options, directory, resize};
 use crate::container::{RUN, Sink};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::units::{GuestOffset, index, length};
@@ -63,6 +63,9 @@ impl Writer<'_> {
             let start = geometry.group_start(number);
             out.block(start, &superblock(geometry, self.options, counts, journal.as_ref(), number))?;
             out.block(start + 1, &descriptors)?;
+            if number == 0 {
+                out.block(start + 1 + geometry.descriptor_blocks(), &resize::indirect(geometry))?;
+            }
         }
         for (tables, (block_bitmap, _)) in geometry.tables.iter().zip(&bitmaps) {
             out.block(tables.block_bitmap, block_bitmap)?;
@@ -113,10 +116,11 @@ impl Writer<'_> {
 
     /// An inode of the table; `nodes` gives the nodes below the root that have one.
     fn inode(&self, number: u32, nodes: &mut impl Iterator<Item = NodeId>) -> io::Result<[u8; 256]> {
-        let inode = match (number, self.layout.journal) {
-            (ROOT_INODE, _) => self.node_inode(NodeId(0))?,
-            (LOST_FOUND_INODE, _) => self.lost_found_inode(),
-            (journal::INODE, Some(journal)) => self.journal_inode(journal)?,
+        let inode = match (number, self.layout.journal, self.layout.double_indirect) {
+            (ROOT_INODE, ..) => self.node_inode(NodeId(0))?,
+            (LOST_FOUND_INODE, ..) => self.lost_found_inode(),
+            (journal::INODE, Some(journal), _) => self.journal_inode(journal)?,
+            (resize::INODE, _, Some(place)) => resize::inode(&self.layout.geometry, place),
             // Reserved for features that are not used.
             _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
             _ => match nodes.next() {
@@ -202,6 +206,9 @@ impl Writer<'_> {
             directory::Directory { inode: LOST_FOUND_INODE, parent: ROOT_INODE, entries: Vec::new() };
         let bytes = lost_found.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
         out.block(self.layout.lost_found, &bytes)?;
+        if let Some(place) = self.layout.double_indirect {
+            out.block(place, &resize::double_indirect(&self.layout.geometry))?;
+        }
         self.journal(out)?;
         for planned in &self.layout.directories {
             let directory = directory_of(self.tree, planned);
