@@ -4,6 +4,7 @@ mod cli;
 mod closure_file;
 mod commands;
 mod derivation;
+mod digest;
 mod invocation;
 mod launcher;
 mod progress;

@@ -1,25 +1,18 @@
 //! The report of an image as JSON: what it holds, how long it took and what was fixed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use imagegen::output::OutputFile;
-use imagegen::progress::Progress;
-use imagegen::units::ByteCount;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::cli::SyncArg;
 use crate::invocation;
 use crate::progress::Phase;
-
-/// How much of a finished image is read at once for its digest.
-const DIGEST_BLOCK: usize = 1 << 20;
 
 /// The report of an image, from which it can be made again.
 #[derive(Debug, Serialize)]
@@ -86,29 +79,6 @@ impl ReportFile {
         self.0.file().write_all(&text).context("cannot write the report")?;
         self.0.finish().context("cannot write the report")
     }
-}
-
-/// The SHA-256 of the first `length` bytes of a file as hexadecimal digits.
-pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Result<String> {
-    progress.begin("digest", length.0);
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; DIGEST_BLOCK];
-    let mut offset = 0;
-    while offset < length.0 {
-        let wanted = usize::try_from(length.0 - offset).unwrap_or(DIGEST_BLOCK).min(DIGEST_BLOCK);
-        let read = match file.read_at(&mut block[..wanted], offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(&block[..read]);
-        let read = u64::try_from(read).unwrap_or_default();
-        offset += read;
-        progress.advance(read);
-    }
-    progress.end();
-    Ok(HEXLOWER.encode(&hasher.finalize()))
 }
 
 /// The SHA-256 of a text.

@@ -1,6 +1,7 @@
 //! Where an image goes: a file that appears whole, or a block device if that is allowed.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -9,8 +10,11 @@ use imagegen::output::{OutputDevice, OutputFile};
 use imagegen::units::{ByteCount, GuestRange, SECTOR};
 
 use crate::cli::{ForceArg, SyncArg};
+use crate::digest::digest;
 use crate::progress::Reporter;
-use crate::report::digest;
+
+/// The unit of `st_blocks` (stat(3type)), whatever the file system's blocks are.
+const STAT_BLOCK: u64 = 512;
 
 /// What an image is written to.
 pub struct Target {
@@ -83,7 +87,7 @@ impl Target {
         }
     }
 
-    /// How many bytes a finished image of `size` takes there.
+    /// The length of a finished image of `size`, its holes included.
     pub fn length(&self, size: ByteCount) -> anyhow::Result<ByteCount> {
         match &self.place {
             Place::File(output) => {
@@ -92,6 +96,13 @@ impl Target {
             }
             Place::Device(_) => Ok(size),
         }
+    }
+
+    /// What a finished image takes of the file system that it is in, as du(1) counts it; a device has no such figure.
+    pub fn on_disk(&self) -> anyhow::Result<Option<ByteCount>> {
+        let Place::File(output) = &self.place else { return Ok(None) };
+        let metadata = output.file().metadata().context("cannot examine the finished image")?;
+        Ok(Some(ByteCount(metadata.blocks().saturating_mul(STAT_BLOCK))))
     }
 
     /// The SHA-256 of a finished image of `length` bytes.
@@ -117,4 +128,9 @@ impl Target {
             Place::Device(device) => Ok(device.finish()?),
         }
     }
+}
+
+/// The same in brackets, for a summary; nothing of a device.
+pub fn shown_on_disk(on_disk: Option<ByteCount>) -> String {
+    on_disk.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default()
 }

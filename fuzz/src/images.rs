@@ -202,6 +202,7 @@ pub fn options() -> Options {
         hash_seed: fixed::EXT4_HASH_SEED,
         time: fixed::STORE_TIME,
         journal: false,
+        growth: None,
         size: Size::Auto { additional: ByteCount(0) },
     }
 }

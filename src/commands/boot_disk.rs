@@ -24,7 +24,7 @@ use crate::cli::BootDiskArgs;
 use crate::progress::Reporter;
 use crate::report::{self, Report, ReportFile};
 use crate::small_file;
-use crate::target::Target;
+use crate::target::{Target, shown_on_disk};
 use report_contents::{Contents, fixed_values};
 
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
@@ -46,6 +46,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
 
     let image_bytes = disk.length(plan.size())?;
+    let on_disk = disk.on_disk()?;
     let sha256 = report.as_ref().map(|_| disk.digest(image_bytes, reporter)).transpose()?;
     let note_on_gpt = disk.note_on_gpt(&args.output, plan.size());
     if let Some(efi_vars) = efi_vars {
@@ -65,7 +66,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             fixed: fixed_values(),
         })?;
     }
-    reporter.note(&summary(args, &plan, &generations, image_bytes));
+    reporter.note(&summary(args, &plan, &generations, on_disk));
     if let Some(note) = note_on_gpt {
         reporter.note(&note);
     }
@@ -187,14 +188,19 @@ fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {
     }
 }
 
-fn summary(args: &BootDiskArgs, plan: &Plan, generations: &Generations, image_bytes: ByteCount) -> String {
+fn summary(
+    args: &BootDiskArgs,
+    plan: &Plan,
+    generations: &Generations,
+    on_disk: Option<ByteCount>,
+) -> String {
     let format = Format::from(args.format).name();
     let count = generations.list().len();
     format!(
-        "{}: {format} of {} ({} on disk), {count} generation{}, default {}",
+        "{}: {format} of {}{}, {count} generation{}, default {}",
         args.output.display(),
         plan.size(),
-        image_bytes,
+        shown_on_disk(on_disk),
         if count == 1 { "" } else { "s" },
         generations.default().number,
     )

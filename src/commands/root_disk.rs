@@ -26,7 +26,7 @@ use super::{closure, loaders, wrong_usage};
 use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile};
-use crate::target::Target;
+use crate::target::{Target, shown_on_disk};
 use crate::threads::Threads;
 use report_contents::{Contents, fixed_values};
 
@@ -62,6 +62,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
     let verified = threads.install(|| write(&plan, args, &output, reporter))?;
     let image_bytes = output.length(plan.size())?;
+    let on_disk = output.on_disk()?;
     let sha256 = report.as_ref().map(|_| output.digest(image_bytes, reporter)).transpose()?;
     let has_gpt = plan.partitions().last_sectors().is_some();
     let note_on_gpt = output.note_on_gpt(&args.output, plan.size()).filter(|_| has_gpt);
@@ -82,7 +83,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.optimise {
         reporter.note(&saved(plan.saved_by_links(), plan.counts().files));
     }
-    reporter.note(&summary(args, &plan, &closure, verified, image_bytes, reporter));
+    reporter.note(&summary(args, &plan, &closure, verified, on_disk, reporter));
     if let Some(note) = note_on_gpt {
         reporter.note(&note);
     }
@@ -209,7 +210,7 @@ fn summary(
     plan: &Plan<'_>,
     closure: &Closure,
     verified: Verified,
-    image_bytes: ByteCount,
+    on_disk: Option<ByteCount>,
     reporter: &Reporter,
 ) -> String {
     let store = if args.with_store {
@@ -223,10 +224,11 @@ fn summary(
         [first, second, ..] => format!(", boots by {} and {}", first.name(), second.name()),
     };
     format!(
-        "{}: {} of {} ({image_bytes} on disk) that knows {} store paths, {store}{boots}; {:.1} s",
+        "{}: {} of {}{} that knows {} store paths, {store}{boots}; {:.1} s",
         args.output.display(),
         Format::from(args.format).name(),
         plan.size(),
+        shown_on_disk(on_disk),
         closure.registration.paths().len(),
         reporter.elapsed().as_secs_f64(),
     )

@@ -99,15 +99,15 @@ impl Planner<'_> {
         for mut extras in [most, fewer_inodes, least] {
             let blocks_per_group = self.blocks_per_group_for(blocks, extras.inodes, ratio);
             let groups = groups_for(blocks, blocks_per_group)?;
-            let mut placed = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let mut found = self.place_all(blocks_per_group, groups, ratio, extras)?;
             let mut blocks = blocks;
-            if placed.0.smallest_end() > blocks && groups > 1 {
+            if found.0.smallest_end() > blocks && groups > 1 {
                 // The last group cannot hold even its own superblock: there is none, as with mke2fs.
-                blocks = placed.0.group_start(groups - 1);
+                blocks = found.0.group_start(groups - 1);
                 extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group));
-                placed = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
+                found = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
             }
-            let (geometry, places, end) = placed;
+            let (geometry, places, end) = found;
             if geometry.tables_end().max(end) <= blocks {
                 return Ok(self.into_layout(geometry, places, end, blocks));
             }
@@ -176,7 +176,7 @@ impl Planner<'_> {
     fn inodes(&self, extra: u64, bytes_per_inode: u64) -> Result<u32, Ext4Error> {
         let files = Layout::last_inode(self.tree);
         let spare = u32::try_from(extra.saturating_mul(BLOCK) / bytes_per_inode).ok();
-        spare.and_then(|spare| files.checked_add(spare)).ok_or_else(|| match self.growth {
+        spare.and_then(|spare| files.checked_add(spare)).ok_or(match self.growth {
             Some(_) if extra > 0 => Ext4Error::TooManyInodes(bytes_per_inode),
             _ => Ext4Error::TooManyFiles,
         })

@@ -126,8 +126,7 @@ pub fn inspect(image: &Image) -> Result<Inspection, ReadError> {
 
 fn contents_of(source: &dyn Source, whole_disk: bool) -> Contents {
     match try_contents(source, whole_disk) {
-        Ok(contents) => contents,
-        Err(contents) => contents,
+        Ok(contents) | Err(contents) => contents,
     }
 }
 

@@ -10,7 +10,7 @@ use imagegen::units::ByteCount;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::report::digest;
+use crate::digest::digest;
 
 /// The version of the file; another one is as good as none.
 const VERSION: u32 = 1;

@@ -1,0 +1,112 @@
+//! The SHA-256 of finished images.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use data_encoding::HEXLOWER;
+use imagegen::progress::Progress;
+use imagegen::units::ByteCount;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+/// How much of a finished image is read at once.
+const BLOCK: u64 = 1 << 20;
+
+/// The SHA-256 of the first `length` bytes of a file as hexadecimal digits. Holes count as the zeros that they are, without
+/// being read. Moves the place at which the file is read.
+pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Result<String> {
+    progress.begin("digest", length.0);
+    let mut hasher = Sha256::new();
+    let (zeros, mut block) = (vec![0; capacity(BLOCK)], vec![0; capacity(BLOCK)]);
+    let mut offset = 0;
+    while offset < length.0 {
+        let data = next_data(file, offset, length.0)?;
+        while offset < data.start {
+            let count = BLOCK.min(data.start - offset);
+            hasher.update(&zeros[..capacity(count)]);
+            offset += count;
+            progress.advance(count);
+        }
+        while offset < data.end {
+            let wanted = capacity(BLOCK.min(data.end - offset));
+            let read = match file.read_at(&mut block[..wanted], offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(&block[..read]);
+            let read = u64::try_from(read).unwrap_or_default();
+            offset += read;
+            progress.advance(read);
+        }
+    }
+    progress.end();
+    Ok(HEXLOWER.encode(&hasher.finalize()))
+}
+
+/// The next data at or behind a place (lseek(2)): all that is left where nobody knows of holes, as on devices; empty at
+/// the end if only a hole is left.
+fn next_data(file: &File, place: u64, length: u64) -> io::Result<Range<u64>> {
+    // The file ends before `length`: reading will say so.
+    let size = file.metadata()?.len();
+    let start = match rustix::fs::seek(file, SeekFrom::Data(place)) {
+        Err(Errno::NXIO) if size >= length => return Ok(length..length),
+        Err(Errno::INVAL | Errno::NXIO) => return Ok(place..length),
+        found => found?,
+    };
+    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+    Ok(start.clamp(place, length)..end.clamp(place, length))
+}
+
+/// At most a block.
+fn capacity(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use imagegen::progress::Silent;
+
+    use super::*;
+
+    fn of(bytes: &[u8]) -> String {
+        HEXLOWER.encode(&Sha256::digest(bytes))
+    }
+
+    #[test]
+    fn holes_count_as_zeros() {
+        const MIB: usize = 1 << 20;
+        for (pieces, length) in [
+            (&[][..], 0),
+            (&[][..], 3 * MIB + 5),
+            (&[(0, 10)][..], 5 * MIB),
+            (&[(2 * MIB - 3, 7)][..], 2 * MIB + 4),
+            (&[(4096, 4096), (3 * MIB, 2 * MIB + 1), (9 * MIB, 1)][..], 12 * MIB),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.set_len(length.try_into().unwrap()).unwrap();
+            let mut bytes = vec![0; length];
+            for &(start, count) in pieces {
+                bytes[start..start + count].fill(b'x');
+                file.seek(SeekFrom::Start(start.try_into().unwrap())).unwrap();
+                file.write_all(&bytes[start..start + count]).unwrap();
+            }
+            let length = u64::try_from(length).unwrap();
+            assert_eq!(digest(&file, ByteCount(length), &Silent).unwrap(), of(&bytes), "{pieces:?}");
+            // The first bytes alone, in the middle of data or of a hole.
+            for part in [1, length / 2, length.saturating_sub(3)] {
+                let part = part.min(length);
+                let expected = of(&bytes[..usize::try_from(part).unwrap()]);
+                assert_eq!(digest(&file, ByteCount(part), &Silent).unwrap(), expected, "{pieces:?} {part}");
+            }
+            assert!(digest(&file, ByteCount(length + 1), &Silent).is_err(), "{pieces:?}");
+        }
+    }
+}
