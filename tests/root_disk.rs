@@ -271,3 +271,35 @@ fn what_does_not_agree_is_named_and_nothing_is_written() {
     assert!(error.contains("need a file system of"), "{error}");
     assert!(!output.exists());
 }
+
+/// What du(1) says of a file, as the summary shows it.
+fn occupied(image: &Path) -> String {
+    let bytes: u64 =
+        tool(&["du", "--block-size=1", text(image)]).split_whitespace().next().unwrap().parse().unwrap();
+    format!("({} on disk)", imagegen::units::ByteCount(bytes))
+}
+
+#[test]
+fn what_is_said_to_be_on_disk_is_what_is_occupied() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let [image, report] = ["image", "report"].map(|name| directory.path().join(name));
+    for format in ["raw", "qcow2"] {
+        let closure =
+            ["--closure", &guest.toplevel, "--with-store", "--format", format, "--report", text(&report)];
+        let disk = root_disk(&guest, &image, &closure).output().unwrap();
+        let mut command = imagegen();
+        command.args(["boot-disk", "--store-root", text(&guest.root), "--toplevel", &guest.toplevel]);
+        command.args(["--loader", "systemd-boot", "--format", format]);
+        let boot = directory.path().join("boot");
+        let boot_disk = command.args(["-o", text(&boot)]).output().unwrap();
+        for (file, output) in [(&image, disk), (&boot, boot_disk)] {
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(&occupied(file)), "{}: {said}", occupied(file));
+        }
+        // Holes are in the digest, though nobody has read them.
+        let written: serde_json::Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        assert_eq!(written["sha256"].as_str().unwrap(), &tool(&["sha256sum", text(&image)])[..64]);
+        assert_eq!(written["image_bytes"].as_u64().unwrap(), fs::metadata(&image).unwrap().len());
+    }
+}
