@@ -167,7 +167,14 @@ fn a_disk_of_grub_is_the_same_in_every_container() {
     let in_compressed = json(&compressed);
     assert_eq!(in_compressed["contents"], *contents);
     let allocation = &in_compressed["container"]["files"][0]["allocation"];
-    assert!(allocation["compressed_bytes"].as_u64() > allocation["data_bytes"].as_u64(), "{allocation}");
+    let check: Value =
+        serde_json::from_str(&tool(&["qemu-img", "check", "--output", "json", text(&compressed)])).unwrap();
+    let clusters = |kind: &str| check[kind].as_u64().unwrap();
+    let [compressed_bytes, into, data] = ["compressed_bytes", "compressed_into_bytes", "data_bytes"]
+        .map(|key| allocation[key].as_u64().unwrap());
+    assert_eq!(compressed_bytes, clusters("compressed-clusters") << 16);
+    assert_eq!(data, (clusters("allocated-clusters") - clusters("compressed-clusters")) << 16);
+    assert!(into > 0 && into < compressed_bytes, "{allocation}");
 
     let overlay = at("overlay.qcow2");
     let create = ["create", "-q", "-f", "qcow2", "-b", "compressed.qcow2", "-F", "qcow2", text(&overlay)];
