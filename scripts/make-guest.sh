@@ -7,11 +7,12 @@
 # For a PC if no KIND is given; `aarch64` makes one for an ARM machine, whose only generation is without payload and
 # without GRUB. `scripted` makes one for a PC, of one generation without payload, that does what the scripts say which
 # QEMU hands to it (guest/scripted-initrd-init); its kernel has modules that the others' lacks, and starts more slowly.
+# GUEST_DEBIAN is another place of a PC's packages than target/debian, and GUEST_GRUB another one of GRUB than /usr/lib/grub.
 # The same packages give the same closure. Does nothing where it is there already. Run scripts/setup.sh before.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 kind=${2:-x86_64}
-architecture=x86_64 kernel_file=bzImage console=ttyS0 debian=$here/target/debian
+architecture=x86_64 kernel_file=bzImage console=ttyS0 debian=${GUEST_DEBIAN:-$here/target/debian}
 case $#-$kind in
     1-x86_64 | 2-x86_64) kernel_package=linux-image-cloud-amd64 ;;
     2-scripted) kernel_package=linux-image-amd64 ;;
@@ -38,7 +39,7 @@ umask 022
 exec 9> "$directory/lock"
 flock 9
 
-grub_directory=/usr/lib/grub/i386-pc
+grub_directory=${GUEST_GRUB:-/usr/lib/grub}/i386-pc
 grub_font=/usr/share/grub/unicode.pf2
 grub=grub-$(grub-mkimage --version | sed -E 's/.* ([0-9.]+).*/\1/')
 
