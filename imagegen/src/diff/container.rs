@@ -51,7 +51,11 @@ fn layers(found: &mut Differences, place: &str, a: &Layer, b: &Layer) -> Result<
 fn first_difference(a: &Layer, b: &Layer) -> Result<Option<u64>, ReadError> {
     let (mut one, mut other) = (vec![0; index(super::PIECE)], vec![0; index(super::PIECE)]);
     let mut offset = 0;
-    while offset < a.file_length().max(b.file_length()) {
+    loop {
+        offset = a.file_data_from(offset)?.min(b.file_data_from(offset)?);
+        if offset >= a.file_length().min(b.file_length()) {
+            break;
+        }
         // What lies beyond the end of a file reads as zeros.
         a.read_file(&mut one, offset)?;
         b.read_file(&mut other, offset)?;

@@ -122,7 +122,13 @@ fn files(
     let size = one.size().min(other.size());
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let mut offset = 0;
-    while offset < size {
+    loop {
+        let (a, b) = both(one.data_from(offset), other.data_from(offset))?;
+        // Both have zeros before.
+        offset = a.min(b);
+        if offset >= size {
+            break;
+        }
         let count = PIECE.min(size - offset);
         left.resize(index(count), 0);
         right.resize(index(count), 0);

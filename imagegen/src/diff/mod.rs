@@ -116,7 +116,12 @@ fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>
     let size = left.size().min(right.size());
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut offset = 0;
-    while offset < size {
+    loop {
+        // Both have zeros before, though perhaps very many of them.
+        offset = left.data_from(offset)?.min(right.data_from(offset)?);
+        if offset >= size {
+            break;
+        }
         let count = PIECE.min(size - offset);
         a.resize(index(count), 0);
         b.resize(index(count), 0);

@@ -89,18 +89,23 @@ impl Layer {
         }
     }
 
+    /// The first byte from `at` on that lies in no hole of the file; its length if there is none.
+    pub(crate) fn file_data_from(&self, at: u64) -> Result<u64, ReadError> {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+            Ok(data) => Ok(data),
+            // No data from here on.
+            Err(Errno::NXIO) => Ok(self.file_length.max(at)),
+            // A block device, or a file system that does not tell.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(at),
+            Err(errno) => Err(self.io("look for holes in", errno.into())),
+        }
+    }
+
     fn holes(&self) -> Result<Vec<Extent>, ReadError> {
         let mut extents = Extents::default();
         let mut at = 0;
         while at < self.file_length {
-            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-                Ok(data) => data,
-                // No data from here on.
-                Err(Errno::NXIO) => self.file_length,
-                // A block device, or a file system that does not tell.
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                Err(errno) => return Err(self.io("look for holes in", errno.into())),
-            };
+            let data = self.file_data_from(at)?;
             extents.add(at..data, State::Unallocated);
             if data >= self.file_length {
                 break;
@@ -123,7 +128,7 @@ impl Qcow2 {
     fn allocation(&self, layer: &Layer) -> Result<Vec<Extent>, ReadError> {
         let (size, span) = (self.header.size.get(), self.l2_entries() * self.cluster_size());
         let mut extents = Extents::default();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         let mut start = 0;
         while start < size {
             let cluster = start / self.cluster_size();
@@ -133,14 +138,15 @@ impl Qcow2 {
                 Some(table) => {
                     // A table that is used twice would let a small file take for ever.
                     let entry = &self.l1[crate::units::index(start / span)];
-                    if !seen.insert(entry.get()) {
+                    if !seen.tables.insert(entry.get()) {
                         return Err(layer.damaged(start, "its L2 table is used twice"));
                     }
-                    self.add_table(layer, &table, start..end, &mut extents)?;
+                    self.add_table(layer, &table, start..end, &mut extents, &mut seen)?;
                 }
             }
             start = end;
         }
+        check_apart(layer, &extents.0)?;
         Ok(extents.0)
     }
 
@@ -150,6 +156,7 @@ impl Qcow2 {
         table: &[zerocopy::byteorder::big_endian::U64],
         guest: Range<u64>,
         extents: &mut Extents,
+        seen: &mut Seen,
     ) -> Result<(), ReadError> {
         let size = self.cluster_size();
         let mut at = guest.start;
@@ -162,6 +169,9 @@ impl Qcow2 {
                 Place::Nowhere => State::Unallocated,
                 Place::Zeros => State::Zeros,
                 Place::At(host) => State::Data(host),
+                Place::Compressed(cluster) if !seen.compressed.insert(cluster.start) => {
+                    return Err(layer.damaged(at, TWICE));
+                }
                 Place::Compressed(cluster) => State::Compressed(cluster.length),
             };
             extents.add(at..end, state);
@@ -169,6 +179,31 @@ impl Qcow2 {
         }
         Ok(())
     }
+}
+
+/// What the tables of a file have led to. No writer lets two of them lead to the same, and it would let a small file
+/// show so much that no reader comes to an end.
+#[derive(Default)]
+struct Seen {
+    tables: HashSet<u64>,
+    /// Where compressed clusters begin.
+    compressed: HashSet<u64>,
+}
+
+const TWICE: &str = "its cluster in the file is used twice";
+
+/// Refuses data that several places of the disk have in common.
+fn check_apart(layer: &Layer, extents: &[Extent]) -> Result<(), ReadError> {
+    let mut places: Vec<_> = extents
+        .iter()
+        .filter_map(|extent| match extent.state {
+            State::Data(host) => Some((host.0, extent.guest.end - extent.guest.start, extent.guest.start)),
+            _ => None,
+        })
+        .collect();
+    places.sort_unstable();
+    let twice = places.windows(2).find(|pair| pair[0].0.saturating_add(pair[0].1) > pair[1].0);
+    twice.map_or(Ok(()), |pair| Err(layer.damaged(pair[1].2, TWICE)))
 }
 
 /// Extents in order, neighbours joined where they can be.

@@ -13,8 +13,10 @@ mod window;
 
 use std::fs::{File, FileType};
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
 
@@ -41,6 +43,12 @@ pub trait Source: Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError>;
     /// Where a byte of it lies on the whole disk.
     fn guest_offset(&self, offset: u64) -> GuestOffset;
+
+    /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
+    /// the size if there is nothing.
+    fn data_from(&self, offset: u64) -> Result<u64, ReadError> {
+        Ok(offset)
+    }
 
     /// The bytes of a range that is known to be small.
     fn bytes(&self, offset: u64, count: usize) -> Result<Vec<u8>, ReadError> {
@@ -145,6 +153,8 @@ pub enum ReadError {
 pub struct Image {
     /// The image itself first, then its backing file, and so on.
     layers: Vec<Layer>,
+    /// Where there may be anything but zeros, once somebody has asked.
+    data: OnceLock<Vec<Range<u64>>>,
 }
 
 /// One file of an image.
@@ -186,12 +196,30 @@ impl Image {
             };
             layers.push(layer);
         }
-        Ok(Self { layers })
+        Ok(Self { layers, data: OnceLock::new() })
     }
 
     /// The files of the image, itself first. There is at least one.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// The ranges in which any layer has anything, in order and apart.
+    fn data(&self) -> Result<&[Range<u64>], ReadError> {
+        if self.data.get().is_none() {
+            let mut all = Vec::new();
+            let mut size = u64::MAX;
+            for layer in &self.layers {
+                size = size.min(layer.virtual_size());
+                let extents = layer.allocation()?.into_iter();
+                let held =
+                    extents.filter(|extent| !matches!(extent.state, State::Unallocated | State::Zeros));
+                all.extend(held.map(|extent| extent.guest.start.min(size)..extent.guest.end.min(size)));
+            }
+            // Another thread may have been faster; it found the same.
+            let _ = self.data.set(joined(all));
+        }
+        Ok(self.data.get().map(Vec::as_slice).unwrap_or_default())
     }
 
     /// Reads from a layer what it has, and the rest from those below it.
@@ -235,6 +263,26 @@ impl Source for Image {
     fn guest_offset(&self, offset: u64) -> GuestOffset {
         GuestOffset(offset)
     }
+
+    fn data_from(&self, offset: u64) -> Result<u64, ReadError> {
+        let ranges = self.data()?;
+        let next = ranges.partition_point(|range| range.end <= offset);
+        Ok(ranges.get(next).map_or(self.size(), |range| range.start.max(offset)))
+    }
+}
+
+/// Sorts ranges, and joins those that touch.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let touch = next.start <= last.end;
+        if touch {
+            last.end = last.end.max(next.end);
+        }
+        touch
+    });
+    ranges
 }
 
 /// What a file is by its first bytes, or its last ones; images of other programs are errors.

@@ -32,4 +32,9 @@ impl Source for Window<'_> {
     fn guest_offset(&self, offset: u64) -> GuestOffset {
         self.source.guest_offset(self.start.saturating_add(offset))
     }
+
+    fn data_from(&self, offset: u64) -> Result<u64, ReadError> {
+        let found = self.source.data_from(self.start.saturating_add(offset))?;
+        Ok(found.saturating_sub(self.start).clamp(offset, self.size.max(offset)))
+    }
 }

@@ -158,6 +158,22 @@ impl<'s> FileSystem<'s> {
         Ok(bytes)
     }
 
+    /// Finds the clusters of a file.
+    pub fn file(&self, found: &Found) -> Result<File<'_>, FatError> {
+        let size = found.entry.size();
+        let cluster = self.boot.cluster_size;
+        let clusters = match size {
+            0 => Vec::new(),
+            size => Table::new(&self.boot, self.source)
+                .chain(found.entry.first_cluster(), size.div_ceil(cluster))?,
+        };
+        let there = length(clusters.len()).saturating_mul(cluster);
+        if there < size {
+            return Err(FatError::Short { path: found.path.clone(), size, there });
+        }
+        Ok(File { file_system: self, clusters, size })
+    }
+
     /// Where a byte of a file lies on the disk.
     pub fn guest_offset(&self, found: &Found, offset: u64) -> Option<GuestOffset> {
         let mut table = Table::new(&self.boot, self.source);
@@ -185,6 +201,60 @@ impl<'s> FileSystem<'s> {
             self.source.read_at(piece, offset)?;
         }
         Ok(bytes)
+    }
+}
+
+/// A file that can be read at any offset.
+pub struct File<'f> {
+    file_system: &'f FileSystem<'f>,
+    clusters: Vec<u32>,
+    size: u64,
+}
+
+impl File<'_> {
+    /// The length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many clusters it has.
+    pub fn clusters(&self) -> u64 {
+        length(self.clusters.len())
+    }
+
+    /// Fills the buffer with the bytes from `offset` on; all must lie within the file.
+    pub fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), FatError> {
+        while let Some((start, left)) = self.place(offset)
+            && !buffer.is_empty()
+        {
+            let (piece, rest) = buffer.split_at_mut(index(left.min(length(buffer.len()))));
+            self.file_system.source.read_at(piece, start)?;
+            offset += length(piece.len());
+            buffer = rest;
+        }
+        buffer.fill(0);
+        Ok(())
+    }
+
+    /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
+    /// the size if there is nothing.
+    pub fn data_from(&self, mut offset: u64) -> Result<u64, FatError> {
+        while let Some((start, left)) = self.place(offset) {
+            let zeros = self.file_system.source.data_from(start)? - start;
+            if zeros < left {
+                return Ok((offset + zeros).min(self.size));
+            }
+            offset += left;
+        }
+        Ok(self.size)
+    }
+
+    /// Where a byte of the file is, and how many are left in its cluster.
+    fn place(&self, offset: u64) -> Option<(u64, u64)> {
+        let boot = &self.file_system.boot;
+        let cluster = *self.clusters.get(index(offset / boot.cluster_size))?;
+        let within = offset % boot.cluster_size;
+        Some((boot.cluster(cluster)? + within, boot.cluster_size - within))
     }
 }
 

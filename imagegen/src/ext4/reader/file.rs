@@ -71,6 +71,31 @@ impl File<'_, '_> {
         Ok(())
     }
 
+    /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
+    /// the size if there is nothing.
+    pub fn data_from(&self, mut offset: u64) -> Result<u64, Ext4ReadError> {
+        let block = u64::from(self.file_system.superblock().block_size());
+        while offset < self.size {
+            let number = offset / block;
+            offset = match self.blocks.find(number) {
+                Ok(run) if run.unwritten => (run.logical + run.count) * block,
+                Ok(run) => {
+                    let place = run.physical + (number - run.logical);
+                    let start = self.file_system.block_offset(place)? + offset % block;
+                    let data = offset.saturating_add(self.file_system.source.data_from(start)? - start);
+                    let end = (run.logical + run.count) * block;
+                    if data < end {
+                        return Ok(data.min(self.size));
+                    }
+                    end
+                }
+                Err(Some(next)) => next * block,
+                Err(None) => self.size,
+            };
+        }
+        Ok(self.size)
+    }
+
     /// Where a byte of the file lies on the disk; nothing for a hole.
     pub fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
         let block = u64::from(self.file_system.superblock().block_size());
