@@ -9,6 +9,8 @@ use anyhow::{Context, ensure};
 use imagegen::store_path::StorePath;
 use imagegen::units::ByteCount;
 
+use crate::input;
+
 /// How much is read at once; the first line ends within the first piece.
 const PIECE: u64 = 256 << 10;
 /// More than the registration of a million paths.
@@ -17,7 +19,7 @@ const LENGTH_MAX: u64 = 1 << 30;
 /// Reads such a file, which can be a pipe. Of what cannot be one, only so much that a parser finds the mistake.
 pub fn read(file: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
     let context = || format!("cannot read the {what} `{}`", file.display());
-    let mut source = File::open(file).with_context(context)?;
+    let mut source = input::open(file).with_context(context)?;
     let mut bytes = Vec::new();
     loop {
         let before = bytes.len();

@@ -1,5 +1,7 @@
 //! The command line in full, so that a report says how to make the same image again.
 
+use imagegen::text::shown;
+
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use crate::cli::Cli;
@@ -50,5 +52,5 @@ fn option_as_given(option: &Arg, matches: &ArgMatches) -> Vec<String> {
     }
     let values = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
     // JSON has no other text than Unicode.
-    values.map(|value| format!("--{name}={}", value.to_string_lossy())).collect()
+    values.map(|value| format!("--{name}={}", shown(value.as_encoded_bytes()))).collect()
 }

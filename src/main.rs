@@ -5,6 +5,7 @@ mod closure_file;
 mod commands;
 mod derivation;
 mod digest;
+mod input;
 mod invocation;
 mod launcher;
 mod progress;

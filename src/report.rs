@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use imagegen::output::OutputFile;
+use imagegen::text::shown;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -56,7 +57,7 @@ impl Program {
         Ok(Self {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            directory: directory.display().to_string(),
+            directory: shown(directory.as_os_str().as_encoded_bytes()),
             arguments: invocation::arguments(),
         })
     }

@@ -1,10 +1,8 @@
 //! `efi-vars`: the variables in flash images.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::boot::systemd_boot::Architecture;
 use imagegen::boot_disk::{self, Partitions};
 use imagegen::efi_vars::{
@@ -20,9 +18,13 @@ use crate::cli::{
     ArchitectureArg, ChangedImageArg, EfiVarsConvertArgs, EfiVarsCreateArgs, EfiVarsDeleteArgs,
     EfiVarsExportArgs, EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, SyncArg, VariableDataArg,
 };
+use crate::input;
 use crate::progress::Reporter;
 use crate::small_file;
 use crate::streams;
+
+/// How many characters of a problem with a document are told.
+const PROBLEM_MAX: usize = 500;
 
 /// Makes an image from a template.
 pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
@@ -103,7 +105,11 @@ pub fn import(args: &EfiVarsImportArgs) -> anyhow::Result<()> {
     if let Some(output) = &args.changed.output {
         output::check_apart(output, [args.document.as_path()])?;
     }
-    let variables = import_json(&text).with_context(|| format!("cannot import `{shown}`"))?;
+    // The parser repeats a wrong text, however long it is.
+    let variables = import_json(&text).map_err(|error| {
+        let problem = format!("{:#}", anyhow::Error::from(error));
+        anyhow!("cannot import `{shown}`: {}", problem.chars().take(PROBLEM_MAX).collect::<String>())
+    })?;
     change(&args.image, &args.changed, |store| {
         variables.into_iter().try_for_each(|variable| store.set(variable))?;
         Ok(())
@@ -158,17 +164,7 @@ fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableSto
 
 /// Reads a whole file that is not larger than any flash image.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let shown = path.display();
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(IMAGE_MAX + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read `{shown}`"))?;
-    let limit = ByteCount(IMAGE_MAX);
-    ensure!(
-        u64::try_from(bytes.len())? <= IMAGE_MAX,
-        "`{shown}` is larger than {limit}, as no flash image is"
-    );
-    Ok(bytes)
+    input::read(path, ByteCount(IMAGE_MAX))
 }
 
 /// Writes a file whole or not at all.

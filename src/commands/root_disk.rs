@@ -70,7 +70,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if let (Some(report), Some(sha256)) = (report, sha256) {
         report.finish(&Report {
             program: Program::current()?,
-            image: args.output.display().to_string(),
+            image: imagegen::text::shown(args.output.as_os_str().as_encoded_bytes()),
             format: Format::from(args.format).name(),
             image_bytes: image_bytes.0,
             virtual_bytes: plan.size().0,

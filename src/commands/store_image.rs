@@ -150,7 +150,7 @@ impl Summary {
     ) -> anyhow::Result<Report<Contents>> {
         Ok(Report {
             program: Program::current()?,
-            image: args.output.display().to_string(),
+            image: imagegen::text::shown(args.output.as_os_str().as_encoded_bytes()),
             format: Format::from(args.format).name(),
             image_bytes: self.image_bytes,
             virtual_bytes: self.virtual_size.0,

@@ -1,6 +1,5 @@
 //! What a plan has to know of this machine: programs, files, and where they truly are. Looking makes nothing.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use imagegen::closure::Registration;
 use imagegen::container::Foreign;
 use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::units::ByteCount;
 
 use super::Accelerator;
 use super::config::{Config, DiskImage, Problems, Side};
@@ -16,7 +16,10 @@ use super::environment::Environment;
 use super::firmware::{self, EfiFacts};
 use super::just_in_time::{Cache, Entry};
 use super::platform::Platform;
+use crate::{closure_file, input};
 
+/// More than a toplevel's `system` and `kernel-params` have.
+const LINE_MAX: ByteCount = ByteCount(1 << 20);
 /// Linux's limit for the path of a socket (unix(7)), without the zero behind it.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -106,7 +109,7 @@ pub struct Found {
 pub fn platform(config: &Config, store: &StoreRoot) -> Platform {
     let of_toplevel = || {
         let toplevel = StorePath::parse(config.toplevel.as_deref()?).ok()?;
-        let name = fs::read_to_string(store.physical(&toplevel).join("system")).ok()?;
+        let name = input::read_text(&store.physical(&toplevel).join("system"), LINE_MAX).ok()?;
         Platform::by_name(name.trim())
     };
     config.system.or_else(of_toplevel).or_else(Platform::of_this_machine).unwrap_or(Platform::X86_64)
@@ -270,7 +273,7 @@ impl Search<'_> {
     fn need_image(&mut self, option: &str, path: &Path) {
         let Ok(found) = path.metadata() else { return };
         // Opening a pipe would wait for its other end.
-        let Some(Ok(file)) = found.is_file().then(|| fs::File::open(path)) else { return };
+        let Some(Ok(file)) = found.is_file().then(|| std::fs::File::open(path)) else { return };
         let length = found.len();
         if let Ok(Some(foreign)) = Foreign::of(&file, length) {
             self.problems.add(option, format_args!("`{}` {}", path.display(), foreign.described(path)));
@@ -342,9 +345,9 @@ impl Search<'_> {
             return;
         }
         let file = self.absolute(file);
-        let registration = match fs::read(&file) {
+        let registration = match closure_file::read(&file, "registration") {
             Ok(bytes) => Registration::parse(&file, &bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(format!("cannot read `{}`: {error}", file.display())),
+            Err(error) => Err(format!("{error:#}")),
         };
         let registration = match registration {
             Ok(registration) => registration,
@@ -406,8 +409,7 @@ fn direct_boot(toplevel: &str, store: &StoreRoot, current: &Path) -> anyhow::Res
         Ok(current.join(if is_same { link } else { found }))
     };
     let params = resolve("kernel-params")?;
-    let text = fs::read_to_string(&params)
-        .map_err(|error| anyhow::anyhow!("cannot read `{}`: {error}", params.display()))?;
+    let text = input::read_text(&params, LINE_MAX)?;
     Ok(DirectBoot {
         kernel: resolve("kernel")?,
         initrd: resolve("initrd")?,

@@ -245,12 +245,16 @@ impl Guest {
     pub fn fstab(&self) -> String {
         let mut text = String::from("# device mount-point type options dump pass\n");
         for mount in &self.mounts {
-            let options =
-                if mount.options.is_empty() { "defaults".to_owned() } else { mount.options.join(",") };
+            let options = if mount.options.is_empty() {
+                "defaults".to_owned()
+            } else {
+                octal(&mount.options.join(","))
+            };
             let pass = u8::from(!mount.no_check && mount.fs_type == "ext4");
-            let Mount { device, mount_point, fs_type, .. } = mount;
+            let [device, mount_point, fs_type] =
+                [&mount.device, &mount.mount_point, &mount.fs_type].map(|text| octal(text));
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{} {} {fs_type} {options} 0 {pass}", octal(device), octal(mount_point));
+            let _ = writeln!(text, "{device} {mount_point} {fs_type} {options} 0 {pass}");
         }
         if let Some(format) = &self.format_if_blank {
             let _ = writeln!(text, "# {} on {} if it is blank", format.fs_type, format.device);
@@ -270,11 +274,13 @@ impl Guest {
     }
 }
 
-/// White space and backslashes as fstab(5) wants them.
+/// White space and backslashes as fstab(5) wants them, and what would begin a comment.
 fn octal(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            ' ' | '\t' | '\n' | '\\' => format!("\\{:03o}", u32::from(c)),
+    (0..)
+        .zip(text.chars())
+        .map(|(i, c)| match c {
+            ' ' | '\t' | '\n' | '\r' | '\\' => format!("\\{:03o}", u32::from(c)),
+            '#' if i == 0 => "\\043".to_owned(),
             c => c.to_string(),
         })
         .collect()

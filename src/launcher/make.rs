@@ -13,9 +13,11 @@ use imagegen::units::ByteCount;
 use super::facts::EXCHANGE;
 use super::plan::NewFile;
 use super::private_directory::PrivateDirectory;
-use crate::small_file;
+use crate::{input, small_file};
 
 const MIB: u64 = 1 << 20;
+/// More than a registration or the variables of any firmware have.
+const COPIED_MAX: ByteCount = ByteCount(1 << 30);
 
 /// Makes one file of a plan. What the machine writes to is its user's alone.
 pub fn make(file: &NewFile) -> anyhow::Result<()> {
@@ -76,7 +78,7 @@ fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
 
 fn copy(from: &Path, to: &Path, access: Access) -> anyhow::Result<OutputFile> {
     let context = || format!("cannot copy `{}` to `{}`", from.display(), to.display());
-    let bytes = fs::read(from).with_context(context)?;
+    let bytes = input::read(from, COPIED_MAX).with_context(context)?;
     let output = OutputFile::create_for(to, access).with_context(context)?;
     small_file::fill(output.file(), &bytes).with_context(context)?;
     Ok(output)

@@ -268,7 +268,9 @@ fn is_wal(file: &Path) -> Result<bool, DatabaseError> {
 /// Reads the number that Nix keeps in the file `schema` beside the database.
 fn check_schema(database: &Path) -> Result<(), DatabaseError> {
     let file = database.with_file_name("schema");
-    let text = std::fs::read_to_string(&file).map_err(missing(database))?;
+    let mut text = String::new();
+    // A number; whatever else it is, no more of it is read.
+    File::open(&file).and_then(|file| file.take(64).read_to_string(&mut text)).map_err(missing(database))?;
     let number = text.trim().parse();
     let found: u32 = number.map_err(|_| DatabaseError::SchemaFile(file.display().to_string()))?;
     let advice = match found.cmp(&SCHEMA) {

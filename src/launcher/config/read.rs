@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use anyhow::Context;
+use imagegen::units::ByteCount;
 use serde_json::Value;
 
-use super::reader::{Positive, Problems, Read, Table, one_of};
+use super::reader::{Positive, Problems, Read, Script, Table, one_of};
 use super::{
     Config, DirectBoot, DiskImage, DiskInterface, Drive, Efi, Endpoint, FileSystem, ForwardPort, Interface,
     Protocol, Qemu, Resolution, SecurityModel, SharedDirectory, Side, Tpm, rules,
 };
+use crate::input;
 use crate::launcher::platform::Platform;
 
+/// More than any config has.
+const LENGTH_MAX: ByteCount = ByteCount(64 << 20);
 /// `vmTools.default9PMsizeBytes` of nixpkgs at the end of 2021 (its pull request 146783).
 const MSIZE: u64 = 128 << 10;
 
@@ -20,8 +24,7 @@ impl Config {
     /// parsed is an error by itself; all else that is wrong goes to the problems, with a default in its place.
     pub fn read(file: &Path, problems: &mut Problems) -> anyhow::Result<Self> {
         let shown = file.display();
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read the config `{shown}`"))?;
+        let text = input::read_text(file, LENGTH_MAX).context("cannot read the config")?;
         let value = if file.extension().is_some_and(|extension| extension == "json") {
             serde_json::from_str(&text).with_context(|| format!("`{shown}` is not JSON"))?
         } else {
@@ -130,14 +133,18 @@ fn qemu(mut table: Table<'_>) -> Qemu {
     let guest_agent = table.table("guestAgent").take("enable").unwrap_or(true);
     Qemu {
         package: table.take("package").flatten(),
-        options: table.take("options").unwrap_or_default(),
+        options: table.take::<Vec<Script>>("options").map_or_else(Vec::new, texts),
         consoles: table.take("consoles"),
-        networking_options: table.take("networkingOptions"),
+        networking_options: table.take::<Vec<Script>>("networkingOptions").map(texts),
         drives: table.take("drives").unwrap_or_default(),
         disk_interface: table.take("diskInterface").unwrap_or(DiskInterface::Virtio),
         guest_agent,
         virtio_keyboard: table.take("virtioKeyboard").unwrap_or(false),
     }
+}
+
+fn texts(scripts: Vec<Script>) -> Vec<String> {
+    scripts.into_iter().map(|Script(text)| text).collect()
 }
 
 impl Read for DiskImage {

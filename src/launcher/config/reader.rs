@@ -128,12 +128,18 @@ impl Drop for Table<'_> {
     }
 }
 
+/// How many characters of a wrong text are told.
+const EXCERPT: usize = 100;
+
 fn expected(what: &str, found: &Value) -> String {
     let found = match found {
         Value::Null => "null".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a table".to_owned(),
-        Value::String(text) => format!("the text {text:?}"),
+        Value::String(text) => match text.char_indices().nth(EXCERPT) {
+            Some((end, _)) => format!("the text {:?}…", &text[..end]),
+            None => format!("the text {text:?}"),
+        },
         other => other.to_string(),
     };
     format!("expected {what}, found {found}")
@@ -193,11 +199,35 @@ impl Read for String {
                 problems.add(at, "a text cannot hold a NUL character");
                 None
             }
+            Value::String(text) if text.chars().any(char::is_control) => {
+                problems.add(
+                    at,
+                    format_args!("the text {text:?} holds a control character, such as a line feed"),
+                );
+                None
+            }
             Value::String(text) => Some(text),
             other => {
                 problems.add(at, expected("a text", &other));
                 None
             }
+        }
+    }
+}
+
+/// A text that the module's script has the shell read, to which line feeds and tabs are white space.
+#[derive(Debug)]
+pub struct Script(pub String);
+
+impl Read for Script {
+    fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
+        match value {
+            Value::String(text) => {
+                // All others are looked at; these two stay as they are, since a quoted one is no white space.
+                String::read(Value::String(text.replace(['\n', '\t'], "")), at, problems)?;
+                Some(Self(text))
+            }
+            other => String::read(other, at, problems).map(Self),
         }
     }
 }
@@ -243,6 +273,7 @@ impl<T: Read> Read for BTreeMap<String, T> {
         match value {
             Value::Object(entries) => {
                 let read = entries.into_iter().map(|(name, entry)| {
+                    let name = String::read(Value::String(name), at, problems)?;
                     T::read(entry, &join(at, &name), problems).map(|entry| (name, entry))
                 });
                 read.collect::<Vec<_>>().into_iter().collect()

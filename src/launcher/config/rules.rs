@@ -23,6 +23,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
     check_drives(config, problems);
     check_shares(config, problems);
     check_file_systems(config, problems);
+    check_words(config, problems);
     for (i, rule) in (1..).zip(&config.forward_ports) {
         check_forwarding(i, rule, problems);
     }
@@ -145,9 +146,35 @@ fn check_file_systems(config: &Config, problems: &mut Problems) {
         if !point.starts_with('/') {
             problems.add(&at, "the name is the mount point, which is an absolute path");
         }
-        if file_system.source().is_none() {
+        if file_system.source().is_none_or(|source| source.is_empty()) {
             problems.add(&at, "has neither a device nor a label");
         }
+        // In fstab an empty one would let the next column take its place.
+        if file_system.fs_type.is_empty() {
+            problems.add(&format!("{at}.fsType"), "a file system's type cannot be empty");
+        }
+        for (i, option) in (1..).zip(&file_system.options) {
+            if option.is_empty() {
+                problems.add(&format!("{at}.options.<entry {i}>"), "a mount option cannot be empty");
+            }
+        }
+    }
+}
+
+/// Texts that become a part of the kernel's command line or of one of QEMU's arguments, and would begin another.
+fn check_words(config: &Config, problems: &mut Problems) {
+    let splits = |text: &str| text.is_empty() || text.contains(char::is_whitespace) || text.contains('"');
+    for (i, console) in (1..).zip(config.qemu.consoles.iter().flatten()) {
+        if splits(console) {
+            let what =
+                "a kernel parameter is made of it, so it cannot be empty nor hold white space or quotes";
+            problems.add(&format!("qemu.consoles.<entry {i}>"), what);
+        }
+    }
+    let in_store = config.registration.as_deref().filter(|path| path.starts_with("/nix/store"));
+    if in_store.is_some_and(|path| splits(&path.to_string_lossy())) {
+        problems
+            .add("registration", "the kernel's `regInfo` names it, so it cannot hold white space or quotes");
     }
 }
 

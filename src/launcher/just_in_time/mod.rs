@@ -8,7 +8,7 @@
 mod seal;
 mod shelf;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use super::config::Config;
 use super::environment::Environment;
 use super::platform::Platform;
+use crate::closure_file;
 use crate::progress::Reporter;
 use seal::{Flaw, Seal};
 use shelf::Shelf;
@@ -81,8 +82,7 @@ impl Cache {
 
     /// The store image of a registration. Store paths never change, so their names and hashes say all of them.
     pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
-        let contents =
-            fs::read(registration).with_context(|| format!("cannot read `{}`", registration.display()))?;
+        let contents = closure_file::read(registration, "registration")?;
         let key = digest(&[b"store image", &store_bytes(store), &contents]);
         let recipe = Recipe::StoreImage { registration: registration.to_owned() };
         Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), recipe })
