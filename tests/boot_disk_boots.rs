@@ -172,7 +172,8 @@ fn an_entry_in_the_variables_is_enough_and_without_it_nothing_boots() {
     assert!(said.has(&format!("init={}/init", guest.first)));
 
     let machine = Machine::start(&Firmware::Ovmf(&code, &empty), &[&disk, &guest.store]);
-    let said = machine.until_said("Shell>");
+    // OVMF of today no longer starts its shell by itself.
+    let said = machine.until_said(&["Shell>", "No bootable option or device was found"]);
     assert!(!said.contains("GUEST-") && !said.contains("systemd"), "{said}");
 }
 

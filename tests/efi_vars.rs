@@ -462,7 +462,9 @@ fn boot_without_disk(at: &Path, code: &str) {
         let now = fs::read(at.join("vars.fd")).unwrap();
         let output = imagegen(at).args(["list", "vars.fd"]).output().unwrap();
         let list = String::from_utf8_lossy(&output.stdout).into_owned();
-        if now == before && list.contains("UiApp") && list.contains("EFI Internal Shell") {
+        // Its menu, which has another name from build to build, and its shell.
+        let menu = "FvFile(462caa21-7614-4503-836e-8ab6f4662331)";
+        if now == before && list.contains(menu) && list.contains("EFI Internal Shell") {
             break true;
         }
         if Instant::now() > deadline {

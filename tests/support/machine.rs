@@ -93,9 +93,11 @@ impl Machine {
         said
     }
 
-    /// Waits until the machine says something, and gives all that it has said; the machine is then lost.
-    pub fn until_said(mut self, words: &str) -> String {
-        self.wait(|machine| machine.said().contains(words).then(|| machine.said()))
+    /// Waits until the machine says one of these, and gives all that it has said; the machine is then lost.
+    pub fn until_said(mut self, one_of: &[&str]) -> String {
+        self.wait(|machine| {
+            Some(machine.said()).filter(|said| one_of.iter().any(|words| said.contains(words)))
+        })
     }
 
     fn said(&self) -> String {
