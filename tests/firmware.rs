@@ -116,18 +116,43 @@ fn only_files_of_one_build_are_a_pair() {
         ("code4", "arm", "of different builds"),
         ("code4", "own-vars", "of different builds"),
         ("own", "vars2", "of different builds"),
+        ("vars4", "vars4", "efi.firmware: "),
         ("vars4", "vars4", "not its code"),
-        ("code4", "code4", "not variables for"),
+        ("code4", "code4", "not variables"),
         ("whole", "vars4", "in one"),
-        ("code4", "whole", "not variables for"),
     ] {
         let (starts, said) = machine.first_start(&named(code, variables));
         let both = [code, variables].iter().all(|name| said.contains(text(&machine.at(name))));
         assert!(!starts && both && said.contains(words), "{code}, {variables}: {said}");
     }
+    machine.has("arm-code", &[0; 64 << 20]).has("qcow2", b"QFI\xfb\0\0\0\x03");
+    for (code, variables, words) in [
+        ("code4", "whole", "efi.variables: `{}/whole` holds a firmware's code, not variables"),
+        ("arm-code", "vars4", "efi.firmware: `{}/arm-code` is for ARM's `virt` board"),
+        ("arm-code", "own-vars", "efi.firmware: `{}/arm-code` is for ARM's `virt` board"),
+        ("qcow2", "vars4", "efi.firmware: `{}/qcow2` is a qcow2 image"),
+        ("code4", "qcow2", "efi.variables: `{}/qcow2` is a qcow2 image"),
+        ("none", "vars4", "efi.firmware: there is no file `{}/none`"),
+        ("code4", "none", "efi.variables: there is no file `{}/none`"),
+    ] {
+        let (starts, said) = machine.first_start(&named(code, variables));
+        assert!(!starts && said.contains(&words.replace("{}", text(machine.0.path()))), "{said}");
+        assert!(!said.contains("different builds"), "{said}");
+    }
+    // Nothing is said of variables that the machine does not have.
+    machine.has("OVMF_VARS_4M.ms.fd", &variables(VARIABLES_4M));
+    let (_, said) = machine.first_start("efi.firmware = \"OVMF_VARS_4M.ms.fd\"\n");
+    assert!(
+        said.contains("holds a firmware's variables, not its code") && !said.contains("convert"),
+        "{said}"
+    );
     // The file that would be right lies beside the wrong one.
     machine.has("OVMF_CODE_4M.fd", &code(CODE_4M)).has("OVMF_VARS_4M.fd", &variables(VARIABLES_4M));
     machine.has("OVMF_CODE.fd", &code(CODE_2M)).has("OVMF_VARS.fd", &variables(VARIABLES_2M));
+    let (_, said) = machine.first_start("efi.variables = \"OVMF_CODE.fd\"\n");
+    assert!(said.contains("efi.variables: ") && said.contains("code, not variables"), "{said}");
+    let (_, said) = machine.first_start(&named("OVMF_VARS_4M.fd", "OVMF_VARS_4M.fd"));
+    assert!(said.contains("the code beside it is `") && said.contains("OVMF_CODE_4M.fd"), "{said}");
     let (_, said) = machine.first_start(&named("OVMF_CODE_4M.fd", "OVMF_VARS.fd"));
     assert!(said.contains("OVMF_VARS_4M.fd`: name them as efi.variables"), "{said}");
     assert!(

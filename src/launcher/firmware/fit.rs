@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use imagegen::container::{Format, detect_format};
 use imagegen::efi_vars::Flash;
 
 use crate::launcher::platform::Platform;
@@ -18,11 +19,7 @@ pub fn mismatch(platform: Platform, code: &Path, variables: &Path) -> Option<Str
         [code, variables].map(|path| look(path).unwrap_or((Flash::Unknown, 0)));
     let [code, variables] = [code, variables].map(Path::display);
     match (code_kind, variables_kind) {
-        (Flash::Variables, _) => {
-            return Some(format!(
-                "`{code}` holds a firmware's variables, not its code (`{variables}` are to be the variables)"
-            ));
-        }
+        (Flash::Variables, _) => return Some(format!("`{code}` holds a firmware's variables, not its code")),
         (Flash::Both, _) => {
             return Some(format!(
                 "`{code}` holds a firmware and its variables in one, and would never use `{variables}`; name the file of the \
@@ -47,6 +44,40 @@ pub fn mismatch(platform: Platform, code: &Path, variables: &Path) -> Option<Str
         format!(
             "`{code}` ({code_build}) and `{variables}` ({variables_build}) are of different builds of the firmware, which \
              would lose every variable"
+        )
+    })
+}
+
+/// Why a file cannot be the code of a machine's firmware, whatever the variables are.
+pub fn not_code(platform: Platform, path: &Path) -> Option<String> {
+    let (kind, size) = look(path).ok()?;
+    let shown = path.display();
+    match (kind, platform) {
+        (Flash::Variables, _) => Some(format!("`{shown}` holds a firmware's variables, not its code")),
+        (_, Platform::X86_64) if size == ARM_BANK => {
+            Some(format!("`{shown}` is {}, and the machine is a PC", build(platform, size)))
+        }
+        _ => not_raw(path),
+    }
+}
+
+/// Why a file cannot be the variables of any firmware.
+pub fn not_variables(path: &Path) -> Option<String> {
+    match look(path).ok()? {
+        (Flash::Code | Flash::Both, _) => {
+            Some(format!("`{}` holds a firmware's code, not variables", path.display()))
+        }
+        _ => not_raw(path),
+    }
+}
+
+/// Flash is what the file holds, byte by byte; Fedora has its firmware as qcow2 images too.
+fn not_raw(path: &Path) -> Option<String> {
+    let is_qcow2 = path.is_file() && detect_format(&File::open(path).ok()?).ok()? == Format::Qcow2;
+    is_qcow2.then(|| {
+        format!(
+            "`{}` is a qcow2 image, and flash is read as raw; make a raw one of it with `qemu-img convert -O raw`",
+            path.display()
         )
     })
 }

@@ -40,6 +40,14 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     let variables = search.environment.path("NIX_EFI_VARS").map_or(of_config, Path::to_owned);
     let variables = search.real_path("efiVars", &variables);
     let firmware = search.config.efi.firmware.as_deref().map(|path| search.absolute(path));
+    if let Some(firmware) = &firmware
+        && let Some(what) = fit::not_code(platform, firmware)
+    {
+        let code = code_for(platform, firmware);
+        let remedy = code.map(|code| format!("; the code beside it is `{}`", code.display()));
+        search.problems.add("efi.firmware", what + &remedy.unwrap_or_default());
+        return None;
+    }
 
     let template = if variables.exists() {
         None
@@ -58,6 +66,10 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
         template
     };
     let source = template.as_deref().unwrap_or(&variables);
+    if let Some(what) = fit::not_variables(source) {
+        search.problems.add(option_of(search, template.as_deref()), what);
+        return None;
+    }
     let firmware = match firmware {
         Some(firmware) => {
             search.need_file("efi.firmware", &firmware);
@@ -126,6 +138,10 @@ fn check_pair(
     template: Option<&Path>,
 ) {
     let source = template.unwrap_or(variables);
+    // A file that is missing has been told already.
+    if !(firmware.exists() && source.exists()) {
+        return;
+    }
     let Some(mut what) = mismatch(platform, firmware, source) else { return };
     let of_firmware = variables_for(platform, firmware);
     // Writing to a string cannot fail.
@@ -149,13 +165,16 @@ fn check_pair(
             None => write!(what, "; name two files of one build as efi.firmware and efi.variables"),
         },
     };
-    let named = search.config.efi.variables.is_some();
-    let option = match template {
+    search.problems.add(option_of(search, template), what);
+}
+
+/// The option that decides on the variables: the machine's own ones, or those that they are copied from.
+const fn option_of(search: &Search<'_>, template: Option<&Path>) -> &'static str {
+    match template {
         None => "efiVars",
-        Some(_) if named => "efi.variables",
+        Some(_) if search.config.efi.variables.is_some() => "efi.variables",
         Some(_) => "efi.firmware",
-    };
-    search.problems.add(option, what);
+    }
 }
 
 /// What to do with a machine's variables whose firmware is no more.
