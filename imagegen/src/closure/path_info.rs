@@ -119,6 +119,10 @@ fn graph(value: &Value) -> Result<Vec<Registered>, Fault> {
             if document.contains_key("path") {
                 return Ok(vec![listed(0, value)?]);
             }
+            if document.contains_key("storeDir") || document.contains_key("version") {
+                check_format(document).map_err(Fault::of_document)?;
+                return Err(Fault::of_document(EntryProblem::MissingKey("info")));
+            }
             by_path(document)
         }
         _ => Err(Fault::of_document(EntryProblem::Shape(json(value)))),
@@ -366,6 +370,8 @@ mod tests {
             (json!(null), "", "null is there, where an object belongs"),
             (json!("x".repeat(1000)), "", "…"),
             (json!({"info": [], "version": 2}), "", "the key `info` is a list; it must be an object"),
+            (json!({"storeDir": "/nix/store", "version": 2}), "", "the key `info` is missing"),
+            (json!({"storeDir": "/nix/store", "version": 9}), "", "format 9 is not known"),
             (json!({"info": {}, "version": 4}), "", "format 4 is not known; take one"),
             (json!({"info": {}, "version": "2"}), "", "format \"2\" is not known"),
             (json!({"info": {}, "storeDir": "/gnu/store"}), "", "the store directory \"/gnu/store\""),

@@ -32,7 +32,7 @@ pub(super) struct Document {
 
 /// What systemd-boot's module of NixOS adds.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub(super) struct SystemdBoot {
     pub(super) sort_key: Option<String>,
     pub(super) devicetree: Option<PathBuf>,
@@ -40,6 +40,7 @@ pub(super) struct SystemdBoot {
 
 /// Initial RAM disks that are on the EFI system partition already, such as firmware of the machine's maker.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ExtraInitrd {
     /// Paths from the root of the partition, with or without a slash in front.
     #[serde(default)]
@@ -171,7 +172,7 @@ mod tests {
         let mut without = bootspec();
         without.as_object_mut().unwrap().remove("kernel");
         for (document, expected) in [
-            (json!([]), "its key `` is wrong"),
+            (json!([]), "the document is wrong: invalid type: sequence, expected a map"),
             (
                 json!({ "org.nixos.bootspec.v1": without.clone() }),
                 "its key `org.nixos.bootspec.v1` is wrong: missing field `kernel`",
@@ -198,7 +199,11 @@ mod tests {
             ),
             (
                 json!({ "org.nixos.bootspec.v1": bootspec(), "org.nixos.systemd-boot": null }),
-                "its key `org.nixos.systemd-boot` is wrong",
+                "its key `org.nixos.systemd-boot` is wrong: invalid type: null, expected an object",
+            ),
+            (
+                json!({ "org.nixos.bootspec.v1": bootspec(), "org.nixos.extra-initrd.v1": 5 }),
+                "its key `org.nixos.extra-initrd.v1` is wrong: invalid type: integer `5`, expected an object",
             ),
             (
                 json!({ "org.nixos.bootspec.v1": bootspec(), "org.xenproject.bootspec.v2": {} }),

@@ -65,11 +65,11 @@ pub enum ToplevelError {
         source: serde_json::Error,
     },
     /// A value in `boot.json` has another form than the bootspec or its extension gives it.
-    #[error("`{path}` is not a bootspec of version 1: its key `{key}` is wrong")]
+    #[error("`{path}` is not a bootspec of version 1: {} is wrong", place(.key))]
     Bootspec {
         /// The file on this machine.
         path: String,
-        /// The keys that lead to the value, with dots between them.
+        /// The keys that lead to the value, with dots between them; empty for the whole document.
         key: String,
         /// What the parser found.
         source: serde_json::Error,
@@ -114,6 +114,10 @@ pub enum ToplevelError {
         /// The directory on this machine.
         path: String,
     },
+}
+
+fn place(key: &str) -> String {
+    if key.is_empty() { "the document".to_owned() } else { format!("its key `{key}`") }
 }
 
 fn instead(found: &[String]) -> String {
