@@ -177,7 +177,7 @@ fn variable_store() -> &'static Base {
     BASE.get_or_init(|| Base::new(seeds::of("variable_store").swap_remove(0)))
 }
 
-/// The database of two store paths that refer to each other.
+/// The database of two store paths, one of which refers to the other; each refers to itself, too.
 fn database_file() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
@@ -185,8 +185,11 @@ fn database_file() -> &'static Base {
         for path in [TOPLEVEL, KERNEL] {
             fs::create_dir_all(store.path().join(path.trim_start_matches('/'))).unwrap();
         }
-        let record = |path: &str| format!("{path}\n{}\n96\n\n2\n{TOPLEVEL}\n{KERNEL}\n", "ab".repeat(32));
-        let text = record(TOPLEVEL) + &record(KERNEL);
+        let record = |path: &str, references: &[&str]| {
+            let (hash, count) = ("ab".repeat(32), references.len());
+            format!("{path}\n{hash}\n96\n\n{count}\n{}\n", references.join("\n"))
+        };
+        let text = record(TOPLEVEL, &[TOPLEVEL, KERNEL]) + &record(KERNEL, &[KERNEL]);
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
         let closure = scan(registration, StoreRoot::new(store.path()), &Silent).unwrap();
         let options = root_disk::Options {
