@@ -232,7 +232,10 @@ fn only_an_image_that_is_whole_is_used() {
     };
     for bytes in [
         Vec::new(),
+        good[..9].to_vec(),
         good[..middle].to_vec(),
+        // A header of which QEMU, and whatever looks at backing files, would make something else.
+        [&good[..4], &[0xff; 100], &good[104..]].concat(),
         vec![0; good.len()],
         [&good[..], b"more"].concat(),
         changed(9),

@@ -31,8 +31,12 @@ pub fn plan(
     problems: &mut Problems,
 ) -> Drives {
     let mut arguments = Vec::new();
-    let named =
-        [("diskImage", &facts.root_disk), ("storeImage", &facts.store_image), ("bootDisk", &facts.boot_disk)];
+    // Those of the cache are this program's, which makes damaged ones anew.
+    let named = [
+        ("diskImage", &facts.root_disk),
+        ("storeImage", if config.store_image.is_some() { &facts.store_image } else { &None }),
+        ("bootDisk", if config.boot_disk.is_some() { &facts.boot_disk } else { &None }),
+    ];
     let named = named.map(|(option, image)| Some((option.to_owned(), image.clone()?)));
     let mut images: Vec<_> = named.into_iter().flatten().collect();
     let interface = config.qemu.disk_interface;

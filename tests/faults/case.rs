@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::support::interposer::interposer;
 use super::support::random::Random;
 use super::support::store::Store;
-use super::support::system::System;
+use super::support::system::{System, firmware_pair};
 use super::support::{imagegen, names_in, text};
 
 /// What is in the place of an output before.
@@ -151,16 +151,15 @@ impl Case {
 
     /// Makes what a machine needs, and starts it not: a root disk, and EFI variables that are copied.
     pub fn machine() -> Self {
-        let System { store, variables, .. } = System::new();
+        let System { store, .. } = System::new();
         let (directory, inputs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let at = |name: &str| inputs.path().join(name);
         let targets = ["root", "flash"].map(|name| directory.path().join(name));
-        for (name, contents) in [("code", ""), ("disk", "no more than a file")] {
-            fs::write(at(name), contents).unwrap();
-        }
+        let (code, variables) = firmware_pair(inputs.path());
+        fs::write(at("disk"), "no more than a file").unwrap();
         let config = serde_json::json!({
             "diskImage": targets[0], "diskSize": 8, "efiVars": targets[1],
-            "efi": { "firmware": at("code"), "variables": variables },
+            "efi": { "firmware": code, "variables": variables },
             "bootDisk": at("disk"), "useBootLoader": true, "useEFIBoot": true,
             // This machine need not have a store.
             "mountHostNixStore": false,

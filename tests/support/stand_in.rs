@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::system::System;
+use super::system::{System, firmware_pair};
 use super::{names_in, text};
 
 /// A directory with a config whose machine has every kind of file that `run` makes.
@@ -33,15 +33,15 @@ impl StandIn {
         let version = "[ \"$1\" = --version ] && echo QEMU emulator version 9.2.0 && exit";
         fs::write(&program, format!("#!/bin/sh\n{version}\nHERE={here}\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        // Firmware of a size that goes with the variables, of which nothing but the size counts.
-        fs::write(at("code.fd"), vec![0; 1_966_080]).unwrap();
+        let (code, variables) = firmware_pair(directory.path());
         let config = format!(
             "toplevel = {:?}\nregistration = {:?}\nuseNixStoreImage = true\nuseBootLoader = true\nuseEFIBoot = true\n\
-             mountHostNixStore = false\nemptyDiskImages = [3]\nqemu.package = \"qemu\"\nefi.firmware = \"code.fd\"\n\
+             mountHostNixStore = false\nemptyDiskImages = [3]\nqemu.package = \"qemu\"\nefi.firmware = {:?}\n\
              efi.variables = {:?}\nsystem = \"x86_64-linux\"\n",
             system.toplevels[0],
             text(&system.registration),
-            text(&system.variables)
+            text(&code),
+            text(&variables)
         );
         fs::write(at("vm.toml"), config).unwrap();
         let program = env!("CARGO_BIN_EXE_nix-imagegen").into();

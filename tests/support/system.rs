@@ -48,6 +48,16 @@ impl System {
     }
 }
 
+/// Stand-ins for a firmware's code and variables: files of the sizes of one build, of which nothing else is looked at.
+pub fn firmware_pair(directory: &Path) -> (PathBuf, PathBuf) {
+    let pair = (directory.join("code.fd"), directory.join("vars.fd"));
+    fs::File::create(&pair.0).unwrap().set_len(1_966_080).unwrap();
+    let mut variables = empty_variable_store();
+    variables.resize(131_072, 0);
+    fs::write(&pair.1, variables).unwrap();
+    pair
+}
+
 fn add(store: &mut Store, digit: char, name: &str, fill: impl FnOnce(&Path)) -> String {
     let path = store.add(digit, name);
     fill(&path);
