@@ -189,7 +189,8 @@ fn an_image_that_cannot_be_compared_is_named() {
     let [whole, damaged] = [whole, damaged].map(|path| Image::open(&path, None, Backing::Near).unwrap());
     let found = diff(&whole, &damaged, true).unwrap();
     assert_eq!((found.len(), found[0].left.as_str()), (1, "readable"), "{found:?}");
-    assert!(found[0].right.contains("4294967295 blocks"), "{found:?}");
+    // Told before what the field says, which nobody can trust.
+    assert!(found[0].right.contains("the superblock is damaged: its checksum is"), "{found:?}");
     let turned = diff(&damaged, &whole, true).unwrap();
     assert_eq!((&turned[0].left, &turned[0].right), (&found[0].right, &found[0].left));
 }
