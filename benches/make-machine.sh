@@ -35,9 +35,10 @@ for gconv in /usr/lib/*/gconv /usr/lib/gconv /usr/lib64/gconv; do
     cp -a "$gconv"/gconv-modules* "$gconv/IBM850.so" "$tree$gconv/"
 done
 for program in mlabel mmd mcopy; do ln -s mtools "$tree/bin/$program"; done
-for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do
-    find "$debian/linux-image-cloud-amd64/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
-    echo "$module" >> "$tree/modules/order"
+files=$("$here/scripts/module-files.sh" "$debian/linux-image-cloud-amd64" virtio_pci virtio_blk)
+for file in $files; do
+    cp "$file" "$tree/modules/"
+    basename "$file" .ko >> "$tree/modules/order"
 done
 
 # The store's links are absolute and lead into the guest's own store.

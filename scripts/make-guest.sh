@@ -43,7 +43,7 @@ grub_directory=${GUEST_GRUB:-/usr/lib/grub}/i386-pc
 grub_font=/usr/share/grub/unicode.pf2
 grub=grub-$(grub-mkimage --version | sed -E 's/.* ([0-9.]+).*/\1/')
 
-stamp=$(cat "$0" "$here"/scripts/build-in-chroot.py "$here"/guest/* "$debian"/*.done "$grub_directory"/*.{img,mod,lst} | sha256sum)
+stamp=$(cat "$0" "$here"/scripts/{build-in-chroot.py,module-files.sh} "$here"/guest/* "$debian"/*.done "$grub_directory"/*.{img,mod,lst} | sha256sum)
 if [ "$(cat "$directory/stamp" 2> /dev/null)" = "$stamp" ]; then
     exit 0
 fi
@@ -87,28 +87,14 @@ make_grub() {
 
 all_modules=$debian/$kernel_package/lib/modules/$kernel_version
 
-# The files of modules and of all that these need, each after those that it needs. What is built into the kernel has
-# no file; which modules those are differs from kernel to kernel.
-module_files() {
-    local module line
-    "$host_busybox" depmod -n -b "$debian/$kernel_package" "$kernel_version" > "$parts/needs"
-    for module in "$@"; do
-        if line=$(grep -m 1 "^kernel/.*/$module\.ko:" "$parts/needs"); then
-            # The last that is named is needed first.
-            tr -s ': ' '\n' <<< "$line" | sed '/^$/d' | tac
-        elif ! grep -q "/$module\.ko$" "$all_modules/modules.builtin"; then
-            echo "make-guest: Linux $kernel_version has no module $module" >&2
-            return 1
-        fi
-    done | awk '!seen[$0]++'
-}
+module_files() { "$here/scripts/module-files.sh" "$debian/$kernel_package" "$@"; }
 
 copy_modules() {
     local tree=$1 files file
     mkdir "$tree/modules"
     files=$(module_files virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk overlay)
     for file in $files; do
-        cp "$all_modules/$file" "$tree/modules/"
+        cp "$file" "$tree/modules/"
         basename "$file" .ko >> "$tree/modules/order"
     done
 }
@@ -123,7 +109,7 @@ copy_modules_with_needs() {
     if [ -e "$all_modules/kernel/crypto/crc32c_generic.ko" ]; then scripted_modules+=" crc32c_generic"; fi
     files=$(module_files $scripted_modules)
     for file in $files; do
-        install -D -m 644 "$all_modules/$file" "$tree/lib/modules/$kernel_version/$file"
+        install -D -m 644 "$file" "$tree/lib/modules/$kernel_version/${file#"$all_modules/"}"
     done
     cp "$all_modules/modules.builtin" "$tree/lib/modules/$kernel_version/"
     "$host_busybox" depmod -b "$tree" "$kernel_version"

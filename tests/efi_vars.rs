@@ -65,13 +65,13 @@ fn variable(json: &str, name: &str) -> Value {
     variables(json).into_iter().find(|variable| variable["name"] == name).unwrap_or_default()
 }
 
-/// The stores that Debian's ovmf package has: both sizes, empty and with keys enrolled.
+/// The stores that Debian's ovmf package has: empty and with keys enrolled, of both sizes until Debian 12.
 fn templates() -> Vec<PathBuf> {
     let is_store = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains("_VARS");
     let mut found: Vec<_> =
         fs::read_dir(TEMPLATES).unwrap().map(|entry| entry.unwrap().path()).filter(is_store).collect();
     found.sort();
-    assert!(found.len() >= 4, "the ovmf package is not installed: {found:?}");
+    assert!(found.len() >= 3, "the ovmf package is not installed: {found:?}");
     found
 }
 
@@ -123,12 +123,10 @@ fn a_boot_disk_entry_is_created_on_every_template() {
         let before = their_json(at, template);
         ours(at, &["create", "--template", template, "-o", "vars.fd", "--boot-disk-entry"]);
         let after = their_json(at, "vars.fd");
-        // Debian's enrolled stores have Boot0000 to Boot0002, and no BootOrder.
-        let (name, order) = match variable(&before, "Boot0000") {
-            Value::Null => ("Boot0000", "0000"),
-            _ => ("Boot0003", "0300"),
-        };
-        for (name, data) in [(name, BOOT_ENTRY), ("BootOrder", order)] {
+        // Debian's enrolled stores have some entries, and no BootOrder.
+        let free = (0..9).find(|number| variable(&before, &format!("Boot000{number}")).is_null()).unwrap();
+        let (name, order) = (format!("Boot000{free}"), format!("0{free}00"));
+        for (name, data) in [(&*name, BOOT_ENTRY), ("BootOrder", &*order)] {
             let expected = serde_json::json!({ "name": name, "guid": GLOBAL, "attr": 7, "data": data });
             assert_eq!(variable(&after, name), expected, "{template}");
         }
@@ -200,10 +198,11 @@ fn variables_are_set_and_deleted_in_place() {
     );
     ours(at, &["delete", "vars.fd", "--name", "db", "--guid", "d719b2cb-3d3a-4596-a3bc-dad00e67656f"]);
     let mut expected: Vec<Value> = before.into_iter().filter(|variable| variable["name"] != "db").collect();
-    for variable in &mut expected {
-        if variable["name"] == "Timeout" {
-            variable["data"] = "0a00".into();
-        }
+    // Not every build's has one.
+    let timeout = serde_json::json!({ "name": "Timeout", "guid": GLOBAL, "attr": 7, "data": "0a00" });
+    match expected.iter_mut().find(|variable| variable["name"] == "Timeout") {
+        Some(variable) => *variable = timeout,
+        None => expected.push(timeout),
     }
     expected.push(serde_json::json!({
         "name": "Grüße", "guid": "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", "attr": 3, "data": "00ff64617461"
@@ -237,7 +236,7 @@ fn what_virt_fw_vars_writes_is_read() {
         &["--set-json", "two.json"],
         &["--enroll-redhat", "--secure-boot"],
         &["--append-boot-filepath", "\\EFI\\x.efi with options", "--set-boot-uri", "http://boot/x.efi"],
-        &["--add-dbx-hash", "00112233-4455-6677-8899-aabbccddeeff", &"5a".repeat(32)],
+        &["--add-db-hash", "00112233-4455-6677-8899-aabbccddeeff", &"5a".repeat(32)],
     ];
     for change in changes {
         let ovmf = template("OVMF_VARS_4M.fd");
@@ -317,7 +316,7 @@ fn the_stores_of_aarch64_are_read_and_made() {
 
     let larger = fs::File::create(at.join("larger.fd")).unwrap();
     larger.set_len((128 << 20) + 1).unwrap();
-    assert!(refused(at, 1, &["list", "larger.fd"]).contains("larger than 128.0 MiB"));
+    assert!(refused(at, 1, &["list", "larger.fd"]).contains("longer than 128.0 MiB"));
     assert!(refused(at, 1, &["create", "--template", "/dev/null", "-o", "x.fd"]).contains("cut short"));
 }
 
@@ -462,9 +461,8 @@ fn boot_without_disk(at: &Path, code: &str) {
         let now = fs::read(at.join("vars.fd")).unwrap();
         let output = imagegen(at).args(["list", "vars.fd"]).output().unwrap();
         let list = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Its menu, which has another name from build to build, and its shell.
-        let menu = "FvFile(462caa21-7614-4503-836e-8ab6f4662331)";
-        if now == before && list.contains(menu) && list.contains("EFI Internal Shell") {
+        // The first of its own, whose name differs from build to build, and the last.
+        if now == before && list.contains("\nBoot0001") && list.contains("EFI Internal Shell") {
             break true;
         }
         if Instant::now() > deadline {

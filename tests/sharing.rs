@@ -17,8 +17,6 @@ use support::store::Store;
 use support::{imagegen, run, text, tool};
 
 const MIB: usize = 1 << 20;
-/// What the kernel needs for the two file systems, besides what the guest has.
-const MODULES: [&str; 6] = ["libcrc32c", "xor", "raid6_pq", "zstd_compress", "btrfs", "xfs"];
 /// As much as XFS wants at least.
 const DISK: u64 = 320 << 20;
 
@@ -81,7 +79,7 @@ fn images_share_blocks_with_their_sources() {
             assert_eq!(&said.of(&format!("{system}-{kind}-elsewhere-digest"), 0)[..64], digest);
         }
     }
-    for (disk, check) in disks.iter().zip([&["btrfs", "check", "-q"][..], &["xfs_repair", "-n"]]) {
+    for (disk, check) in disks.iter().zip([&["btrfs", "check"][..], &["xfs_repair", "-n"]]) {
         let output = run(&[check, &[text(disk)]].concat());
         assert!(output.status.success(), "{output:?}");
     }
@@ -145,12 +143,14 @@ fn make_initrd(initrd: &Path, tree: &Path, store: &Store) {
     let filefrag = tree.join("bin/filefrag");
     fs::copy(tool(&["which", "filefrag"]).trim(), &filefrag).unwrap();
     copy_libraries(&filefrag, &tree.join("lib"));
-    let modules = concat!(env!("CARGO_MANIFEST_DIR"), "/target/debian/linux-image-cloud-amd64/lib/modules");
-    for module in MODULES {
-        let name = format!("{module}.ko");
-        let found = tool(&["find", modules, "-name", &name]);
-        fs::copy(found.trim(), tree.join("sharing").join(name)).unwrap();
+    let modules = tool(&["scripts/module-files.sh", "target/debian/linux-image-cloud-amd64", "btrfs", "xfs"]);
+    let mut order = String::new();
+    for file in modules.lines().map(Path::new) {
+        let name = text(Path::new(file.file_name().unwrap()));
+        fs::copy(file, tree.join("sharing").join(name)).unwrap();
+        order += &format!("{name}\n");
     }
+    fs::write(tree.join("sharing/order"), order).unwrap();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sharing/init"), tree.join("init")).unwrap();
     tool(&["cp", "-a", text(&store.root.path().join("nix")), text(&tree.join("inputs"))]);
     tool(&["cp", text(&store.root.path().join("registration")), text(&tree.join("inputs"))]);
