@@ -141,3 +141,16 @@ fn what_cannot_be_made_is_said() {
     imagegen(at).args(["-o", "disk", "--backing", "base.qcow2"]).assert().code(2);
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 3, "nothing half-written stays");
 }
+
+#[test]
+fn a_file_that_cannot_be_so_large_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_nix-imagegen");
+    // Under a limit on files the system answers as a file system does that has no larger ones.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" disk create --size 1G --format raw -o disk.raw";
+    let mut command = Command::new("bash");
+    command.current_dir(directory.path()).args(["-c", limited, program]);
+    let said = stderr_of(&mut command);
+    assert!(said.contains("a file of 1.0 GiB") && said.contains("write a qcow2 image"), "{said}");
+    assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none());
+}

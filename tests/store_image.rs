@@ -203,6 +203,8 @@ fn sizes_are_what_was_asked_for() {
     let size = (smallest - 1).to_string();
     let error = error_of(store_image(&store, &registration).args(["-o", text(&target), "--size", &size]));
     assert!(error.contains(&format!("need a file system of {smallest} bytes")), "{error}");
+    let error = error_of(store_image(&store, &registration).args(["-o", text(&target), "--size", "9000T"]));
+    assert!(error.contains("2^32 inodes") && error.contains("give a smaller --size"), "{error}");
     assert!(!target.exists());
 
     // The size can be changed afterwards by the usual tool.

@@ -101,6 +101,15 @@ pub enum ContainerError {
         /// The largest possible size.
         limit: ByteCount,
     },
+    /// More than a file can have where the image is written: 16 TiB on ext4, or the process's limit.
+    #[error(
+        "a raw image is a file of {size}, and where it is written no file can be that large; write a qcow2 image, or to \
+         another file system"
+    )]
+    FileTooLarge {
+        /// The size asked for.
+        size: ByteCount,
+    },
     /// QEMU reads no longer name.
     #[error("the backing file's name has {length} bytes; qcow2 holds at most {limit}: use a shorter path")]
     BackingName {

@@ -19,7 +19,10 @@ pub struct Writer<'f> {
 
 impl<'f> Writer<'f> {
     pub fn create(file: &'f File, size: ByteCount) -> Result<Self, ContainerError> {
-        file.set_len(size.0).map_err(|source| ContainerError::Io { action: "set the size of", source })?;
+        file.set_len(size.0).map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => ContainerError::FileTooLarge { size },
+            _ => ContainerError::Io { action: "set the size of", source },
+        })?;
         Ok(Self { file })
     }
 

@@ -150,6 +150,11 @@ pub enum Ext4Error {
     /// More files than inode numbers.
     #[error("more files than ext4 has inode numbers for: split the closure")]
     TooManyFiles,
+    /// More free space than there are inodes for.
+    #[error(
+        "a file system of this size would have 2^32 inodes or more, one for every {0} free bytes; give a smaller --size"
+    )]
+    TooMuchSpace(u64),
     /// More inodes than they have numbers.
     #[error(
         "a file system of this size with an inode for every {0} bytes would have 2^32 inodes or more; give a larger \

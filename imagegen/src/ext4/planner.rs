@@ -178,6 +178,7 @@ impl Planner<'_> {
         let spare = u32::try_from(extra.saturating_mul(BLOCK) / bytes_per_inode).ok();
         spare.and_then(|spare| files.checked_add(spare)).ok_or(match self.growth {
             Some(_) if extra > 0 => Ext4Error::TooManyInodes(bytes_per_inode),
+            None if extra > 0 => Ext4Error::TooMuchSpace(bytes_per_inode),
             _ => Ext4Error::TooManyFiles,
         })
     }
