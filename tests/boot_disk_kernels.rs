@@ -209,7 +209,7 @@ fn the_limit_counts_for_root_disks_too() {
     let mut system = Nixos::new();
     system.set("kernelParams", json!(["x".repeat(2000)]));
     let registration = system.root().join("registration");
-    fs::write(&registration, "").unwrap();
+    fs::write(&registration, format!("{}\n\n0\n\n0\n", system.toplevel)).unwrap();
     let output = system.root().join("disk");
     let mut command = imagegen();
     command.args(["root-disk", "--store-root", text(system.root()), "--registration", text(&registration)]);
