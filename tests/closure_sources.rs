@@ -172,6 +172,14 @@ fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     fs::write(directory.join("schema"), "10").unwrap();
     fs::write(&database, "no database at all, but longer than the header of one has to be").unwrap();
     refuse(&guest.toplevel, "not a database");
+    // Neither is a pipe waited for under the name of a file.
+    for name in ["db.sqlite", "schema"] {
+        let file = directory.join(name);
+        fs::rename(&file, directory.join("kept")).unwrap();
+        tool(&["mkfifo", text(&file)]);
+        refuse(&guest.toplevel, "it is not a regular file");
+        fs::rename(directory.join("kept"), &file).unwrap();
+    }
     fs::remove_file(&database).unwrap();
     refuse(&guest.toplevel, "is --store-root right?");
 }

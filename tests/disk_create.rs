@@ -122,12 +122,14 @@ fn what_cannot_be_made_is_said() {
     std::fs::create_dir_all(at.join(deep.join("/"))).unwrap();
     let far = format!("{}/base", deep.join("/"));
     tool(at, &["qemu-img", "create", "-q", "-f", "qcow2", &far, "8M"]);
-    let cases: [(&[&str], &str); 6] = [
+    tool(at, &["mkfifo", "pipe"]);
+    let cases: [(&[&str], &str); 7] = [
         (&["--size", "4P"], "is not a size"),
         (&["--size", "3000T"], "larger than QEMU can open"),
         (&["--backing", "base.qcow2", "--backing-format", "raw"], "give --backing-format qcow2"),
         (&["--backing", "base.raw", "--backing-format", "qcow2"], "not a qcow2 image"),
         (&["--backing", &long, "--backing-format", "qcow2"], "cannot open the backing file"),
+        (&["--backing", "pipe", "--backing-format", "raw"], "neither a file nor a block device"),
         (&["--backing", &far, "--backing-format", "qcow2"], "at most 1023"),
     ];
     for (arguments, what) in cases {
@@ -139,7 +141,7 @@ fn what_cannot_be_made_is_said() {
     // Wrong usage is another exit status than failed work.
     imagegen(at).args(["-o", "disk"]).assert().code(2);
     imagegen(at).args(["-o", "disk", "--backing", "base.qcow2"]).assert().code(2);
-    assert_eq!(std::fs::read_dir(at).unwrap().count(), 3, "nothing half-written stays");
+    assert_eq!(std::fs::read_dir(at).unwrap().count(), 4, "nothing half-written stays");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn only_files_of_one_build_are_a_pair() {
         ("code4", "vars2", "of different builds"),
         ("code2", "vars4", "of different builds"),
         ("code4", "arm", "of different builds"),
-        ("code4", "own-vars", "of different builds"),
+        ("code4", "own-vars", "holds no variables"),
         ("own", "vars2", "of different builds"),
         ("vars4", "vars4", "efi.firmware: "),
         ("vars4", "vars4", "not its code"),
@@ -159,6 +159,31 @@ fn only_files_of_one_build_are_a_pair() {
         said.contains("code of OVMF's 4 MiB build") && said.contains("variables of OVMF's 2 MiB"),
         "{said}"
     );
+}
+
+#[test]
+fn what_can_be_neither_variables_nor_a_disk_is_told() {
+    let machine = Machine::new();
+    machine.has("OVMF_CODE_4M.fd", &code(CODE_4M)).has("OVMF_VARS_4M.fd", &variables(VARIABLES_4M));
+    let options = "efi.firmware = \"OVMF_CODE_4M.fd\"\n";
+    let refused = |name: &str, words: &str| {
+        let (starts, said) = machine.start(options);
+        let named = said.contains(text(&machine.at(name))) && said.contains(words);
+        assert!(!starts && named && !said.contains("convert"), "{name}: {said}");
+    };
+    for (name, words) in
+        [("t-efi-vars.fd", "efiVars: `"), ("t.qcow2", "is neither a file nor a block device")]
+    {
+        for make in ["mkdir", "mkfifo"] {
+            tool(&[make, text(&machine.at(name))]);
+            refused(name, words);
+            tool(&["rm", "-r", text(&machine.at(name))]);
+        }
+    }
+    machine.has("t-efi-vars.fd", b"no variables");
+    refused("t-efi-vars.fd", "(12 bytes) holds no variables of a firmware");
+    refused("t-efi-vars.fd", "remove it");
+    assert!(machine.first_start(options).0);
 }
 
 #[test]

@@ -258,6 +258,10 @@ fn a_qemu_that_is_too_old_or_missing_is_told_with_what_to_install() {
         "{error}"
     );
 
+    fs::write(&program, "#!/does/not/exist\n").unwrap();
+    let error = with_old.error(&[]);
+    assert!(error.contains("cannot start `") && error.contains("No such file"), "{error}");
+
     let home = home(
         "tpm.enable = true\nforwardPorts = [{ from = \"guest\", host.port = 1, guest = { address = \"10.0.2.9\", port = 1 } }]",
     );

@@ -1,6 +1,7 @@
 //! `disk create`: empty disks, and overlays on other images.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -50,7 +51,13 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
 fn backing_size(output: &Path, backing: &Path, format: Format) -> anyhow::Result<ByteCount> {
     let path = as_qemu_finds_it(output, backing);
     let shown = path.display();
-    let file = File::open(&path).with_context(|| format!("cannot open the backing file `{shown}`"))?;
+    let cannot_open = || format!("cannot open the backing file `{shown}`");
+    // A pipe would be waited for.
+    let kind = path.metadata().with_context(cannot_open)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        bail!("the backing file `{shown}` is neither a file nor a block device");
+    }
+    let file = File::open(&path).with_context(cannot_open)?;
     let cannot_read = || format!("cannot read the backing file `{shown}`");
     let length = container::virtual_size(&file, Format::Raw).with_context(cannot_read)?.0;
     let found = container::detect_format(&file).with_context(cannot_read)?;

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use imagegen::closure::Registration;
@@ -194,6 +194,15 @@ impl Search<'_> {
         }
     }
 
+    /// Checks that what is there can be a disk.
+    fn need_disk(&mut self, option: &str, path: &Path) {
+        let kind = path.metadata().map(|found| found.file_type());
+        if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_block_device()) {
+            let what = format_args!("`{}` is neither a file nor a block device", path.display());
+            self.problems.add(option, what);
+        }
+    }
+
     fn root_disk(&mut self) -> Option<PathBuf> {
         let of_config = match &self.config.disk_image {
             DiskImage::None => return None,
@@ -202,6 +211,7 @@ impl Search<'_> {
         };
         let path = self.environment.path("NIX_DISK_IMAGE").map_or(of_config, Path::to_owned);
         let path = self.real_path("diskImage", &path);
+        self.need_disk("diskImage", &path);
         if !path.exists() && self.config.disk_size.is_none() {
             self.problems.add(
                 "diskSize",

@@ -40,13 +40,17 @@ pub fn find(
         return None;
     };
     match version(&qemu) {
-        Some(version) if version < OLDEST => {
+        Err(error) => {
+            let what = format!("cannot start `{} --version`: {error}", qemu.display());
+            problems.add("qemu.package", what);
+        }
+        Ok(Some(version)) if version < OLDEST => {
             let (major, minor) = version;
             let what = format!("`{}` is QEMU {major}.{minor}, which is too old; {install}", qemu.display());
             problems.add("qemu.package", what);
         }
-        Some(_) => {}
-        None => {
+        Ok(Some(_)) => {}
+        Ok(None) => {
             let what = format!("`{} --version` does not tell a version of QEMU; {install}", qemu.display());
             problems.add("qemu.package", what);
         }
@@ -55,9 +59,9 @@ pub fn find(
 }
 
 /// Major and minor version, from a line such as `QEMU emulator version 7.2.22 (Debian …)`.
-fn version(qemu: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(qemu).arg("--version").stdin(Stdio::null()).output().ok()?;
-    parse_version(&String::from_utf8_lossy(&output.stdout))
+fn version(qemu: &Path) -> std::io::Result<Option<(u32, u32)>> {
+    let output = Command::new(qemu).arg("--version").stdin(Stdio::null()).output()?;
+    Ok(parse_version(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {

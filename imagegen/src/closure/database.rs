@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
+use rustix::fs::OFlags;
 
 use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
@@ -258,7 +260,7 @@ fn has_log(file: &Path) -> bool {
 fn is_wal(file: &Path) -> Result<bool, DatabaseError> {
     let mut header = [0; READ_VERSION + 1];
     // What is shorter than a header is not in WAL mode either; SQLite then says what is wrong with it.
-    match File::open(file).and_then(|mut open| open.read_exact(&mut header)) {
+    match open(file).and_then(|mut open| open.read_exact(&mut header)) {
         Ok(()) => Ok(header[READ_VERSION] == READ_VERSION_WAL),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(missing(file)(error)),
@@ -270,7 +272,7 @@ fn check_schema(database: &Path) -> Result<(), DatabaseError> {
     let file = database.with_file_name("schema");
     let mut text = String::new();
     // A number; whatever else it is, no more of it is read.
-    File::open(&file).and_then(|file| file.take(64).read_to_string(&mut text)).map_err(missing(database))?;
+    open(&file).and_then(|file| file.take(64).read_to_string(&mut text)).map_err(missing(&file))?;
     let number = text.trim().parse();
     let found: u32 = number.map_err(|_| DatabaseError::SchemaFile(file.display().to_string()))?;
     let advice = match found.cmp(&SCHEMA) {
@@ -279,6 +281,13 @@ fn check_schema(database: &Path) -> Result<(), DatabaseError> {
         std::cmp::Ordering::Greater => "look for a newer nix-imagegen",
     };
     Err(DatabaseError::Schema { database: database.display().to_string(), found, advice })
+}
+
+/// Opens a file; nobody waits for the other end of a pipe that has its name.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().try_into().map_err(io::Error::other)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// The file's name as SQLite takes it with parameters (sqlite.org, "Uniform Resource Identifiers").

@@ -40,6 +40,9 @@ pub fn mismatch(platform: Platform, code: &Path, variables: &Path) -> Option<Str
         Platform::Aarch64 => code_size == ARM_BANK && variables_size == ARM_BANK,
     };
     (!fit).then(|| {
+        if variables_kind == Flash::Unknown {
+            return format!("`{variables}` ({variables_size} bytes) holds no variables of a firmware, as `{code}` needs them");
+        }
         let [code_build, variables_build] = [code_size, variables_size].map(|size| build(platform, size));
         format!(
             "`{code}` ({code_build}) and `{variables}` ({variables_build}) are of different builds of the firmware, which \

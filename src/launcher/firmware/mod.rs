@@ -50,6 +50,7 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     }
 
     let template = if variables.exists() {
+        search.need_file("efiVars", &variables);
         None
     } else {
         let template = template(search, platform, boot_disk, firmware.as_deref());
@@ -138,14 +139,20 @@ fn check_pair(
     template: Option<&Path>,
 ) {
     let source = template.unwrap_or(variables);
-    // A file that is missing has been told already.
-    if !(firmware.exists() && source.exists()) {
+    // What is missing or no file has been told already.
+    if !(firmware.is_file() && source.is_file()) {
         return;
     }
     let Some(mut what) = mismatch(platform, firmware, source) else { return };
     let of_firmware = variables_for(platform, firmware);
     // Writing to a string cannot fail.
     let _ = match (template, of_firmware) {
+        (None, _) if !fit::is_store(variables) => {
+            write!(
+                what,
+                "; remove it, and the machine begins with empty variables, or name another file as efiVars"
+            )
+        }
         (None, of_firmware) => write!(what, "; {}", conversion(variables, of_firmware.as_deref())),
         (Some(_), Some(other)) => {
             write!(

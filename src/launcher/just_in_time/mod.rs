@@ -161,20 +161,21 @@ fn provide(
     }
     take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
     // Another process may have made it meanwhile.
-    match find(place, name, thoroughly, reporter) {
+    let flaw = match find(place, name, thoroughly, reporter) {
         Ok(Some(image)) => return Ok(image),
-        Ok(None) => {}
-        Err(flaw) => {
-            reporter.note(&format!("`{shown}` is damaged, and made anew: {flaw}"));
-            if let Flaw::NotOwn = flaw {
-                place.clear(name)?;
-            }
-        }
-    }
+        Ok(None) => None,
+        Err(flaw) => Some(flaw),
+    };
     ensure!(
         place.is_writable(),
         "the cache cannot be written to and has no whole `{shown}`; set XDG_CACHE_HOME to another directory"
     );
+    if let Some(flaw) = flaw {
+        reporter.note(&format!("`{shown}` is damaged, and made anew: {flaw}"));
+        if let Flaw::NotOwn = flaw {
+            place.clear(name)?;
+        }
+    }
     place.remove_unused();
     make()?;
     let context = || format!("cannot keep `{shown}`");
