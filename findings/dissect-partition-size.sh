@@ -5,7 +5,7 @@
 # Seen: dissect.volume makes every GPT partition one sector too short, since the last LBA of an entry belongs to the partition;
 #   partitions of an MBR have their right size. On a hybrid disk it lists both, so that one partition comes twice, with two sizes.
 # So: it is no judge of our partition tables; sgdisk, sfdisk and the crate gpt are.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm gdisk=1.0.9-2.1
 pypi dissect.volume==3.18
 truncate -s 60M "$work/disk"

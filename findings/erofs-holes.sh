@@ -5,7 +5,7 @@
 # Seen: they are stored as blocks of zeros, 64 MiB for a file that has no data at all, and these blocks are really written: the image
 #   is not sparse either. Only with `--chunksize` are there holes.
 # So: files without data, as in root disks' swap files or databases, have to be looked for by the writer.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm erofs-utils=1.5-1
 debian trixie erofs-utils=1.8.6-1
 mkdir "$work/tree"

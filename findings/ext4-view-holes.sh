@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# ext4-view 1.0.0 (crates.io) and mke2fs 1.47.0 (Debian 12): files in the block maps of ext2 and ext3.
+# ext4-view 1.0.0 (crate) and mke2fs 1.47.0 (Debian 12): files in the block maps of ext2 and ext3.
 #
 # Guessed: a reader of ext4 that takes a file system without extents reads the zeros of a file's hole there.
 # Seen: with extents it does, and in a block map where the hole is small. Where it is so large that a block of block numbers is
 #   left out as well, the file system is called corrupt: the number 0 in the place of that block, which says that there is none,
 #   is taken for a block. e2fsck finds nothing wrong with it, and debugfs reads it.
 # So: it is no judge of file systems with block maps; what our reader makes of these is compared with debugfs.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm e2fsprogs=1.47.0-2+b2
 crate view ext4-view@=1.0.0 << 'END'
 fn main() {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# fatfs 0.3.6 (crates.io) and fsck.fat of dosfstools 4.2-1 (Debian 12).
+# fatfs 0.3.6 (crate) and fsck.fat of dosfstools 4.2-1 (Debian 12).
 #
 # Guessed: directories that the most used FAT crate makes are in order for fsck.fat; their `.` and `..` are plain 8.3 entries.
 # Seen: each of the two has a long-name entry before it, so that a directory does not begin with `.`. fsck.fat calls that
 #   damage, and as repair it would rename and drop entries until `EFI` is gone. (mtools reads the files all the same.)
 # So: the FAT of our EFI system partitions is written by code of our own, and fatfs reads it in tests.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm dosfstools=4.2-1 mtools=4.0.33-1+really4.0.32-1
 crate directories fatfs@=0.3.6 << 'END'
 use std::io::Write;

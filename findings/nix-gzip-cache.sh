@@ -4,7 +4,7 @@
 # Guessed: like `.nar.xz` and `.nar.zst`, the file is named `.nar.gz`.
 # Seen: it is named `.nar`, as one that is not compressed at all; only `Compression: gzip` in the narinfo tells them apart.
 # So: what reads a cache goes by `Compression`, never by the name.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm nix-bin=2.8.0-1.1+b1
 debian trixie nix-bin=2.26.3+dfsg-1
 export NIX_REMOTE= NIX_CONFIG="build-users-group =

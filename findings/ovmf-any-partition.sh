@@ -4,7 +4,7 @@
 # Guessed: the firmware looks for `\EFI\BOOT\BOOTX64.EFI` in EFI system partitions, as their type says.
 # Seen: in any FAT: it also starts it from a GPT partition of the type "Linux file system".
 # So: a boot by OVMF does not show that a partition has the right type; tests read the type itself.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm qemu-system-x86=1:7.2+dfsg-7+deb12u18+b3 ovmf=2022.11-6+deb12u2 systemd-boot-efi=252.39-1~deb12u2 \
     dosfstools=4.2-1 mtools=4.0.33-1+really4.0.32-1 gdisk=1.0.9-2.1
 ovmf=$work/bookworm/tree/usr/share/OVMF

@@ -6,7 +6,7 @@
 #   another number does not.
 # So: a boot entry outlives a partition that is moved or grown, but not one that is given another number, as between the tables
 #   `efi` and `hybrid`; ours are written for the table that the disk itself has.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm qemu-system-x86=1:7.2+dfsg-7+deb12u18+b3 ovmf=2022.11-6+deb12u2 systemd-boot-efi=252.39-1~deb12u2 \
     dosfstools=4.2-1 mtools=4.0.33-1+really4.0.32-1 gdisk=1.0.9-2.1
 pypi virt-firmware==26.10

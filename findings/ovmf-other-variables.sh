@@ -5,7 +5,7 @@
 # Seen: the machine boots as ever, without a word; but no variable is ever written to the file, so boot entries, and all else
 #   that a guest sets, are gone at the next start. With the variables of its own build the file changes at once.
 # So: `run` compares the sizes of code and variables before it starts a machine.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm qemu-system-x86=1:7.2+dfsg-7+deb12u18+b3 ovmf=2022.11-6+deb12u2
 ovmf=$work/bookworm/tree/usr/share/OVMF
 # Without a disk it ends in its shell, after it has written boot entries.

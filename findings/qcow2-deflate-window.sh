@@ -7,7 +7,7 @@
 #   back; the size that was asked for matters between calls only.
 # So: `--compress zlib` keeps to 2^12, as QEMU's own clusters do, but our reader takes other writers' clusters with all of
 #   deflate's window (imagegen/src/container/reader/compressed.rs has the test).
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm qemu-utils=1:7.2+dfsg-7+deb12u18+b3
 debian trixie qemu-utils=1:10.0.13+ds-0+deb13u1
 cat > "$work/make.py" << 'END'

@@ -6,7 +6,7 @@
 # Seen: the ext4 file systems in them differ: their UUIDs follow from the seed, but the seed of their directory hashes, with the
 #   checksums over it, is drawn at random each time. The partition table is the same.
 # So: an ext4 is reproducible only if the hash seed is fixed beside the UUID; ours is, in imagegen/src/fixed.rs.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian trixie systemd-repart=257.13-1~deb13u1 e2fsprogs=1.47.2-3+b12
 mkdir "$work/definitions"
 printf '[Partition]\nType=linux-generic\nFormat=ext4\nSizeMinBytes=32M\nSizeMaxBytes=32M\n' > "$work/definitions/10.conf"

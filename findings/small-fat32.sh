@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # FAT32 of less than 65,525 clusters: mkfs.fat of dosfstools 4.2-1 and mtools 4.0.32 (Debian 12), mtools 4.0.48 (Debian 13),
-# fatfs 0.3.6 (crates.io).
+# fatfs 0.3.6 (crate).
 #
 # Guessed: what `mkfs.fat -F 32` makes with no more than a warning is FAT32 for all, since its boot sector says so (no
 #   16-bit FAT size), whatever the specification has to say of numbers of clusters.
 # Seen: of 64,496 clusters (32 MiB) mtools 4.0.32 reads nothing ("Error reading FAT") and fatfs refuses; mtools 4.0.48, fsck.fat
 #   and of course Linux read it. With 33 MiB, 66,500 clusters, all do.
 # So: an EFI system partition of ours is FAT32 only with 65,525 clusters or more, whoever asks for it.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm dosfstools=4.2-1 mtools=4.0.33-1+really4.0.32-1
 debian trixie mtools=4.0.48-1
 crate open fatfs@=0.3.6 << 'END'

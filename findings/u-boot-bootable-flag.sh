@@ -6,7 +6,7 @@
 # Seen: where a partition has the flag, no other one is looked at; where none has it, only the first is. An extlinux.conf on
 #   partition 2 is found if partition 2 has the flag, and in no other case.
 # So: on a disk in the shape of an SD card, partition 2, with the system, has the flag.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian trixie qemu-system-arm=1:10.0.13+ds-0+deb13u1 u-boot-qemu=2025.01-3+deb13u1 e2fsprogs=1.47.2-3+b12 \
     dosfstools=4.2-1.2 fdisk=2.41.5-0+deb13u1
 mkdir -p "$work/tree/boot/extlinux"

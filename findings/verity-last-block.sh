@@ -5,7 +5,7 @@
 # Seen: it is taken without a word, and what is behind its last whole block is in no hash: of 5,000 bytes one block of 4,096 is,
 #   and the file may end in anything.
 # So: images that get a hash tree are padded to whole blocks first.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm cryptsetup-bin=2:2.6.1-4~deb12u2
 head -c 5000 /dev/zero | tr '\0' a > "$work/data"
 veritysetup format "$work/data" "$work/hashes" --salt=- > "$work/format" 2>&1

@@ -5,7 +5,7 @@
 # Seen: it grows to a size that cylinders, heads and sectors can express, 60 MiB by 32,768 bytes; the GPT's backup is then not
 #   at the end, and sgdisk finds a problem. With `-o force_size=on` the size stays.
 # So: what writes VHDs of ours keeps the size and says so in the geometry that readers pass over.
-. "$(dirname "$0")/packages.sh"
+. "$(dirname "$0")/packages.bash"
 debian bookworm qemu-utils=1:7.2+dfsg-7+deb12u18+b3 gdisk=1.0.9-2.1
 truncate -s 60M "$work/disk"
 sgdisk --new=1:2048:0 "$work/disk" > "$work/log"
