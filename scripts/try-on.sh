@@ -29,46 +29,52 @@ if [ "$(id -u)" != 0 ] || ! command -v debootstrap > /dev/null; then
     exit 1
 fi
 
-# Mounts are seen by this script only, and gone with it, as are its processes.
-if [ "${TRY_ON_INSIDE:-}" != "$here" ]; then
-    TRY_ON_INSIDE=$here exec unshare --mount --pid --fork --kill-child --propagation private "$0" "$@"
+# The root is made and removed here. All mounts and processes are in namespaces of their own, which end with the run,
+# however it ends.
+if [ -z "${TRY_ON_ROOT:-}" ]; then
+    mkdir -p "${TRY_ON_DIRECTORY:-target/try-on}"
+    root=$(mktemp -d "$(realpath "${TRY_ON_DIRECTORY:-target/try-on}")/$suite.XXXXXX")
+    chmod 755 "$root"
+    inside=
+    clean_up() {
+        status=$?
+        trap - EXIT
+        [ -z "$inside" ] || kill -KILL "$inside" 2> /dev/null || true
+        wait 2> /dev/null
+        rm -f "$root.log"
+        if [ -n "${TRY_ON_KEEP:-}" ]; then
+            say "kept: $root"
+        else
+            # The last processes may still be ending.
+            rm -rf --one-file-system "$root" 2> /dev/null || { sleep 5; rm -rf --one-file-system "$root"; }
+        fi
+        exit "$status"
+    }
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' HUP TERM
+    TRY_ON_ROOT=$root unshare --mount --pid --fork --kill-child --propagation private "$0" "$@" &
+    inside=$!
+    status=0
+    wait "$inside" || status=$?
+    exit "$status"
 fi
+root=$TRY_ON_ROOT
 
 mirror=${TRY_ON_MIRROR:-$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Identifier: Packages' 'Component: main' |
     sed -n '/security/!s/^[^ ]* //p' | head -n 1)}
 [ -n "$mirror" ] || { say "apt is given no mirror here; please name one in TRY_ON_MIRROR"; exit 1; }
 toolchain=$(rustc --print sysroot)
-mkdir -p "${TRY_ON_DIRECTORY:-target/try-on}"
-root=$(mktemp -d "$(realpath "${TRY_ON_DIRECTORY:-target/try-on}")/$suite.XXXXXX")
-chmod 755 "$root"
-
-clean_up() {
-    status=$?
-    trap - EXIT
-    if [ -n "${TRY_ON_KEEP:-}" ]; then
-        say "kept: $root"
-    else
-        # Nothing outside of the root may be removed through a mount.
-        awk -v root="$root/" 'index($5, root) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
-            while read -r place; do umount --lazy "$place"; done
-        rm -rf --one-file-system "$root"
-    fi
-    exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 started=$SECONDS
 minutes() { printf '%d:%02d minutes' $(((SECONDS - $1) / 60)) $(((SECONDS - $1) % 60)); }
 
 say "making a root of $suite in $root"
 if ! debootstrap --variant=minbase --include=ca-certificates,git,make "$suite" "$root" "$mirror" > "$root.log" 2>&1; then
-    tail -n 20 "$root.log" >&2
-    say "debootstrap failed; the whole of what it said is in $root.log"
+    tail -n 40 "$root.log" >&2
+    say "debootstrap failed"
     exit 1
 fi
-rm "$root.log"
 # How this machine reaches its mirror holds there too.
 apt-config dump --format '%F "%v";%n' Acquire::http Acquire::https Acquire::Check-Valid-Until Acquire::Check-Date |
     sed '/::Proxy-Auto-Detect/d' > "$root/etc/apt/apt.conf.d/80outside"

@@ -79,7 +79,7 @@ impl Place {
             command.args(["run", "--print", "--config", &self.at("vm.toml")]).args(more);
             command.env_remove("NIX_DISK_IMAGE").output().unwrap()
         };
-        let common = "useBootLoader = true\nsharedDirectories = {}\nbootDisk = ";
+        let common = "useBootLoader = true\nmountHostNixStore = false\nsharedDirectories = {}\nbootDisk = ";
         let (plain, empty) = (self.at("images/base"), self.at("root.qcow2"));
         let own =
             run(&format!("{common}{plain:?}\ndiskImage = {empty:?}\nqemu.drives = [{{ file = {image:?} }}]"));
