@@ -125,7 +125,7 @@ fn only_files_of_one_build_are_a_pair() {
         let both = [code, variables].iter().all(|name| said.contains(text(&machine.at(name))));
         assert!(!starts && both && said.contains(words), "{code}, {variables}: {said}");
     }
-    machine.has("arm-code", &[0; 64 << 20]).has("qcow2", b"QFI\xfb\0\0\0\x03");
+    machine.has("arm-code", &vec![0; 64 << 20]).has("qcow2", b"QFI\xfb\0\0\0\x03");
     for (code, variables, words) in [
         ("code4", "whole", "efi.variables: `{}/whole` holds a firmware's code, not variables"),
         ("arm-code", "vars4", "efi.firmware: `{}/arm-code` is for ARM's `virt` board"),

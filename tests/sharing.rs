@@ -148,7 +148,7 @@ fn make_initrd(initrd: &Path, tree: &Path, store: &Store) {
     for file in modules.lines().map(Path::new) {
         let name = text(Path::new(file.file_name().unwrap()));
         fs::copy(file, tree.join("sharing").join(name)).unwrap();
-        order += &format!("{name}\n");
+        order.extend([name, "\n"]);
     }
     fs::write(tree.join("sharing/order"), order).unwrap();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sharing/init"), tree.join("init")).unwrap();
