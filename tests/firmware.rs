@@ -80,7 +80,7 @@ impl Machine {
     fn start(&self, options: &str) -> (bool, String) {
         let config = format!(
             "name = \"t\"\nsystem = \"x86_64-linux\"\ngraphics = false\nuseBootLoader = true\nuseEFIBoot = true\n\
-             bootDisk = \"boot.img\"\nqemu.package = \"{}\"\n{options}",
+             mountHostNixStore = false\nbootDisk = \"boot.img\"\nqemu.package = \"{}\"\n{options}",
             text(&self.at("qemu"))
         );
         fs::write(self.at("vm.toml"), config).unwrap();
@@ -196,7 +196,7 @@ fn an_arm_machine_has_banks_of_64_mib() {
     {
         let config = format!(
             "name = \"t\"\nsystem = \"aarch64-linux\"\ngraphics = false\nuseBootLoader = true\nuseEFIBoot = true\n\
-             bootDisk = \"boot.img\"\nqemu.package = \"{}\"\n{}",
+             mountHostNixStore = false\nbootDisk = \"boot.img\"\nqemu.package = \"{}\"\n{}",
             text(&machine.at("qemu")),
             named(code, variables)
         );
@@ -353,7 +353,7 @@ fn code_in_system_management_mode_starts() {
     fs::write(
         &config,
         "name = \"t\"\ngraphics = false\nmemorySize = 256\nuseBootLoader = true\nuseEFIBoot = true\nbootDisk = \"boot.img\"\n\
-         diskImage = false\nefi.firmware = \"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd\"\nsystem = \"x86_64-linux\"\n\
+         mountHostNixStore = false\ndiskImage = false\nefi.firmware = \"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd\"\nsystem = \"x86_64-linux\"\n\
          qemu.networkingOptions = []\n",
     )
     .unwrap();

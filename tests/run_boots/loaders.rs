@@ -87,8 +87,8 @@ fn a_bios_boots_grub_and_the_store_from_images_made_just_in_time() {
     assert!(said.after("MOUNT /nix/.ro-store").starts_with("ext4 /dev/vdb ro"), "{}", said.0);
     assert!(said.after("MOUNT /boot").starts_with("vfat /dev/vdc2 "), "{}", said.0);
     assert!(said.after("COMMAND-LINE").contains(&format!("init={}/init", home.guest.toplevel)));
-    // A store image and a boot disk, each with its lock.
-    assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 4);
+    // A store image and a boot disk, each with its seal and its lock.
+    assert_eq!(names_in(&home.path("cache/nix-imagegen")).len(), 6);
 }
 
 #[test]
