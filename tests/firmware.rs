@@ -359,8 +359,9 @@ fn code_in_system_management_mode_starts() {
     .unwrap();
     let console = directory.path().join("console");
     let mut command = imagegen();
-    command.args(["run", "--config", text(&config), "--", "-serial", &format!("file:{}", text(&console))]);
-    command.args(["-display", "none", "-monitor", "none"]).current_dir(directory.path());
+    command.args(["run", "--accel", "tcg", "--config", text(&config), "--", "-display", "none"]);
+    command.args(["-serial", &format!("file:{}", text(&console))]);
+    command.args(["-monitor", "none"]).current_dir(directory.path());
     let mut machine = command.spawn().unwrap();
     let begun = std::time::Instant::now();
     let said = loop {
