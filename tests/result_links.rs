@@ -76,7 +76,7 @@ fn links_lead_into_the_store_root() {
 #[test]
 fn every_option_that_takes_a_store_path_follows_links() {
     let links = Links::new();
-    let [systemd, grub] = [links.guest.path("-systemd"), links.guest.path("-grub-2.06")];
+    let [systemd, grub] = [links.guest.path("-systemd"), links.guest.path("-grub-2.")];
     links.link("systemd", &systemd);
     links.link("grub", &grub);
     let toplevel = links.guest.toplevel.clone();
@@ -109,7 +109,7 @@ fn links_that_lead_to_no_store_path_are_told() {
     links.link("dangling", "nothing");
     links.link("loop", "loop");
     links.link("out", "/nix/store/../../etc");
-    links.link("store", "/nix/store");
+    links.link("store", text(&links.guest.root.join("nix/store")));
     links.link("inside", &format!("{toplevel}/nixos-version"));
     links.link("elsewhere", "sub");
     for (path, what) in [

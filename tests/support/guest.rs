@@ -37,10 +37,10 @@ impl Guest {
         }
     }
 
-    /// The store path of the closure whose name ends so.
+    /// The store path of the closure whose name has this in it.
     pub fn path(&self, name: &str) -> String {
         let registration = fs::read_to_string(&self.registration).unwrap();
-        let is_it = |line: &&str| line.starts_with("/nix/store/") && line.ends_with(name);
+        let is_it = |line: &&str| line.starts_with("/nix/store/") && line.contains(name);
         registration.lines().find(is_it).unwrap_or_else(|| panic!("no {name} in the guest")).to_owned()
     }
 
