@@ -429,11 +429,14 @@ fn wait_until_writing(child: &std::process::Child) {
 }
 
 #[test]
-fn an_empty_closure_is_an_empty_file_system() {
+fn an_empty_closure_is_told() {
     let store = Store::new();
     let registration = store.register();
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("raw");
-    store_image(&store, &registration).args(["-o", text(&image), "--format", "raw"]).assert().success();
-    tool(&["e2fsck", "-fn", text(&image)]);
+    let mut command = store_image(&store, &registration);
+    let failed = command.args(["-o", text(&image), "--format", "raw"]).assert().code(1);
+    let error = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(error.contains("registration` is empty: it registers no store path"), "{error}");
+    assert!(!image.exists());
 }
