@@ -2,17 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use imagegen::content::open_without_waiting;
 use imagegen::units::ByteCount;
 use rustix::fs::OFlags;
 
 /// Opens a file or a pipe for reading. A pipe without a writer is at its end.
 pub fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK.bits().try_into().map_err(io::Error::other)?;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let file = open_without_waiting(path)?;
     // What comes from a writer that is there is waited for.
     rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
     Ok(file)

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
 /// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -64,6 +66,18 @@ impl NamedContent {
 /// Opens a file that was a regular one when the image was planned. What has become a symbolic link since then is
 /// refused (`ELOOP`), and a pipe is not waited for.
 pub(crate) fn open_source(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    File::options().read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(path)
+    open_with(path, OFlags::NOFOLLOW)
+}
+
+/// Opens a file for reading. Of a pipe, nobody waits for the other end, and reading does not wait either.
+///
+/// # Errors
+/// What the system says (open(2)).
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::empty())
+}
+
+fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK).bits().try_into().map_err(io::Error::other)?;
+    File::options().read(true).custom_flags(flags).open(path)
 }

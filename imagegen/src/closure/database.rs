@@ -9,17 +9,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
-use rustix::fs::OFlags;
 
 use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
 use super::problem::ClosureError;
 use super::registration::{Registered, Registration};
+use crate::content::open_without_waiting;
 use crate::store_path::{StorePath, StorePathError};
 
 /// Where Nix keeps the database, below the store's root.
@@ -285,8 +284,7 @@ fn check_schema(database: &Path) -> Result<(), DatabaseError> {
 
 /// Opens a file; nobody waits for the other end of a pipe that has its name.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK.bits().try_into().map_err(io::Error::other)?;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let file = open_without_waiting(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 

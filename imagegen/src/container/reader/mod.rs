@@ -14,13 +14,12 @@ mod window;
 use std::fs::{File, FileType};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::fs::OFlags;
-
 use super::{Foreign, Format, detect_format};
+use crate::content::open_without_waiting;
 use crate::units::{GuestOffset, index, length};
 
 pub use allocation::{Extent, State, Totals};
@@ -310,8 +309,7 @@ fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadE
     // To open a device may do something by itself.
     check(place.metadata().map_err(io("open"))?.file_type())?;
     // If it has become a pipe meanwhile, nobody waits for its other end.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let mut file = File::options().read(true).custom_flags(flags).open(place).map_err(io("open"))?;
+    let mut file = open_without_waiting(place).map_err(io("open"))?;
     let metadata = file.metadata().map_err(io("open"))?;
     check(metadata.file_type())?;
     let length = file.seek(SeekFrom::End(0)).map_err(io("find the end of"))?;
