@@ -7,9 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use data_encoding::HEXLOWER;
 use imagegen::progress::Progress;
+use imagegen::sparse_file::{data_from, hole_from};
 use imagegen::units::ByteCount;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// How much of a finished image is read at once.
@@ -51,14 +50,12 @@ pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Re
 /// The next data at or behind a place (lseek(2)): all that is left where nobody knows of holes, as on devices; empty at
 /// the end if only a hole is left.
 fn next_data(file: &File, place: u64, length: u64) -> io::Result<Range<u64>> {
-    // The file ends before `length`: reading will say so.
-    let size = file.metadata()?.len();
-    let start = match rustix::fs::seek(file, SeekFrom::Data(place)) {
-        Err(Errno::NXIO) if size >= length => return Ok(length..length),
-        Err(Errno::INVAL | Errno::NXIO) => return Ok(place..length),
-        found => found?,
+    let Some(start) = data_from(file, place)? else {
+        // Where the file ends before `length`, reading will say so.
+        let start = if file.metadata()?.len() >= length { length } else { place };
+        return Ok(start..length);
     };
-    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+    let end = hole_from(file, start)?;
     Ok(start.clamp(place, length)..end.clamp(place, length))
 }
 

@@ -19,6 +19,7 @@ pub mod output;
 pub mod progress;
 pub mod root_disk;
 mod sha256;
+pub mod sparse_file;
 pub mod store_image;
 pub mod store_path;
 pub mod structure;

@@ -7,6 +7,8 @@ use std::ops::Range;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use crate::sparse_file::{data_from, hole_from};
+
 /// Smaller files are read whole: to ask for their holes would take longer.
 const SIZE_MIN: u64 = 1 << 20;
 /// Holes count in whole pieces of this, the blocks of the image, so that what follows one begins in a block of its own.
@@ -62,17 +64,12 @@ pub enum Stretch {
 
 /// The next data at or behind a place, with its edges moved outwards to whole blocks; empty at the end if there is none.
 fn next_data(file: &File, place: u64, size: u64) -> io::Result<Range<u64>> {
-    let start = match rustix::fs::seek(file, SeekFrom::Data(place)) {
-        // A file system that cannot tell.
-        Err(Errno::INVAL) => return Ok(place..size),
-        // A hole up to the end.
-        Err(Errno::NXIO) => return Ok(size..size),
-        found => found?,
-    };
-    let end = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+    // A hole up to the end.
+    let Some(start) = data_from(file, place)? else { return Ok(size..size) };
+    let end = match hole_from(file, start) {
         // It has become shorter meanwhile.
         Err(Errno::NXIO) => return Ok(size..size),
-        found => found?,
+        found => found?.min(size),
     };
     let start = (start / GRAIN * GRAIN).clamp(place, size);
     Ok(start..end.next_multiple_of(GRAIN).clamp(start, size))

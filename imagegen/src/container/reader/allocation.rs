@@ -3,12 +3,10 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use super::mapping::Place;
 use super::qcow2::Qcow2;
 use super::{Kind, Layer, ReadError};
+use crate::sparse_file::{data_from, hole_from};
 use crate::units::HostOffset;
 
 /// A run of guest bytes that a file holds, or does not hold, in one way.
@@ -91,14 +89,8 @@ impl Layer {
 
     /// The first byte from `at` on that lies in no hole of the file; its length if there is none.
     pub(crate) fn file_data_from(&self, at: u64) -> Result<u64, ReadError> {
-        match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-            Ok(data) => Ok(data),
-            // No data from here on.
-            Err(Errno::NXIO) => Ok(self.file_length.max(at)),
-            // A block device, or a file system that does not tell.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(at),
-            Err(errno) => Err(self.io("look for holes in", errno.into())),
-        }
+        let found = data_from(&self.file, at).map_err(|errno| self.io("look for holes in", errno.into()))?;
+        Ok(found.unwrap_or(self.file_length.max(at)))
     }
 
     fn holes(&self) -> Result<Vec<Extent>, ReadError> {
@@ -110,11 +102,8 @@ impl Layer {
             if data >= self.file_length {
                 break;
             }
-            let hole = match rustix::fs::seek(&self.file, SeekFrom::Hole(data)) {
-                Ok(hole) => hole,
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => self.file_length,
-                Err(errno) => return Err(self.io("look for holes in", errno.into())),
-            };
+            let hole =
+                hole_from(&self.file, data).map_err(|errno| self.io("look for holes in", errno.into()))?;
             // Somebody may be changing the file.
             let hole = hole.clamp(data + 1, self.file_length);
             extents.add(data..hole, State::Data(HostOffset(data)));
