@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::container::{Compression, Format, ImageFile};
@@ -19,6 +19,7 @@ const STAT_BLOCK: u64 = 512;
 /// What an image is written to.
 pub struct Target {
     place: Place,
+    path: PathBuf,
     format: Format,
 }
 
@@ -32,7 +33,7 @@ impl Target {
     pub fn create(path: &Path, format: Format, force: ForceArg, sync: SyncArg) -> anyhow::Result<Self> {
         if !OutputDevice::is_at(path) {
             let output = OutputFile::create(path)?.durable(sync.sync);
-            return Ok(Self { place: Place::File(output), format });
+            return Ok(Self { place: Place::File(output), path: path.to_owned(), format });
         }
         let shown = path.display();
         ensure!(
@@ -44,7 +45,7 @@ impl Target {
             "`{shown}` is a block device, which takes no {} image; give --format raw",
             format.name()
         );
-        Ok(Self { place: Place::Device(OutputDevice::open(path)?), format })
+        Ok(Self { place: Place::Device(OutputDevice::open(path)?), path: path.to_owned(), format })
     }
 
     /// Lays out the image; see [`ImageFile::create`].
@@ -54,16 +55,17 @@ impl Target {
         allocated: &[GuestRange],
         compression: Option<Compression>,
     ) -> anyhow::Result<ImageFile<'_>> {
-        Ok(match (&self.place, compression) {
-            (Place::File(output), None) => ImageFile::create(output.file(), self.format, size, allocated)?,
+        let image = match (&self.place, compression) {
+            (Place::File(output), None) => ImageFile::create(output.file(), self.format, size, allocated),
             (Place::File(output), Some(compression)) => {
-                ImageFile::create_compressed(output.file(), compression, size, allocated)?
+                ImageFile::create_compressed(output.file(), compression, size, allocated)
             }
             (Place::Device(device), _) => {
                 device.begin(size)?;
-                ImageFile::overwrite(device.file(), size, allocated)?
+                ImageFile::overwrite(device.file(), size, allocated)
             }
-        })
+        };
+        image.with_context(|| format!("cannot write `{}`", self.path.display()))
     }
 
     /// Refuses a device whose sectors are not those that partition tables of this program count in.
