@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use imagegen::store_path::StorePath;
+use imagegen::nix::store_path::StorePath;
 use imagegen::units::ByteCount;
 
 use crate::input;

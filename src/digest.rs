@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use data_encoding::HEXLOWER;
+use imagegen::host_file::{data_from, hole_from};
 use imagegen::progress::Progress;
-use imagegen::sparse_file::{data_from, hole_from};
 use imagegen::units::ByteCount;
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use imagegen::content::open_without_waiting;
+use imagegen::host_file::open_without_waiting;
 use imagegen::units::ByteCount;
 use rustix::fs::OFlags;
 

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use ext4_view::Ext4;
 use imagegen::container::{Format, ImageFile};
-use imagegen::content::Content;
-use imagegen::ext4::{self, Options, Size};
 use imagegen::fixed;
+use imagegen::fs::ext4::{self, Options, Size};
+use imagegen::fs::file_source::FileSource;
+use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
 use imagegen::progress::Silent;
-use imagegen::tree::{NodeId, Permissions, Tree};
 use imagegen::units::ByteCount;
 use mkext4::sink::{CheckingSink, FileSink};
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, ROOT};
@@ -195,7 +195,7 @@ fn write_ours(root: &Node, image: &Path) {
     container.finish().unwrap();
 }
 
-fn declare_ours(tree: &mut Tree, name: &str, node: &Node, contents: &mut Vec<(NodeId, Content)>) {
+fn declare_ours(tree: &mut Tree, name: &str, node: &Node, contents: &mut Vec<(NodeId, FileSource)>) {
     let name = name.as_bytes();
     let added = match &node.kind {
         Kind::Directory(entries) => {
@@ -208,7 +208,7 @@ fn declare_ours(tree: &mut Tree, name: &str, node: &Node, contents: &mut Vec<(No
         }
         Kind::File(bytes) => {
             let file = tree.add_file(name, u64::try_from(bytes.len()).unwrap(), false).unwrap();
-            contents.push((file, Content::bytes(bytes.clone())));
+            contents.push((file, FileSource::bytes(bytes.clone())));
             file
         }
         Kind::Link(target) => tree.add_symlink(name, target.as_bytes()).unwrap(),

@@ -8,15 +8,16 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use imagegen::boot::Loaders;
-use imagegen::closure::{Registration, database, scan};
 use imagegen::container::Format;
 use imagegen::container::reader::{Backing, Image, Source, Totals};
-use imagegen::content::Content;
-use imagegen::diff::{Difference, diff};
-use imagegen::inspect::inspect;
+use imagegen::fs::file_source::FileSource;
+use imagegen::image::root_disk;
+use imagegen::nix::closure::scan;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::nix::{Registration, database};
 use imagegen::progress::Silent;
-use imagegen::root_disk;
-use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::reading::diff::{Difference, diff};
+use imagegen::reading::inspect::inspect;
 use serde_json::Value;
 
 use super::images::{Base, Patched, boot_disk, options, packed_image, qcow2_image, store_image};
@@ -203,8 +204,8 @@ fn database_file() -> &'static Base {
         let files = root_disk::files(&closure, &options).unwrap();
         let contents = files.contents.into_iter().map(|(_, content)| content);
         let texts = contents.filter_map(|content| match content {
-            Content::Bytes(bytes) => Some(bytes.to_vec()),
-            Content::File { .. } => None,
+            FileSource::Bytes(bytes) => Some(bytes.to_vec()),
+            FileSource::File { .. } => None,
         });
         let is_database = |bytes: &Vec<u8>| bytes.starts_with(b"SQLite format 3\0");
         Base::new(texts.into_iter().find(is_database).unwrap())

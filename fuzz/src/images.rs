@@ -8,19 +8,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
-use imagegen::boot_disk::{self, Loaders};
-use imagegen::closure::Registration;
 use imagegen::container::reader::{ReadError, Source, Window};
 use imagegen::container::{Compression, Format, ImageFile, Sink};
-use imagegen::content::{Content, NamedContent};
-use imagegen::ext4::reader::FileSystem as Ext4;
-use imagegen::ext4::{self, Options, Size};
+use imagegen::disk::gpt::reader::PartitionTable;
 use imagegen::fixed;
-use imagegen::gpt::reader::PartitionTable;
+use imagegen::fs::ext4::reader::FileSystem as Ext4;
+use imagegen::fs::ext4::{self, Options, Size};
+use imagegen::fs::file_source::{FileSource, NamedFile};
+use imagegen::fs::file_tree::Tree;
+use imagegen::image::boot_disk::{self, Loaders};
+use imagegen::nix::Registration;
 use imagegen::progress::Silent;
-use imagegen::tree::Tree;
+use imagegen::reading::verify::verify;
 use imagegen::units::{ByteCount, GuestOffset};
-use imagegen::verify::verify;
 
 use super::invariants::TOPLEVEL;
 
@@ -42,7 +42,7 @@ pub fn fat(bytes: &[u8]) {
     let disk = Patched::new(boot_disk(), bytes);
     let size = disk.size() - START;
     let partition = Window::new(&disk, START, size).unwrap();
-    let Ok(file_system) = imagegen::esp::reader::FileSystem::open(&partition) else { return };
+    let Ok(file_system) = imagegen::fs::fat::reader::FileSystem::open(&partition) else { return };
     let _ = file_system.free_clusters();
     let Ok(listing) = file_system.list() else { return };
     for found in &listing.found {
@@ -160,7 +160,7 @@ impl Sink for Memory {
 pub fn boot_disk() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        let file = |path: &str, bytes: &[u8]| NamedContent::new(path, Content::bytes(bytes));
+        let file = |path: &str, bytes: &[u8]| NamedFile::new(path, FileSource::bytes(bytes));
         let files = vec![
             file("loader/loader.conf", b"timeout 5\n"),
             file("loader/entries/nixos-generation-1-specialisation-other.conf", b"title NixOS\n"),

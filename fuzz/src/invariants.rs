@@ -8,10 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use imagegen::boot::toplevel;
-use imagegen::closure::{Registration, references_graph};
-use imagegen::content::Content;
-use imagegen::efi_vars::{LoadOption, VariableStore, describe, export_json, import_json};
-use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::firmware::efi_vars::{LoadOption, VariableStore, describe, export_json, import_json};
+use imagegen::fs::file_source::FileSource;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::nix::{Registration, references_graph};
 
 use super::{files, images};
 
@@ -125,7 +125,7 @@ impl System {
             for file in
                 [Some(&boot.kernel), boot.initrd.as_ref(), boot.device_tree.as_ref()].into_iter().flatten()
             {
-                let Content::File { physical, .. } = &file.content else { panic!("made up contents") };
+                let FileSource::File { physical, .. } = &file.content else { panic!("made up contents") };
                 let real = physical.canonicalize().unwrap();
                 assert!(real.starts_with(self.root.path().join("nix/store")), "{}", real.display());
             }

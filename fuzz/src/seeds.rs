@@ -1,6 +1,6 @@
 //! The inputs to begin with, made by our own writers, so that no binary file is kept.
 
-use imagegen::efi_vars::{
+use imagegen::firmware::efi_vars::{
     Attributes, Authentication, DevicePath, GLOBAL_VARIABLE, HardDrive, LoadOption, Variable, VariableStore,
     export_json, from_template,
 };

@@ -5,15 +5,15 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use imagegen::boot_disk::{self, Loaders};
-use imagegen::closure::nar::{self, Hasher, Step, Walk};
 use imagegen::container::{Format, ImageFile, Sink};
-use imagegen::content::{Content, NamedContent};
-use imagegen::ext4;
+use imagegen::disk::mbr;
 use imagegen::fixed;
-use imagegen::mbr;
+use imagegen::fs::ext4;
+use imagegen::fs::file_source::{FileSource, NamedFile};
+use imagegen::fs::file_tree::Tree;
+use imagegen::image::boot_disk::{self, Loaders};
+use imagegen::nix::nar::{self, Hasher, Step, Walk};
 use imagegen::progress::Silent;
-use imagegen::tree::Tree;
 use imagegen::units::{ByteCount, GuestOffset};
 
 const DIRECTORIES: usize = 1000;
@@ -149,13 +149,13 @@ fn containers(criterion: &mut Criterion) {
 
 /// A boot disk with 20 MiB of kernel and initrd, from the plan to the file.
 fn boot_disks(criterion: &mut Criterion) {
-    let bytes = |size: usize| Content::bytes(vec![b'k'; size]);
+    let bytes = |size: usize| FileSource::bytes(vec![b'k'; size]);
     let files = vec![
-        NamedContent::new("EFI/BOOT/BOOTX64.EFI", bytes(100 << 10)),
-        NamedContent::new("EFI/nixos/kernel.efi", bytes(8 << 20)),
-        NamedContent::new("EFI/nixos/initrd.efi", bytes(12 << 20)),
-        NamedContent::new("loader/loader.conf", bytes(40)),
-        NamedContent::new("loader/entries/nixos-generation-1.conf", bytes(300)),
+        NamedFile::new("EFI/BOOT/BOOTX64.EFI", bytes(100 << 10)),
+        NamedFile::new("EFI/nixos/kernel.efi", bytes(8 << 20)),
+        NamedFile::new("EFI/nixos/initrd.efi", bytes(12 << 20)),
+        NamedFile::new("loader/loader.conf", bytes(40)),
+        NamedFile::new("loader/entries/nixos-generation-1.conf", bytes(300)),
     ];
     let loaders = Loaders { files, grub: None };
     let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, loaders.clone(), None).unwrap();

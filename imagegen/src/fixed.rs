@@ -49,3 +49,6 @@ pub const STORE_TIME: u32 = 1;
 /// The day on which boot menus say that a system was built. NixOS writes the day on which the generation was made,
 /// which differs from one build to the next; this is the one day that every file of the store claims.
 pub const BUILD_DATE: &str = "1970-01-01";
+
+/// The logical store directory. Nix allows others, but no binary cache and no NixOS system uses one.
+pub const STORE_DIR: &str = "/nix/store";

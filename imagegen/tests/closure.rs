@@ -8,11 +8,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::closure::nar::{self, Step, Walk};
-use imagegen::closure::{Closure, Registration, ScanError, scan};
+use imagegen::fs::file_tree::{Kind, NodeId};
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{Closure, ScanError, scan};
+use imagegen::nix::nar::{self, Step, Walk};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::progress::Silent;
-use imagegen::store_path::StoreRoot;
-use imagegen::tree::{Kind, NodeId};
 
 const HASH: &str = "s66mzxpvicwk07gjbjfw9izjfa797vsw";
 

@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use imagegen::closure::Registration;
 use imagegen::container::reader::{Backing, Image};
-use imagegen::diff::diff;
-use imagegen::ext4::reader::FileSystem;
-use imagegen::inspect::inspect;
+use imagegen::fs::ext4::reader::FileSystem;
+use imagegen::nix::Registration;
 use imagegen::progress::Silent;
-use imagegen::verify::verify;
+use imagegen::reading::diff::diff;
+use imagegen::reading::inspect::inspect;
+use imagegen::reading::verify::verify;
 
 fn tool(command: &[&str]) {
     let output = Command::new(command[0]).args(&command[1..]).output().unwrap();

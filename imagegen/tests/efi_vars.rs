@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use imagegen::efi_vars::{
+use imagegen::firmware::efi_vars::{
     Attributes, Authentication, EfiText, EfiVarsError, Format, GLOBAL_VARIABLE, LoadOption, Variable,
     VariableStore, describe, export_json, import_json, install_boot_entry,
 };

@@ -11,10 +11,10 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use imagegen::container::Sink;
-use imagegen::content::{Content, NamedContent};
-use imagegen::esp::{self, Contents, EspError, Fat};
+use imagegen::disk::mbr::Partition;
 use imagegen::fixed;
-use imagegen::mbr::Partition;
+use imagegen::fs::fat::{self, Contents, EspError, Fat};
+use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::progress::Silent;
 use imagegen::units::{ByteCount, GuestOffset, Lba};
 
@@ -40,12 +40,12 @@ impl Sink for PartitionFile {
     }
 }
 
-fn write(path: &Path, sectors: u64, files: Vec<NamedContent>) -> Result<(), EspError> {
+fn write(path: &Path, sectors: u64, files: Vec<NamedFile>) -> Result<(), EspError> {
     write_fat(path, sectors, files, None)
 }
 
-fn write_fat(path: &Path, sectors: u64, files: Vec<NamedContent>, fat: Option<Fat>) -> Result<(), EspError> {
-    let plan = esp::plan(partition(sectors), &Contents::new(files)?, fat)?;
+fn write_fat(path: &Path, sectors: u64, files: Vec<NamedFile>, fat: Option<Fat>) -> Result<(), EspError> {
+    let plan = fat::plan(partition(sectors), &Contents::new(files)?, fat)?;
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
     let allocated = plan.allocated();
@@ -53,8 +53,8 @@ fn write_fat(path: &Path, sectors: u64, files: Vec<NamedContent>, fat: Option<Fa
     plan.write(&PartitionFile { file, allocated }, &Silent)
 }
 
-fn text(path: &str, text: &str) -> NamedContent {
-    NamedContent::new(path, Content::bytes(text.as_bytes()))
+fn text(path: &str, text: &str) -> NamedFile {
+    NamedFile::new(path, FileSource::bytes(text.as_bytes()))
 }
 
 /// Runs a tool that must succeed and gives what it printed on both streams.
@@ -213,7 +213,7 @@ fn the_kind_is_that_of_mkfs_fat() {
 #[test]
 fn sizes_that_a_kind_does_not_have_are_refused() {
     let contents = Contents::new(Vec::new()).unwrap();
-    let error = |sectors, fat| esp::plan(partition(sectors), &contents, fat).map(|_| ()).unwrap_err();
+    let error = |sectors, fat| fat::plan(partition(sectors), &contents, fat).map(|_| ()).unwrap_err();
     let (fat16, fat32) = (Some(Fat::Fat16), Some(Fat::Fat32));
     for (sectors, fat) in [(16_415, None), (1, None), (16_415, fat16), (66_500, fat32), (1, fat32)] {
         let error = error(sectors, fat);
@@ -234,7 +234,7 @@ fn sizes_that_a_kind_does_not_have_are_refused() {
 
 #[test]
 fn files_of_4_gib_are_refused() {
-    let file = |size| NamedContent::new("EFI/nixos/initrd", Content::File { physical: "x".into(), size });
+    let file = |size| NamedFile::new("EFI/nixos/initrd", FileSource::File { physical: "x".into(), size });
     assert!(Contents::new(vec![file((4 << 30) - 1)]).is_ok());
     let error = Contents::new(vec![file(4 << 30)]).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("`EFI/nixos/initrd` has 4.0 GiB") && error.contains("less than 4 GiB"), "{error}");
@@ -293,9 +293,9 @@ fn other_readers_find_every_file_of(sectors: u64, fat: Option<Fat>, kind: &str) 
     // Every other one from memory.
     let contents = files.iter().enumerate().map(|(i, (path, bytes))| {
         let size = u64::try_from(bytes.len()).unwrap();
-        let from_file = Content::File { physical: directory.path().join(i.to_string()), size };
-        let content = if i % 2 == 0 { from_file } else { Content::bytes(bytes.clone()) };
-        NamedContent::new(path, content)
+        let from_file = FileSource::File { physical: directory.path().join(i.to_string()), size };
+        let content = if i % 2 == 0 { from_file } else { FileSource::bytes(bytes.clone()) };
+        NamedFile::new(path, content)
     });
     let image = directory.path().join("image");
     write_fat(&image, sectors, contents.collect(), fat).unwrap();
@@ -359,25 +359,26 @@ fn copies_of_a_file_are_written_like_any_others() {
         let physical = directory.path().join(name);
         fs::write(&physical, bytes).unwrap();
         for copy in ["a", "b", "z"] {
-            let content = Content::File { physical: physical.clone(), size: bytes.len().try_into().unwrap() };
-            files.push(NamedContent::new(format!("{copy}/{name}"), content));
-            files.push(NamedContent::new(format!("{copy}/{name}-small"), Content::bytes(name.as_bytes())));
+            let content =
+                FileSource::File { physical: physical.clone(), size: bytes.len().try_into().unwrap() };
+            files.push(NamedFile::new(format!("{copy}/{name}"), content));
+            files.push(NamedFile::new(format!("{copy}/{name}-small"), FileSource::bytes(name.as_bytes())));
         }
     }
     // The last file of the disk is a copy, too.
-    let last = NamedContent::new("zz", files[0].content.clone());
+    let last = NamedFile::new("zz", files[0].content.clone());
     files.push(last);
     let sectors = 20_000;
     let in_memory = files.iter().map(|file| match &file.content {
-        Content::File { physical, .. } => {
-            NamedContent::new(&file.path, Content::bytes(fs::read(physical).unwrap()))
+        FileSource::File { physical, .. } => {
+            NamedFile::new(&file.path, FileSource::bytes(fs::read(physical).unwrap()))
         }
-        Content::Bytes(_) => file.clone(),
+        FileSource::Bytes(_) => file.clone(),
     });
     let in_memory: Vec<_> = in_memory.collect();
     let length = usize::try_from((START + sectors) * 512).unwrap();
     let images = [(&files, false), (&files, true), (&in_memory, false)].map(|(files, compresses)| {
-        let plan = esp::plan(partition(sectors), &Contents::new(files.clone()).unwrap(), None).unwrap();
+        let plan = fat::plan(partition(sectors), &Contents::new(files.clone()).unwrap(), None).unwrap();
         let disk = Mutex::new((vec![0; length], vec![0; length]));
         let sink = Counted { compresses, disk, offsets: Mutex::default() };
         plan.write(&sink, &Silent).unwrap();
@@ -401,8 +402,8 @@ fn copies_of_a_file_are_written_like_any_others() {
     let mut found = BTreeMap::new();
     collect(&file_system.root_dir(), "", &mut found);
     assert_eq!(found.len(), files.len());
-    for NamedContent { path, content } in in_memory {
-        assert!(matches!(content, Content::Bytes(bytes) if *bytes == *found[&path]), "{path}");
+    for NamedFile { path, content } in in_memory {
+        assert!(matches!(content, FileSource::Bytes(bytes) if *bytes == *found[&path]), "{path}");
     }
 }
 
@@ -488,7 +489,7 @@ fn the_last_cluster_can_be_used() {
     // With FAT32, one cluster is the root directory's.
     for size in [118_877 * 512, 118_877 * 512 + 1] {
         File::create(&large).unwrap().set_len(size).unwrap();
-        let file = NamedContent::new("LARGE", Content::File { physical: large.clone(), size });
+        let file = NamedFile::new("LARGE", FileSource::File { physical: large.clone(), size });
         let written = write_fat(&image, 120_799, vec![file], Some(Fat::Fat32));
         assert_eq!(written.is_ok(), size == 118_877 * 512, "{written:?}");
         if written.is_ok() {
@@ -499,7 +500,7 @@ fn the_last_cluster_can_be_used() {
     }
     for (size, missing) in [(clusters * 2048, None), (clusters * 2048 + 1, Some(2048))] {
         File::create(&large).unwrap().set_len(size).unwrap();
-        let file = NamedContent::new("LARGE", Content::File { physical: large.clone(), size });
+        let file = NamedFile::new("LARGE", FileSource::File { physical: large.clone(), size });
         match (write(&image, 120_799, vec![file]), missing) {
             (Ok(()), None) => {
                 let check = tool("fsck.fat", &["-n"], &image);
@@ -522,13 +523,13 @@ fn a_source_that_changed_is_named() {
         [(10_u64, 11), (10, 9), (1 << 20, (1 << 20) + 1), (3 << 20, 1 << 20), (1, 0), (0, 1)]
     {
         fs::write(&source, vec![7; now]).unwrap();
-        let file = NamedContent::new("kernel", Content::File { physical: source.clone(), size: planned });
+        let file = NamedFile::new("kernel", FileSource::File { physical: source.clone(), size: planned });
         let error = write(&image, 120_799, vec![file]).unwrap_err();
         assert!(matches!(error, EspError::Changed { .. }), "{planned}, {now}: {error}");
         assert!(error.to_string().contains("kernel"), "{error}");
     }
     let gone = directory.path().join("gone");
-    let file = NamedContent::new("x", Content::File { physical: gone, size: 1 });
+    let file = NamedFile::new("x", FileSource::File { physical: gone, size: 1 });
     let error = write(&image, 120_799, vec![file]).unwrap_err();
     assert!(matches!(error, EspError::Read { .. }) && error.to_string().contains("gone"), "{error}");
 }

@@ -6,16 +6,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::closure::{Closure, Registration, scan};
 use imagegen::container::{Format, ImageFile};
-use imagegen::content::Content;
-use imagegen::ext4::{self, ContentError, Options, Size};
 use imagegen::fixed;
+use imagegen::fs::ext4::{self, ContentError, Options, Size};
+use imagegen::fs::file_source::FileSource;
+use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
 use imagegen::guid::Guid;
+use imagegen::image::store_image;
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{Closure, scan};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::progress::Silent;
-use imagegen::store_image;
-use imagegen::store_path::StoreRoot;
-use imagegen::tree::{NodeId, Permissions, Tree};
 use imagegen::units::ByteCount;
 
 /// The features of every file system, in dumpe2fs's order.
@@ -71,7 +72,7 @@ fn closure(root: &Path) -> Closure {
 /// `/etc/issue`, `/etc/shadow`, `/nix/store` with the closure, `/tmp`.
 struct Disk {
     tree: Tree,
-    contents: Vec<(NodeId, Content)>,
+    contents: Vec<(NodeId, FileSource)>,
     store: NodeId,
 }
 
@@ -80,10 +81,13 @@ fn disk(closure: &Closure, host_file: PathBuf) -> Disk {
     let mut contents = Vec::new();
     let root = tree.open_directory(b"").unwrap();
     let etc = tree.open_directory(b"etc").unwrap();
-    let big = Content::bytes(vec![b'x'; 3 << 20]);
-    let from_host = Content::File { physical: host_file, size: 5000 };
-    let files: [(&[u8], u16, Content); 3] =
-        [(b"big", 0o755, big), (b"issue", 0o644, Content::bytes(*b"hello\n")), (b"shadow", 0o600, from_host)];
+    let big = FileSource::bytes(vec![b'x'; 3 << 20]);
+    let from_host = FileSource::File { physical: host_file, size: 5000 };
+    let files: [(&[u8], u16, FileSource); 3] = [
+        (b"big", 0o755, big),
+        (b"issue", 0o644, FileSource::bytes(*b"hello\n")),
+        (b"shadow", 0o600, from_host),
+    ];
     for (name, mode, content) in files {
         let node = tree.add_file(name, content.size(), false).unwrap();
         tree.set_permissions(node, Permissions::new(mode));

@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use imagegen::boot_disk::{self, Loaders};
-use imagegen::closure::{self, Closure, Registration};
 use imagegen::container::Sink;
-use imagegen::content::{Content, NamedContent};
-use imagegen::ext4;
 use imagegen::fixed;
+use imagegen::fs::ext4;
+use imagegen::fs::file_source::{FileSource, NamedFile};
+use imagegen::image::boot_disk::{self, Loaders};
+use imagegen::image::root_disk::{self, PartitionTable};
+use imagegen::image::store_image;
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{self, Closure};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::progress::{Progress, Silent};
-use imagegen::root_disk::{self, PartitionTable};
-use imagegen::store_image;
-use imagegen::store_path::StoreRoot;
 use imagegen::units::{ByteCount, GuestOffset, GuestRange};
 
 /// Fails at its call number `at`, counted from 0, and counts.
@@ -233,12 +234,12 @@ fn a_boot_file_that_changes_before_it_is_copied_to_a_root_disk_is_named() {
 }
 
 fn loaders(source: &Source) -> Loaders {
-    let content = Content::File { physical: source.at("directory/file"), size: 5000 };
-    let empty = Content::File { physical: source.at("empty"), size: 0 };
+    let content = FileSource::File { physical: source.at("directory/file"), size: 5000 };
+    let empty = FileSource::File { physical: source.at("empty"), size: 0 };
     let files = vec![
-        NamedContent::new("loader/loader.conf", Content::bytes(*b"timeout 5\n")),
-        NamedContent::new("EFI/nixos/kernel.efi", content),
-        NamedContent::new("EFI/nixos/empty.efi", empty),
+        NamedFile::new("loader/loader.conf", FileSource::bytes(*b"timeout 5\n")),
+        NamedFile::new("EFI/nixos/kernel.efi", content),
+        NamedFile::new("EFI/nixos/empty.efi", empty),
     ];
     Loaders { files, ..Loaders::default() }
 }

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use imagegen::boot_disk::{Partitions, PartitionsError};
-use imagegen::mbr::BOOT_CODE;
+use imagegen::disk::mbr::BOOT_CODE;
+use imagegen::image::boot_disk::{Partitions, PartitionsError};
 use imagegen::units::{ByteCount, Lba};
 use sha2::{Digest, Sha256};
 

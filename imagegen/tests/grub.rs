@@ -11,9 +11,9 @@ use imagegen::boot::grub::{
 };
 use imagegen::boot::toplevel::{Boot, BootFile, System};
 use imagegen::boot::{Generations, Timeout};
-use imagegen::content::Content;
 use imagegen::fixed::ROOT_DISK_UUID;
-use imagegen::store_path::StorePath;
+use imagegen::fs::file_source::FileSource;
+use imagegen::nix::store_path::StorePath;
 use imagegen::units::Lba;
 
 const SECTOR: usize = 512;
@@ -287,7 +287,7 @@ fn a_menu_is_right_whatever_the_names() {
     let file = |name: &str| BootFile {
         store_path: store_path("files"),
         inside: name.to_owned(),
-        content: Content::bytes(kernel.clone()),
+        content: FileSource::bytes(kernel.clone()),
     };
     let boot = |label: &str| Boot {
         label: label.to_owned(),

@@ -11,9 +11,9 @@ use std::process::Command;
 use imagegen::boot::grub::{GrubDirectory, Options, Place, Resolution, Serial, grub_cfg, install, plan_core};
 use imagegen::boot::toplevel::{Boot, BootFile, System};
 use imagegen::boot::{Generations, Timeout};
-use imagegen::content::Content;
 use imagegen::fixed::ESP_VOLUME_ID;
-use imagegen::store_path::StorePath;
+use imagegen::fs::file_source::FileSource;
+use imagegen::nix::store_path::StorePath;
 use imagegen::units::Lba;
 
 const ESP_OFFSET: u64 = 2048 * 512;
@@ -174,7 +174,7 @@ fn boot_entry(init: &str, params: &[&str]) -> Boot {
     let file = |name: &str| BootFile {
         store_path: store_path("a", "x"),
         inside: name.to_owned(),
-        content: Content::bytes(kernel()),
+        content: FileSource::bytes(kernel()),
     };
     Boot {
         label: "NixOS 25.05".to_owned(),

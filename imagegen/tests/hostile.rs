@@ -19,10 +19,10 @@ mod seeds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use imagegen::closure::nar;
 use imagegen::container::reader::{Backing, Image};
-use imagegen::diff::diff;
-use imagegen::tree::{NodeId, Tree};
+use imagegen::fs::file_tree::{NodeId, Tree};
+use imagegen::nix::nar;
+use imagegen::reading::diff::diff;
 
 /// How many damaged copies of the seeds each target gets at least.
 const MUTATIONS: usize = 4000;

@@ -8,14 +8,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::closure::{Registration, nar, scan};
 use imagegen::container::{Format, ImageFile};
-use imagegen::ext4::{self, Options};
 use imagegen::fixed;
+use imagegen::fs::ext4::{self, Options};
+use imagegen::fs::file_tree::{NodeId, Tree};
+use imagegen::image::store_image;
+use imagegen::nix::closure::scan;
+use imagegen::nix::store_path::StoreRoot;
+use imagegen::nix::{Registration, nar};
 use imagegen::progress::Silent;
-use imagegen::store_image;
-use imagegen::store_path::StoreRoot;
-use imagegen::tree::{NodeId, Tree};
 use imagegen::units::ByteCount;
 
 fn options() -> Options {

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use imagegen::closure::{self, Closure, Registration, nar};
 use imagegen::container::{Format, ImageFile, Part, SHARED_PIECE, Sink};
-use imagegen::ext4;
 use imagegen::fixed;
+use imagegen::fs::ext4;
+use imagegen::image::store_image::{self, Plan, StoreImageError};
+use imagegen::nix::closure::{self, Closure};
+use imagegen::nix::store_path::StoreRoot;
+use imagegen::nix::{Registration, nar};
 use imagegen::progress::{Progress, Silent};
-use imagegen::store_image::{self, Plan, StoreImageError};
-use imagegen::store_path::StoreRoot;
 use imagegen::units::GuestOffset;
 
 const NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source";

@@ -20,13 +20,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use imagegen::closure::{self, Closure, Registration};
 use imagegen::container::Sink;
-use imagegen::ext4;
 use imagegen::fixed;
+use imagegen::fs::ext4;
+use imagegen::image::store_image::{self, StoreImageError, Verified};
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{self, Closure};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::progress::{Progress, Silent};
-use imagegen::store_image::{self, StoreImageError, Verified};
-use imagegen::store_path::StoreRoot;
 use imagegen::units::GuestOffset;
 use random::Random;
 use sha2::{Digest, Sha256};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use imagegen::boot::systemd_boot::Architecture;
-use imagegen::efi_vars::{Attributes, AttributesError, EfiText};
+use imagegen::firmware::efi_vars::{Attributes, AttributesError, EfiText};
 use imagegen::guid::{Guid, GuidError};
 use imagegen::units::ByteCount;
 
@@ -211,7 +211,7 @@ pub struct EfiVarsExportArgs {
 
 /// Reads a vendor, by GUID or by name.
 fn vendor(text: &str) -> Result<Guid, GuidError> {
-    imagegen::efi_vars::vendor_by_name(text).map_or_else(|| text.parse(), Ok)
+    imagegen::firmware::efi_vars::vendor_by_name(text).map_or_else(|| text.parse(), Ok)
 }
 
 /// Reads attributes, and refuses those that the firmware would not have stored.

@@ -1,7 +1,7 @@
 //! The kind of an EFI system partition's file system.
 
 use clap::ValueEnum;
-use imagegen::esp::Fat;
+use imagegen::fs::fat::Fat;
 
 /// How many bits an entry of the allocation table has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use imagegen::ext4::Growth;
+use imagegen::fs::ext4::Growth;
 use imagegen::guid::Guid;
-use imagegen::root_disk::PartitionTable;
+use imagegen::image::root_disk::PartitionTable;
 use imagegen::units::{ByteCount, SizeError};
 
 use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg, SyncArg};

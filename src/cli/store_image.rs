@@ -102,10 +102,10 @@ pub enum SizeArg {
 
 impl SizeArg {
     /// The size of a file system, with so much free space if it is to be computed.
-    pub const fn of_file_system(self, additional: ByteCount) -> imagegen::ext4::Size {
+    pub const fn of_file_system(self, additional: ByteCount) -> imagegen::fs::ext4::Size {
         match self {
-            Self::Auto => imagegen::ext4::Size::Auto { additional },
-            Self::Fixed(size) => imagegen::ext4::Size::Fixed(size),
+            Self::Auto => imagegen::fs::ext4::Size::Auto { additional },
+            Self::Fixed(size) => imagegen::fs::ext4::Size::Fixed(size),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use imagegen::closure::{Registration, database, references_graph};
+use imagegen::nix::{Registration, database, references_graph};
 
 use super::store_path::store_path;
 use crate::cli::ClosureArgs;

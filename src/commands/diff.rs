@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use imagegen::container::reader::Image;
-use imagegen::diff::{Difference, diff};
+use imagegen::reading::diff::{Difference, diff};
 use imagegen::text::lines;
 use serde::Serialize;
 

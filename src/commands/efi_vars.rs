@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::boot::systemd_boot::Architecture;
-use imagegen::boot_disk::{self, Partitions};
-use imagegen::efi_vars::{
+use imagegen::firmware::efi_vars::{
     self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
     export_json, import_json, vendor_name,
 };
+use imagegen::image::boot_disk::{self, Partitions};
 use imagegen::output::{self, OutputFile};
 use imagegen::text::line;
 use imagegen::units::{ByteCount, SECTOR};

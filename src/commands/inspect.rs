@@ -5,8 +5,10 @@ use std::io::Write as _;
 
 use anyhow::Context;
 use imagegen::container::reader::Image;
-use imagegen::inspect::{AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect};
 use imagegen::output::OutputFile;
+use imagegen::reading::inspect::{
+    AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect,
+};
 use imagegen::text::lines;
 use imagegen::units::ByteCount;
 

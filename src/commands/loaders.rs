@@ -7,7 +7,7 @@ use imagegen::boot::grub::{self, Place};
 use imagegen::boot::systemd_boot::{self, Architecture, Program};
 use imagegen::boot::toplevel::{self, Boot, EXTRA_INITRD};
 use imagegen::boot::{Generations, GrubLoader, IgnoredSecrets, Loaders};
-use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::nix::store_path::{StorePath, StoreRoot};
 
 use super::store_path::store_path;
 use crate::cli::{IgnoredSecretsArg, LoaderArg, MenuArgs};

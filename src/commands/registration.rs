@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use anyhow::Context;
-use imagegen::closure::{Registration, check_order, hash_missing};
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{check_order, hash_missing};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::output::OutputFile;
-use imagegen::store_path::StoreRoot;
 
 use super::closure;
 use crate::cli::RegistrationArgs;

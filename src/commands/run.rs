@@ -8,13 +8,13 @@ use std::process::Command;
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use imagegen::store_path::StoreRoot;
+use imagegen::nix::store_path::StoreRoot;
 
 use super::{boot_disk, store_image};
 use crate::cli::{AcceleratorArg, BootDiskArgs, RunArgs, StoreImageArgs};
 use crate::launcher::config::Problems;
-use crate::launcher::facts::{self, Found, TpmFacts};
-use crate::launcher::just_in_time::{Cache, Recipe};
+use crate::launcher::host::{self, Found, TpmFacts};
+use crate::launcher::image_cache::{Cache, Recipe};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::{
@@ -29,7 +29,7 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let mut problems = Problems::default();
     let config = Config::read(&args.config, &mut problems)?;
     let store = StoreRoot::new(&args.store.store_root);
-    let platform = facts::platform(&config, &store);
+    let platform = host::platform(&config, &store);
     if args.print_guest {
         problems.into_error().with_context(context)?;
         return print_guest(args, &config, platform);
@@ -37,7 +37,7 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
 
     let environment = Environment::of_process();
     let qemu = qemu::find(&config, &environment, platform, &mut problems);
-    let mut found = facts::find(&config, &environment, &store, platform, &mut problems)?;
+    let mut found = host::find(&config, &environment, &store, platform, &mut problems)?;
     if let Some(qemu) = &qemu {
         found.facts.accelerator = accelerator(args.accel, qemu, platform);
     }

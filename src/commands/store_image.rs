@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use imagegen::closure::{Closure, Registration, optimise, scan};
 use imagegen::container::Format;
-use imagegen::ext4::{self, SavedByLinks};
+use imagegen::fs::ext4::{self, SavedByLinks};
+use imagegen::fs::file_tree::Counts;
+use imagegen::image::store_image::{self, Plan, Verified};
+use imagegen::nix::Registration;
+use imagegen::nix::closure::{Closure, optimise, scan};
+use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::output;
-use imagegen::store_image::{self, Plan, Verified};
-use imagegen::store_path::{StorePath, StoreRoot};
-use imagegen::tree::Counts;
 use imagegen::units::ByteCount;
 use serde::Serialize;
 

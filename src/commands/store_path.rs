@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use imagegen::store_path::{STORE_DIR, StorePath, StoreRoot};
+use imagegen::nix::store_path::{STORE_DIR, StorePath, StoreRoot};
 
 /// How many symbolic links may be followed; Linux has the same limit (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;

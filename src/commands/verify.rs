@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use imagegen::closure::Registration;
 use imagegen::container::reader::{Image, Source, Window};
-use imagegen::contents::Contents;
-use imagegen::ext4::reader::FileSystem;
+use imagegen::fs::ext4::reader::FileSystem;
+use imagegen::nix::Registration;
+use imagegen::reading::probe::Contents;
+use imagegen::reading::verify::{Counts, Deviations, Finding, Verification, Verified, verify};
 use imagegen::text::{lines, shown};
-use imagegen::verify::{Counts, Deviations, Finding, Verification, Verified, verify};
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;

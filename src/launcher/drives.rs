@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::config::{BOOT_DRIVE, Config, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
 use super::environment::ScriptVariables;
-use super::facts::Facts;
+use super::host::Facts;
 use super::plan::NewFile;
 use super::{options, shell};
 

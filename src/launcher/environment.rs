@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::facts::Facts;
+use super::host::Facts;
 use super::shell::Variables;
 
 /// A process's environment variables.

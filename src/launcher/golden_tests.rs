@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::config::{DiskImage, Problems};
-use super::facts::{DirectBoot, Facts, TpmFacts};
 use super::firmware::EfiFacts;
+use super::host::{DirectBoot, Facts, TpmFacts};
 use super::platform::Platform;
 use super::{Accelerator, Config, Environment, guest, plan};
 

@@ -10,7 +10,7 @@ use imagegen::container::{self, Format};
 use imagegen::output::{Access, OutputFile};
 use imagegen::units::ByteCount;
 
-use super::facts::EXCHANGE;
+use super::host::EXCHANGE;
 use super::plan::NewFile;
 use super::private_directory::PrivateDirectory;
 use crate::{input, small_file};

@@ -11,12 +11,12 @@ pub mod config;
 mod drives;
 mod environment;
 pub mod exposure;
-pub mod facts;
 mod firmware;
 #[cfg(test)]
 mod golden_tests;
 pub mod guest;
-pub mod just_in_time;
+pub mod host;
+pub mod image_cache;
 pub mod make;
 mod network;
 pub mod plan;

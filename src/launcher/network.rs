@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::config::{Config, ForwardPort, Side};
 use super::environment::Environment;
-use super::facts::Facts;
+use super::host::Facts;
 use super::option_value;
 
 /// Where machines of one network find each other: a multicast group whose packets stay on this machine.

@@ -10,7 +10,7 @@ use imagegen::output::Access;
 
 use super::config::{Config, Problems};
 use super::environment::{Environment, ScriptVariables};
-use super::facts::{DirectBoot, Facts};
+use super::host::{DirectBoot, Facts};
 use super::platform::Platform;
 use super::shell::{self, ShellError};
 use super::{drives, network, option_value, shares};

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::config::{Config, Problems};
 use super::environment::Environment;
-use super::facts::program;
+use super::host::program;
 use super::platform::Platform;
 
 /// The oldest QEMU that reads every image this program writes: zstd in qcow2 came with it.

@@ -8,7 +8,7 @@ use imagegen::output::Access;
 
 use super::config::{Config, Problems, STORE_SHARE, SecurityModel, SharedDirectory};
 use super::environment::ScriptVariables;
-use super::facts::Facts;
+use super::host::Facts;
 use super::plan::NewFile;
 use super::{option_value, shell};
 

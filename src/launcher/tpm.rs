@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
 
-use super::facts::TpmFacts;
+use super::host::TpmFacts;
 
 /// swtpm's arguments: it keeps its state in the directory, goes into the background when QEMU can connect, and ends
 /// when QEMU does.

@@ -1,6 +1,6 @@
 //! An ext4 file system: its block groups, metadata and store paths.
 
-use imagegen::inspect::{Ext4, StorePathUse};
+use imagegen::reading::inspect::{Ext4, StorePathUse};
 use imagegen::units::ByteCount;
 
 use super::bar::{Piece, place};

@@ -1,6 +1,6 @@
 //! A FAT file system: its tables and its files.
 
-use imagegen::inspect::Fat;
+use imagegen::reading::inspect::Fat;
 use imagegen::units::ByteCount;
 
 use super::Picture;

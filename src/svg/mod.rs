@@ -9,7 +9,7 @@ mod partitions;
 
 use std::fmt::Write;
 
-use imagegen::inspect::{Contents, EfiVariables, Inspection};
+use imagegen::reading::inspect::{Contents, EfiVariables, Inspection};
 use imagegen::units::ByteCount;
 
 use bar::Piece;

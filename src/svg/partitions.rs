@@ -1,6 +1,6 @@
 //! The partitions of a disk, and what is in them.
 
-use imagegen::inspect::{Contents, Partition, Table};
+use imagegen::reading::inspect::{Contents, Partition, Table};
 
 use super::Picture;
 use super::bar::Piece;

@@ -2,14 +2,14 @@
 
 use super::grub::core_image::Sector;
 use super::grub::{self, CoreImage, GrubDirectory, GrubError, Installation};
-use crate::content::NamedContent;
-use crate::mbr::Partition;
+use crate::disk::mbr::Partition;
+use crate::fs::file_source::NamedFile;
 
 /// What the boot loaders put on a disk.
 #[derive(Debug, Clone, Default)]
 pub struct Loaders {
     /// The files of the file system that they read, which NixOS mounts on `/boot`, or on `/`.
-    pub files: Vec<NamedContent>,
+    pub files: Vec<NamedFile>,
     /// What a BIOS starts, if it is to start anything.
     pub grub: Option<GrubLoader>,
 }

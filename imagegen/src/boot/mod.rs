@@ -15,7 +15,7 @@ pub use timeout::{Timeout, TimeoutError};
 
 use std::collections::BTreeSet;
 
-use crate::store_path::StorePath;
+use crate::nix::store_path::StorePath;
 use toplevel::{Boot, System};
 
 /// The systems that a boot menu offers.

@@ -6,7 +6,7 @@ mod part;
 mod qcow2;
 mod raw;
 pub mod reader;
-mod share;
+mod reflink;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};

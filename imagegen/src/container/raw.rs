@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::share::share;
+use super::reflink::share;
 use super::{ContainerError, is_zero};
 use crate::units::{ByteCount, GuestOffset};
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::hidden::{forget, lock, remove_abandoned, with_hidden_name};
 use super::magic::leads_to_open_file;
+use super::temporary_name::{forget, lock, remove_abandoned, with_hidden_name};
 use super::{Access, OutputError, directory_of};
 
 /// A file that gets its name when it is finished.

@@ -3,8 +3,8 @@
 mod access;
 mod device;
 mod file;
-mod hidden;
 mod magic;
+mod temporary_name;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::units::ByteCount;
 pub use access::Access;
 pub use device::{OutputDevice, half_written};
 pub use file::OutputFile;
-pub use hidden::remove_unfinished;
+pub use temporary_name::remove_unfinished;
 
 /// The target could not be opened, or not be put in place.
 #[derive(Debug, thiserror::Error)]

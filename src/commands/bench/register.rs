@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use imagegen::closure::nar::{self, Hasher, Step, Walk};
-use imagegen::closure::{self, Closure, NarHash, Registered, Registration};
+use imagegen::fs::file_tree::NodeId;
+use imagegen::nix::closure::{self, Closure};
+use imagegen::nix::nar::{self, Hasher, Step, Walk};
+use imagegen::nix::store_path::{STORE_DIR, StoreRoot};
+use imagegen::nix::{NarHash, Registered, Registration};
 use imagegen::progress::Silent;
-use imagegen::store_path::{STORE_DIR, StoreRoot};
-use imagegen::tree::NodeId;
 use rayon::prelude::*;
 
 use crate::threads::Threads;

@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use imagegen::boot::toplevel;
-use imagegen::closure::Registration;
-use imagegen::content::Content;
-use imagegen::store_path::{StorePath, StoreRoot};
+use imagegen::fs::file_source::FileSource;
+use imagegen::nix::Registration;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
@@ -201,10 +201,10 @@ fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
     })
 }
 
-fn on_this_machine(content: &Content) -> anyhow::Result<PathBuf> {
+fn on_this_machine(content: &FileSource) -> anyhow::Result<PathBuf> {
     match content {
-        Content::File { physical, .. } => Ok(physical.clone()),
-        Content::Bytes(_) => anyhow::bail!("a kernel or initrd is not a file of the store"),
+        FileSource::File { physical, .. } => Ok(physical.clone()),
+        FileSource::Bytes(_) => anyhow::bail!("a kernel or initrd is not a file of the store"),
     }
 }
 

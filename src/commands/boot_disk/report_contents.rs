@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imagegen::boot::Generations;
-use imagegen::boot_disk::Plan;
 use imagegen::fixed;
-use imagegen::store_path::StorePath;
+use imagegen::image::boot_disk::Plan;
+use imagegen::nix::store_path::StorePath;
 use serde::Serialize;
 
 use crate::cli::{BootDiskArgs, LoaderArg};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use imagegen::closure::Closure;
-use imagegen::ext4::SavedByLinks;
 use imagegen::fixed;
-use imagegen::root_disk::{Options, PartitionTable, Plan};
-use imagegen::store_image::Verified;
-use imagegen::tree::Counts;
+use imagegen::fs::ext4::SavedByLinks;
+use imagegen::fs::file_tree::Counts;
+use imagegen::image::root_disk::{Options, PartitionTable, Plan};
+use imagegen::image::store_image::Verified;
+use imagegen::nix::closure::Closure;
 use serde::Serialize;
 
 use crate::cli::{LoaderArg, RootDiskArgs};

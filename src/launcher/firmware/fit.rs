@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use imagegen::container::{Format, detect_format};
-use imagegen::efi_vars::Flash;
+use imagegen::firmware::efi_vars::Flash;
 
 use crate::launcher::platform::Platform;
 

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imagegen::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
+use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
 
-use super::facts::Search;
+use super::host::Search;
 use super::platform::{Firmware, Platform};
 
 pub use fit::mismatch;

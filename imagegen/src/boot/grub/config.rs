@@ -213,8 +213,8 @@ fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::boot::toplevel::{BootFile, System};
-    use crate::content::Content;
-    use crate::store_path::StorePath;
+    use crate::fs::file_source::FileSource;
+    use crate::nix::store_path::StorePath;
     use std::collections::{BTreeMap, BTreeSet};
 
     fn file(digit: &str, name: &str) -> BootFile {
@@ -226,7 +226,7 @@ mod tests {
         {
             bytes[at..at + field.len()].copy_from_slice(field);
         }
-        BootFile { store_path, inside: "dir/file".to_owned(), content: Content::bytes(bytes) }
+        BootFile { store_path, inside: "dir/file".to_owned(), content: FileSource::bytes(bytes) }
     }
 
     fn boot(params: &[&str]) -> Boot {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::package::PLATFORM;
 use crate::boot::toplevel::{EXTRA_INITRD, ToplevelError};
-use crate::store_path::{ResolveError, StorePath};
+use crate::nix::store_path::{ResolveError, StorePath};
 use crate::units::Lba;
 
 /// GRUB cannot be installed as asked.

@@ -99,8 +99,8 @@ fn argument(parameter: &str) -> Result<String, GrubError> {
 mod tests {
     use super::*;
     use crate::boot::toplevel::BootFile;
-    use crate::content::Content;
-    use crate::store_path::StorePath;
+    use crate::fs::file_source::FileSource;
+    use crate::nix::store_path::StorePath;
 
     const LIMIT: usize = 2047;
 
@@ -108,7 +108,7 @@ mod tests {
         let store_path = StorePath::parse(&format!("/nix/store/{}-linux", "1".repeat(32))).unwrap();
         let boot = Boot {
             label: String::new(),
-            kernel: BootFile { store_path, inside: String::new(), content: Content::bytes(*b"") },
+            kernel: BootFile { store_path, inside: String::new(), content: FileSource::bytes(*b"") },
             initrd: None,
             extra_initrds: Vec::new(),
             initrd_secrets: None,

@@ -28,7 +28,7 @@ pub use package::Package;
 pub use place::Place;
 
 use super::Generations;
-use crate::content::{Content, NamedContent};
+use crate::fs::file_source::{FileSource, NamedFile};
 
 /// GRUB's block of variables, empty: `grub-reboot` and `save_env` change it in place and never make one.
 const ENVIRONMENT_HEADER: &[u8] = b"# GRUB Environment Block\n";
@@ -40,17 +40,17 @@ pub fn files(
     generations: &Generations,
     package: &Package,
     options: &Options,
-) -> Result<Vec<NamedContent>, GrubError> {
+) -> Result<Vec<NamedFile>, GrubError> {
     let mut environment = ENVIRONMENT_HEADER.to_vec();
     environment.resize(ENVIRONMENT_LENGTH, b'#');
     let place = options.place;
-    let in_boot = |path: &str, content| NamedContent::new(place.in_boot(path), content);
+    let in_boot = |path: &str, content| NamedFile::new(place.in_boot(path), content);
     let mut files = vec![
-        in_boot("grub/grub.cfg", Content::bytes(grub_cfg(generations, options)?.into_bytes())),
-        in_boot("grub/grubenv", Content::bytes(environment)),
+        in_boot("grub/grub.cfg", FileSource::bytes(grub_cfg(generations, options)?.into_bytes())),
+        in_boot("grub/grubenv", FileSource::bytes(environment)),
     ];
     for modules::DirectoryFile { name, path: physical, size } in package.directory().files_to_copy()? {
-        files.push(in_boot(&format!("grub/i386-pc/{name}"), Content::File { physical, size }));
+        files.push(in_boot(&format!("grub/i386-pc/{name}"), FileSource::File { physical, size }));
     }
     if options.resolution.is_some() {
         files.push(in_boot(config::FONT, package.font()?));
@@ -59,7 +59,7 @@ pub fn files(
         for boot in generations.list().iter().flat_map(|generation| generation.system.boots()) {
             // A PC has no device tree.
             let both = std::iter::once(&boot.kernel).chain(&boot.initrd);
-            files.extend(both.map(|file| NamedContent::new(place.path(file), file.content.clone())));
+            files.extend(both.map(|file| NamedFile::new(place.path(file), file.content.clone())));
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));

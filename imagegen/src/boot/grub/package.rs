@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{CoreImage, GrubDirectory, GrubError, Place, plan_core};
 use crate::boot::toplevel::{System, ToplevelError, read_small};
-use crate::content::Content;
-use crate::store_path::{STORE_DIR, StorePath, StoreRoot};
+use crate::fs::file_source::FileSource;
+use crate::nix::store_path::{STORE_DIR, StorePath, StoreRoot};
 
 /// Where a package has the files for BIOS.
 pub(super) const PLATFORM: &str = "lib/grub/i386-pc";
@@ -57,10 +57,10 @@ impl Package {
     }
 
     /// The font of menus in graphics.
-    pub(super) fn font(&self) -> Result<Content, GrubError> {
+    pub(super) fn font(&self) -> Result<FileSource, GrubError> {
         let path = Path::new(&self.store_path.to_string()).join(FONT);
         let found = self.store.resolve(&path).map_err(|source| GrubError::Font { source })?;
-        Ok(Content::bytes(read_small("font", &found.physical)?))
+        Ok(FileSource::bytes(read_small("font", &found.physical)?))
     }
 }
 

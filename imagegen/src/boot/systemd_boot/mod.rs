@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::toplevel::{self, Boot, ToplevelError};
 use super::{Generations, efi_program};
-use crate::content::{Content, NamedContent};
-use crate::store_path::{ResolveError, StorePath, StoreRoot};
+use crate::fs::file_source::{FileSource, NamedFile};
+use crate::nix::store_path::{ResolveError, StorePath, StoreRoot};
 use crate::units::length;
 use entry::{entries, file_name, initrd_path, path_on_esp};
 
@@ -128,11 +128,11 @@ pub fn files(
     generations: &Generations,
     program: &Program,
     settings: &Settings,
-) -> Result<Vec<NamedContent>, SystemdBootError> {
+) -> Result<Vec<NamedFile>, SystemdBootError> {
     if let Some(bad) = settings.kernel_params.iter().find(|p| p.contains(char::is_control)) {
         return Err(SystemdBootError::Parameter(bad.clone()));
     }
-    let program_file = |path| NamedContent::new(path, Content::Bytes(program.bytes.clone()));
+    let program_file = |path| NamedFile::new(path, FileSource::Bytes(program.bytes.clone()));
     let mut files = vec![
         program_file(program.architecture.program_path()),
         program_file(format!("EFI/BOOT/{}", program.architecture.fallback())),
@@ -168,17 +168,17 @@ fn check_kernel(boot: &Boot, architecture: Architecture) -> Result<(), SystemdBo
 }
 
 /// What the entry of a system names.
-fn boot_files(boot: &Boot) -> impl Iterator<Item = NamedContent> {
+fn boot_files(boot: &Boot) -> impl Iterator<Item = NamedFile> {
     let initrd = boot.initrd.iter().map(|initrd| (initrd_path(boot, initrd), initrd));
     let others = std::iter::once(&boot.kernel).chain(&boot.device_tree);
     others
         .map(|file| (path_on_esp(file), file))
         .chain(initrd)
-        .map(|(path, file)| NamedContent::new(path, file.content.clone()))
+        .map(|(path, file)| NamedFile::new(path, file.content.clone()))
 }
 
-fn text_file(path: &str, text: String) -> NamedContent {
-    NamedContent::new(path, Content::bytes(text.into_bytes()))
+fn text_file(path: &str, text: String) -> NamedFile {
+    NamedFile::new(path, FileSource::bytes(text.into_bytes()))
 }
 
 /// The menu's settings, as NixOS writes them.

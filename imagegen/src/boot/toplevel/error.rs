@@ -3,7 +3,7 @@
 use std::io;
 
 use super::SMALL_MAX;
-use crate::store_path::ResolveError;
+use crate::nix::store_path::ResolveError;
 
 /// Why a system cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,8 @@ use self::bootspec::Document;
 use ::bootspec::JSON_FILENAME;
 use ::bootspec::v1::BootSpecV1;
 
-use crate::content::Content;
-use crate::store_path::{Resolved, StorePath, StoreRoot};
+use crate::fs::file_source::FileSource;
+use crate::nix::store_path::{Resolved, StorePath, StoreRoot};
 use crate::units::length;
 
 /// More than any text or boot loader has, and little enough to be read whole.
@@ -88,7 +88,7 @@ pub struct BootFile {
     /// Its path in there; empty where the store path is the file.
     pub inside: String,
     /// Its bytes.
-    pub content: Content,
+    pub content: FileSource,
 }
 
 impl BootFile {
@@ -223,7 +223,7 @@ impl Reader<'_> {
 
     fn initrd_secrets(&self, script: &Path) -> Result<InitrdSecrets, ToplevelError> {
         let script = self.boot_file("initrd script", script)?;
-        let Content::File { physical, .. } = &script.content else {
+        let FileSource::File { physical, .. } = &script.content else {
             return Ok(InitrdSecrets { script, adds: true });
         };
         let text = String::from_utf8(read_small("initrd script", physical)?);
@@ -242,7 +242,7 @@ impl Reader<'_> {
         let inside = found.inner.to_str().ok_or_else(|| self.unusable(what, &shown(path)))?.to_owned();
         let size = metadata.len();
         let file =
-            BootFile { store_path: found.store_path, inside, content: Content::File { physical, size } };
+            BootFile { store_path: found.store_path, inside, content: FileSource::File { physical, size } };
         if size == 0 {
             let (path, toplevel) = (file.logical(), self.toplevel.clone());
             return Err(ToplevelError::Empty { what, path, toplevel });

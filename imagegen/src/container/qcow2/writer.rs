@@ -10,7 +10,7 @@ use super::CLUSTER;
 use super::header::{Backing, first_cluster};
 use super::layout::{Layout, Run};
 use super::tables::{COPIED, write_l1_table, write_l2_tables, write_refcounts};
-use crate::container::share::share;
+use crate::container::reflink::share;
 use crate::container::{ContainerError, SHARED_PIECE, is_zero};
 use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::mapping::Place;
 use super::qcow2::Qcow2;
 use super::{Kind, Layer, ReadError};
-use crate::sparse_file::{data_from, hole_from};
+use crate::host_file::{data_from, hole_from};
 use crate::units::HostOffset;
 
 /// A run of guest bytes that a file holds, or does not hold, in one way.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::header::FirstCluster;
 use super::{DEPTH_MAX, ReadError, open_file};
 use crate::container::{Format, detect_format};
-use crate::store_path::STORE_DIR;
+use crate::fixed::STORE_DIR;
 
 /// Which backing files are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::ReadError;
 use crate::container::Format;
-use crate::structure::structure;
+use crate::on_disk::structure;
 use crate::text::shown;
 use crate::units::{index, length};
 

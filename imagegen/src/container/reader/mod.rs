@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::{Foreign, Format, detect_format};
-use crate::content::open_without_waiting;
+use crate::host_file::open_without_waiting;
 use crate::units::{GuestOffset, index, length};
 
 pub use allocation::{Extent, State, Totals};

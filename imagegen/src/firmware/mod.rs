@@ -1,0 +1,3 @@
+//! What firmware keeps: the stores of EFI variables.
+
+pub mod efi_vars;

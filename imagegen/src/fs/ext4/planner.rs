@@ -1,0 +1,248 @@
+//! Looking for the size of a file system: tables, journal and what is kept for growth depend on it, and it on them.
+
+use super::extent;
+use super::geometry::{Allocator, BITS_PER_BLOCK, Geometry, groups_for, runs};
+use super::growth::{BYTES_PER_INODE, Growth};
+use super::inode::{BLOCK_AREA, INODES_PER_BLOCK};
+use super::journal::{self, Journal};
+use super::layout::{Layout, PlannedDirectory};
+use super::{BLOCK, Ext4Error, Size, resize};
+use crate::fs::file_tree::{Kind, NodeId, Tree};
+use crate::units::index;
+
+/// What does not change while the size is looked for.
+#[derive(Debug, Clone)]
+pub struct Planner<'t> {
+    pub tree: &'t Tree,
+    pub directories: Vec<PlannedDirectory>,
+    /// Whether there is to be a journal.
+    pub journal: bool,
+    /// Whether it is to grow.
+    pub growth: Option<Growth>,
+}
+
+/// What free space gets besides the files: as much as it asks for, or the least that does.
+#[derive(Debug, Clone, Copy)]
+struct Extras {
+    /// Inodes.
+    inodes: u32,
+    /// Blocks of the journal.
+    journal: u64,
+    /// Blocks kept for the descriptors of more groups.
+    reserved: u32,
+}
+
+impl Planner<'_> {
+    /// Looks for the layout of a file system of this size.
+    pub fn layout(self, size: Size) -> Result<Layout, Ext4Error> {
+        match size {
+            Size::Auto { additional } => self.with_room_for(additional.0 / BLOCK),
+            Size::Fixed(size) => self.of_size(size.0),
+        }
+    }
+
+    /// The smallest file system with so many free blocks.
+    fn with_room_for(self, extra: u64) -> Result<Layout, Ext4Error> {
+        // A first guess: every block of contents, each rounded up, and of tables.
+        let contents: u64 = self.tree.nodes().map(|node| self.blocks_of(node)).sum();
+        let guess = contents.saturating_add(extra);
+        let ratio = self.bytes_per_inode(guess);
+        let inodes = self.inodes(extra, ratio)?;
+        let guess = guess.saturating_add(u64::from(inodes / INODES_PER_BLOCK));
+        let journal = self.journal_for(guess);
+        let guess = guess.saturating_add(journal);
+        let blocks_per_group = self.blocks_per_group_for(guess, inodes, ratio);
+        let mut extras = Extras { inodes, journal, reserved: self.reserved_for(guess, blocks_per_group) };
+        let mut groups = groups_for(guess, blocks_per_group)?;
+        // More groups need more tables, which may need one more group; both may need a larger journal, and more blocks kept.
+        loop {
+            let (geometry, places, end) = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            // Backup superblocks do not count as free space.
+            let room_end = runs(&geometry.usable, end, extra).last().map_or(end, |run| run.end);
+            let blocks = geometry.tables_end().max(room_end);
+            let needed = groups_for(blocks, blocks_per_group)?;
+            let blocks = blocks.max(geometry.smallest_end());
+            let (journal, reserved) = (self.journal_for(blocks), self.reserved_for(blocks, blocks_per_group));
+            if needed <= groups && journal <= extras.journal && reserved <= extras.reserved {
+                return Ok(self.into_layout(geometry, places, end, blocks));
+            }
+            groups = groups.max(needed);
+            extras.journal = extras.journal.max(journal);
+            extras.reserved = extras.reserved.max(reserved);
+        }
+    }
+
+    /// A file system of so many bytes.
+    fn of_size(self, asked: u64) -> Result<Layout, Ext4Error> {
+        let blocks = asked / BLOCK;
+        let smallest = self.clone().with_room_for(0)?;
+        let needed = smallest.geometry.blocks;
+        let too_small = || Ext4Error::TooSmall {
+            asked,
+            needed: needed * BLOCK,
+            missing: (needed * BLOCK).saturating_sub(asked),
+        };
+        let extra = blocks.checked_sub(needed).ok_or_else(too_small)?;
+        // Tables, a larger journal and blocks kept for growth come out of the free space; where that is too little for
+        // them, they are left out.
+        let ratio = self.bytes_per_inode(blocks);
+        let inodes = self.inodes(extra, ratio)?;
+        let blocks_per_group = self.blocks_per_group_for(blocks, inodes, ratio);
+        let reserved = self.reserved_for(blocks, blocks_per_group);
+        let most = Extras { inodes, journal: self.journal_for(blocks), reserved };
+        let fewer_inodes = Extras { inodes: self.inodes(0, ratio)?, ..most };
+        let least = Extras {
+            journal: self.journal_for(needed),
+            reserved: smallest.geometry.reserved_descriptor_blocks,
+            ..fewer_inodes
+        };
+        for mut extras in [most, fewer_inodes, least] {
+            let blocks_per_group = self.blocks_per_group_for(blocks, extras.inodes, ratio);
+            let groups = groups_for(blocks, blocks_per_group)?;
+            let mut found = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let mut blocks = blocks;
+            if found.0.smallest_end() > blocks && groups > 1 {
+                // The last group cannot hold even its own superblock: there is none, as with mke2fs.
+                blocks = found.0.group_start(groups - 1);
+                extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group));
+                found = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
+            }
+            let (geometry, places, end) = found;
+            if geometry.tables_end().max(end) <= blocks {
+                return Ok(self.into_layout(geometry, places, end, blocks));
+            }
+        }
+        // The size ends inside the tables of one more group; the blocks beyond the smallest size are left unused.
+        Ok(smallest)
+    }
+
+    fn into_layout(self, mut geometry: Geometry, places: Places, end: u64, blocks: u64) -> Layout {
+        geometry.blocks = blocks.max(geometry.smallest_end());
+        Layout {
+            geometry,
+            directories: self.directories,
+            lost_found: places.lost_found,
+            double_indirect: places.double_indirect,
+            journal: places.journal,
+            places: places.nodes,
+            last_inode: Layout::last_inode(self.tree),
+            end,
+        }
+    }
+
+    /// The blocks of the journal for a file system of so many.
+    fn journal_for(&self, blocks: u64) -> u64 {
+        if self.journal { journal::blocks_for(blocks) } else { 0 }
+    }
+
+    /// The blocks kept for growth in a file system of so many.
+    fn reserved_for(&self, blocks: u64, blocks_per_group: u32) -> u32 {
+        self.growth.map_or(0, |_| resize::reserved_for(blocks, blocks_per_group))
+    }
+
+    /// For how many bytes there is to be an inode in a file system of so many blocks.
+    fn bytes_per_inode(&self, blocks: u64) -> u64 {
+        self.growth.map_or(BYTES_PER_INODE, |growth| growth.bytes_per_inode_for(blocks))
+    }
+
+    /// Blocks per group for so many blocks and inodes in all, where a full group has an inode for so many bytes.
+    fn blocks_per_group_for(&self, blocks: u64, inodes: u32, bytes_per_inode: u64) -> u32 {
+        let blocks_per_group = Geometry::blocks_per_group_for(blocks, inodes);
+        if self.growth.is_none() {
+            return blocks_per_group;
+        }
+        // Groups that are full one day are of the usual size, if those that there are have room for the inodes. A group has
+        // no more of them than a bitmap has bits.
+        let largest = u32::try_from(bytes_per_inode * 8).unwrap_or(u32::MAX).min(BITS_PER_BLOCK);
+        let enough = blocks.div_ceil(largest.into()).saturating_mul(BITS_PER_BLOCK.into()) >= inodes.into();
+        if enough { largest } else { blocks_per_group.min(largest) }
+    }
+
+    /// The inodes of so many groups that are full, or become so when the file system grows: their number is kept then.
+    fn inodes_of_groups(
+        &self,
+        groups: u32,
+        blocks_per_group: u32,
+        bytes_per_inode: u64,
+    ) -> Result<u32, Ext4Error> {
+        if self.growth.is_none() {
+            return Ok(0);
+        }
+        let of_one = u64::from(blocks_per_group) * BLOCK / bytes_per_inode;
+        u32::try_from(of_one * u64::from(groups)).map_err(|_| Ext4Error::TooManyInodes(bytes_per_inode))
+    }
+
+    /// Inodes for the files and so many free blocks.
+    fn inodes(&self, extra: u64, bytes_per_inode: u64) -> Result<u32, Ext4Error> {
+        let files = Layout::last_inode(self.tree);
+        let spare = u32::try_from(extra.saturating_mul(BLOCK) / bytes_per_inode).ok();
+        spare.and_then(|spare| files.checked_add(spare)).ok_or(match self.growth {
+            Some(_) if extra > 0 => Ext4Error::TooManyInodes(bytes_per_inode),
+            None if extra > 0 => Ext4Error::TooMuchSpace(bytes_per_inode),
+            _ => Ext4Error::TooManyFiles,
+        })
+    }
+
+    /// Gives everything its place in a file system with so many groups, and says where the free blocks begin.
+    fn place_all(
+        &self,
+        blocks_per_group: u32,
+        groups: u32,
+        bytes_per_inode: u64,
+        extras: Extras,
+    ) -> Result<(Geometry, Places, u64), Ext4Error> {
+        let inodes = self.inodes_of_groups(groups, blocks_per_group, bytes_per_inode)?.max(extras.inodes);
+        let geometry = Geometry::new(blocks_per_group, groups, inodes, extras.reserved)?;
+        let mut allocator = Allocator::new(&geometry);
+        let lost_found = allocator.take(1);
+        let double_indirect = (extras.reserved > 0).then(|| allocator.take(1));
+        let mut nodes = vec![0; self.tree.len()];
+        let mut take = |blocks: u64| -> Result<u64, Ext4Error> {
+            let first = allocator.take(blocks);
+            let extents = extent::pieces(runs(&geometry.usable, first, blocks)).count();
+            allocator.take(extent::tree_blocks(extents)?);
+            Ok(first)
+        };
+        let journal = match extras.journal {
+            0 => None,
+            blocks => Some(Journal { start: take(blocks)?, blocks }),
+        };
+        let mut place = |node: NodeId, blocks: u64| -> Result<(), Ext4Error> {
+            if blocks > 0 {
+                nodes[index(node.0.into())] = take(blocks)?;
+            }
+            Ok(())
+        };
+        for directory in &self.directories {
+            place(directory.node, directory.blocks.into())?;
+        }
+        for symlinks in [true, false] {
+            for node in self.tree.nodes() {
+                match self.tree.kind(node) {
+                    Kind::Symlink { .. } if symlinks => place(node, self.blocks_of(node))?,
+                    Kind::File { .. } if !symlinks => place(node, self.blocks_of(node))?,
+                    _ => {}
+                }
+            }
+        }
+        let end = allocator.end();
+        Ok((geometry, Places { lost_found, double_indirect, journal, nodes }, end))
+    }
+
+    /// The blocks of a node's contents; directories are counted by their plan.
+    fn blocks_of(&self, node: NodeId) -> u64 {
+        match self.tree.kind(node) {
+            Kind::Directory => 1,
+            Kind::File { .. } if self.tree.first_name(node) != node => 0,
+            Kind::File { size, .. } => size.div_ceil(BLOCK),
+            Kind::Symlink { target } => u64::from(target.len() >= BLOCK_AREA),
+        }
+    }
+}
+
+struct Places {
+    lost_found: u64,
+    double_indirect: Option<u64>,
+    journal: Option<Journal>,
+    nodes: Vec<u64>,
+}

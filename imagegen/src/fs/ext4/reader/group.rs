@@ -1,0 +1,115 @@
+//! Group descriptors (the kernel's documentation of ext4, "Block Group Descriptors").
+
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::Ext4ReadError;
+use super::superblock::{Superblock, join};
+use crate::container::reader::Source;
+use crate::on_disk::structure;
+use crate::units::index;
+
+structure! {
+    /// A group's descriptor. The second half is there with the `64bit` feature only, and zero without it.
+    pub struct GroupDescriptor {
+        bg_block_bitmap_lo: U32 = decimal,
+        bg_inode_bitmap_lo: U32 = decimal,
+        bg_inode_table_lo: U32 = decimal,
+        bg_free_blocks_count_lo: U16 = decimal,
+        bg_free_inodes_count_lo: U16 = decimal,
+        bg_used_dirs_count_lo: U16 = decimal,
+        bg_flags: U16 = hex,
+        bg_exclude_bitmap_lo: U32 = decimal,
+        bg_block_bitmap_csum_lo: U16 = hex,
+        bg_inode_bitmap_csum_lo: U16 = hex,
+        bg_itable_unused_lo: U16 = decimal,
+        bg_checksum: U16 = hex,
+        bg_block_bitmap_hi: U32 = decimal,
+        bg_inode_bitmap_hi: U32 = decimal,
+        bg_inode_table_hi: U32 = decimal,
+        bg_free_blocks_count_hi: U16 = decimal,
+        bg_free_inodes_count_hi: U16 = decimal,
+        bg_used_dirs_count_hi: U16 = decimal,
+        bg_itable_unused_hi: U16 = decimal,
+        bg_exclude_bitmap_hi: U32 = decimal,
+        bg_block_bitmap_csum_hi: U16 = hex,
+        bg_inode_bitmap_csum_hi: U16 = hex,
+        bg_reserved: U32 = hex,
+    }
+}
+
+/// Nobody has written the block bitmap: all blocks but the group's own metadata are free.
+const FLAG_BLOCK_UNINIT: u16 = 0x2;
+
+impl GroupDescriptor {
+    /// Reads the descriptors of all groups, whose number the superblock's check has bounded.
+    pub fn read_all(source: &dyn Source, superblock: &Superblock) -> Result<Vec<Self>, Ext4ReadError> {
+        let block = u64::from(superblock.block_size());
+        let size = u64::from(superblock.descriptor_size());
+        let per_block = block / size;
+        let mut all = Vec::with_capacity(index(superblock.groups()));
+        let mut numbers = 0_u32..;
+        for table_block in 0..superblock.groups().div_ceil(per_block) {
+            let count = per_block.min(superblock.groups() - table_block * per_block);
+            let place = superblock.descriptor_block(table_block, per_block);
+            if place >= superblock.blocks_count() {
+                return Err(Ext4ReadError::Block(place));
+            }
+            let bytes = source.bytes(place * block, index(count * size))?;
+            for (bytes, number) in bytes.chunks(index(size)).zip(&mut numbers) {
+                let mut descriptor = Self::new_zeroed();
+                let known = bytes.len().min(size_of::<Self>());
+                descriptor.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
+                check(superblock, number, bytes)?;
+                all.push(descriptor);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The block bitmap's block.
+    pub fn block_bitmap(&self) -> u64 {
+        join(self.bg_block_bitmap_lo, self.bg_block_bitmap_hi)
+    }
+
+    /// The inode bitmap's block.
+    pub fn inode_bitmap(&self) -> u64 {
+        join(self.bg_inode_bitmap_lo, self.bg_inode_bitmap_hi)
+    }
+
+    /// The first block of the inode table.
+    pub fn inode_table(&self) -> u64 {
+        join(self.bg_inode_table_lo, self.bg_inode_table_hi)
+    }
+
+    /// The number of free blocks in the group.
+    pub fn free_blocks(&self) -> u32 {
+        u32::from(self.bg_free_blocks_count_hi.get()) << 16 | u32::from(self.bg_free_blocks_count_lo.get())
+    }
+
+    /// The number of free inodes in the group.
+    pub fn free_inodes(&self) -> u32 {
+        u32::from(self.bg_free_inodes_count_hi.get()) << 16 | u32::from(self.bg_free_inodes_count_lo.get())
+    }
+
+    /// Whether the block bitmap on disk means nothing.
+    pub fn bitmap_is_unwritten(&self) -> bool {
+        self.bg_flags.get() & FLAG_BLOCK_UNINIT != 0
+    }
+}
+
+/// Compares the checksum of a descriptor, taken with its own field as zeros.
+fn check(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+    let Some(seed) = superblock.seed() else { return Ok(()) };
+    let field = std::mem::offset_of!(GroupDescriptor, bg_checksum);
+    let mut covered = bytes.to_vec();
+    let Some(place) = covered.get_mut(field..field + size_of::<U16>()) else { return Ok(()) };
+    let expected = U16::read_from_bytes(place).map_or(0, U16::get);
+    place.fill(0);
+    let found = seed.and(&number.to_le_bytes()).and(&covered).halves().0;
+    if found == expected {
+        return Ok(());
+    }
+    let what = format!("the descriptor of group {number}");
+    Err(Ext4ReadError::Checksum { what, found: found.into(), expected: expected.into() })
+}

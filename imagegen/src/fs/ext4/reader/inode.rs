@@ -1,0 +1,200 @@
+//! Inodes (the kernel's documentation of ext4, "Index Nodes").
+
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::{Ext4ReadError, FileSystem, features};
+use crate::fs::ext4::checksum::Checksum;
+use crate::on_disk::structure;
+
+structure! {
+    /// An inode as it lies in the table. Fields that an inode of 128 bytes lacks are zero.
+    pub struct RawInode {
+        i_mode: U16 = octal,
+        i_uid: U16 = decimal,
+        i_size_lo: U32 = decimal,
+        i_atime: U32 = decimal,
+        i_ctime: U32 = decimal,
+        i_mtime: U32 = decimal,
+        i_dtime: U32 = decimal,
+        i_gid: U16 = decimal,
+        i_links_count: U16 = decimal,
+        i_blocks_lo: U32 = decimal,
+        i_flags: U32 = hex,
+        i_osd1: U32 = hex,
+        i_block: [u8; 60] = bytes,
+        i_generation: U32 = decimal,
+        i_file_acl_lo: U32 = decimal,
+        i_size_high: U32 = decimal,
+        i_obso_faddr: U32 = decimal,
+        l_i_blocks_high: U16 = decimal,
+        l_i_file_acl_high: U16 = decimal,
+        l_i_uid_high: U16 = decimal,
+        l_i_gid_high: U16 = decimal,
+        l_i_checksum_lo: U16 = hex,
+        l_i_reserved: U16 = hex,
+        i_extra_isize: U16 = decimal,
+        i_checksum_hi: U16 = hex,
+        i_ctime_extra: U32 = hex,
+        i_mtime_extra: U32 = hex,
+        i_atime_extra: U32 = hex,
+        i_crtime: U32 = decimal,
+        i_crtime_extra: U32 = hex,
+        i_version_hi: U32 = decimal,
+        i_projid: U32 = decimal,
+    }
+}
+
+const SMALL: usize = std::mem::offset_of!(RawInode, i_extra_isize);
+const CHECKSUM_LO: usize = std::mem::offset_of!(RawInode, l_i_checksum_lo);
+const CHECKSUM_HI: usize = std::mem::offset_of!(RawInode, i_checksum_hi);
+
+/// The root directory's number.
+pub const ROOT: u32 = 2;
+const FLAG_ENCRYPT: u32 = 0x800;
+const FLAG_EXTENTS: u32 = 0x8_0000;
+const FLAG_INLINE_DATA: u32 = 0x1000_0000;
+
+/// What an inode is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Type {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A device, pipe or socket, none of which has contents.
+    Special,
+}
+
+/// An inode and its number.
+#[derive(Debug, Clone)]
+pub struct Inode {
+    /// Its number, from 1 on.
+    pub number: u32,
+    /// As it is on disk.
+    pub raw: RawInode,
+    /// Where the inode begins in the file system, in bytes.
+    pub offset: u64,
+    /// The seed of everything that belongs to it.
+    pub(super) seed: Option<Checksum>,
+}
+
+impl Inode {
+    /// Reads and checks an inode.
+    pub(super) fn read(file_system: &FileSystem<'_>, number: u32) -> Result<Self, Ext4ReadError> {
+        let offset = file_system.inode_offset(number)?;
+        let bytes = file_system.source.bytes(offset, file_system.superblock.inode_size().into())?;
+        let mut raw = RawInode::new_zeroed();
+        let known = bytes.len().min(size_of::<RawInode>());
+        let extra = bytes.get(SMALL..SMALL + 2).and_then(|field| U16::read_from_bytes(field).ok());
+        let known = if known > SMALL {
+            // What lies behind the extra fields is extended attributes.
+            known.min(SMALL + usize::from(extra.map_or(0, U16::get)))
+        } else {
+            known
+        };
+        raw.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
+        let seed = file_system.superblock.seed();
+        let seed = seed.map(|seed| seed.and(&number.to_le_bytes()).and(raw.i_generation.as_bytes()));
+        let inode = Self { number, raw, offset, seed };
+        inode.check(bytes, known > CHECKSUM_HI)?;
+        Ok(inode)
+    }
+
+    /// Compares the checksum, taken with its own fields as zeros.
+    fn check(&self, mut bytes: Vec<u8>, has_high: bool) -> Result<(), Ext4ReadError> {
+        let Some(seed) = self.seed else { return Ok(()) };
+        bytes[CHECKSUM_LO..CHECKSUM_LO + 2].fill(0);
+        let mut expected = u32::from(self.raw.l_i_checksum_lo.get());
+        let mut mask = 0xFFFF;
+        if has_high {
+            bytes[CHECKSUM_HI..CHECKSUM_HI + 2].fill(0);
+            expected |= u32::from(self.raw.i_checksum_hi.get()) << 16;
+            mask = u32::MAX;
+        }
+        let found = seed.and(&bytes).get() & mask;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Ext4ReadError::Checksum { what: format!("inode {}", self.number), found, expected })
+    }
+
+    /// What it is, by the upper bits of its mode.
+    pub fn kind(&self) -> Type {
+        match self.raw.i_mode.get() >> 12 {
+            0o04 => Type::Directory,
+            0o10 => Type::File,
+            0o12 => Type::Symlink,
+            _ => Type::Special,
+        }
+    }
+
+    /// The permissions and the three bits above them.
+    pub fn permissions(&self) -> u16 {
+        self.raw.i_mode.get() & 0o7777
+    }
+
+    /// The length in bytes.
+    pub fn size(&self) -> u64 {
+        super::superblock::join(self.raw.i_size_lo, self.raw.i_size_high)
+    }
+
+    /// The owner's number.
+    pub fn uid(&self) -> u32 {
+        u32::from(self.raw.l_i_uid_high.get()) << 16 | u32::from(self.raw.i_uid.get())
+    }
+
+    /// The group's number.
+    pub fn gid(&self) -> u32 {
+        u32::from(self.raw.l_i_gid_high.get()) << 16 | u32::from(self.raw.i_gid.get())
+    }
+
+    /// When the contents changed last, in seconds since 1970.
+    pub fn modified(&self) -> i64 {
+        seconds(self.raw.i_mtime, self.raw.i_mtime_extra)
+    }
+
+    /// The other times, by their names: access, change of the inode, creation.
+    pub fn other_times(&self) -> [(&'static str, i64); 3] {
+        [
+            ("atime", seconds(self.raw.i_atime, self.raw.i_atime_extra)),
+            ("ctime", seconds(self.raw.i_ctime, self.raw.i_ctime_extra)),
+            ("crtime", seconds(self.raw.i_crtime, self.raw.i_crtime_extra)),
+        ]
+    }
+
+    /// Whether the block area holds extents.
+    pub fn has_extents(&self) -> bool {
+        self.raw.i_flags.get() & FLAG_EXTENTS != 0
+    }
+
+    /// Refuses what cannot be read here.
+    pub(super) fn check_readable(&self) -> Result<(), Ext4ReadError> {
+        let flags = self.raw.i_flags.get();
+        if flags & FLAG_ENCRYPT != 0 {
+            let help = "mount the file system with the key";
+            return Err(Ext4ReadError::Unread { number: self.number, problem: "is encrypted", help });
+        }
+        if flags & FLAG_INLINE_DATA != 0 {
+            return Err(self.unread("has its contents in the inode (inline_data)"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn unread(&self, problem: &'static str) -> Ext4ReadError {
+        Ext4ReadError::Unread { number: self.number, problem, help: features::HELP }
+    }
+
+    pub(super) fn damaged(&self, problem: impl Into<String>) -> Ext4ReadError {
+        Ext4ReadError::Inode { number: self.number, problem: problem.into() }
+    }
+}
+
+/// A time: 32 signed bits, and two more above them in the extra field.
+fn seconds(low: U32, extra: U32) -> i64 {
+    let low = i64::from(i32::from_le_bytes(low.to_bytes()));
+    low + (i64::from(extra.get() & 0b11) << 32)
+}

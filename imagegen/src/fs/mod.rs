@@ -1,0 +1,6 @@
+//! File trees, where file contents come from, and the file systems that are written from them.
+
+pub mod ext4;
+pub mod fat;
+pub mod file_source;
+pub mod file_tree;

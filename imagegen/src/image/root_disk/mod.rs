@@ -1,0 +1,264 @@
+//! The root disk: an ext4 file system on which a guest's Nix knows its store from the first boot on, and around it, if
+//! asked for, all that it takes to boot from the same disk.
+
+mod boot;
+mod database;
+mod directory;
+mod partitions;
+mod skeleton;
+
+use std::io;
+
+use crate::boot::Loaders;
+use crate::boot::grub::GrubError;
+use crate::container::{Part, Sink, ranges_of_part};
+use crate::fs::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
+use crate::fs::fat::{EspError, Fat};
+use crate::fs::file_source::FileSource;
+use crate::fs::file_tree::{Counts, TreeError};
+use crate::image::store_image::{self, StoreImageError, Verified};
+use crate::nix::closure::Closure;
+use crate::nix::store_path::StorePath;
+use crate::nix::{Registered, database as source};
+use crate::progress::Progress;
+use crate::units::{ByteCount, GuestOffset, GuestRange};
+
+pub use database::DatabaseError;
+pub use directory::Files;
+pub use partitions::{BOOT_END, PartitionTable, Partitions, PartitionsError};
+
+use boot::Boot;
+
+/// What the disk holds.
+#[derive(Debug, Clone)]
+pub struct Options<'o> {
+    /// The system profile; none without.
+    pub profile: Option<Profile<'o>>,
+    /// The store itself too, and not only its database.
+    pub with_store: bool,
+    /// How the disk is divided.
+    pub table: PartitionTable,
+    /// What it boots by. The files go to the EFI system partition or, where there is none, to the root file system.
+    pub loaders: &'o Loaders,
+    /// The kind of the EFI system partition's file system; mkfs.fat's choice if none.
+    pub fat: Option<Fat>,
+    /// The root file system; a fixed size is that of the whole disk.
+    pub file_system: ext4::Options,
+}
+
+/// The systems of a machine, by their numbers.
+#[derive(Debug, Clone)]
+pub struct Profile<'o> {
+    /// Every generation.
+    pub generations: Vec<(u32, &'o StorePath)>,
+    /// The number of the one that is in force.
+    pub current: u32,
+}
+
+/// Why a root disk cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RootDiskError {
+    /// The profile would lead nowhere.
+    #[error("the toplevel {0} is not in the closure; name it with --closure, or register its closure")]
+    Toplevel(StorePath),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Too many files.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The file system.
+    #[error("cannot lay out the file system")]
+    FileSystem(#[from] Ext4Error),
+    /// The size was given and is not enough for a disk with this partition table.
+    #[error(
+        "the files need a disk of {needed} bytes, {} more than {asked}; give at least --size {needed}",
+        .needed - .asked
+    )]
+    TooSmall {
+        /// What was asked for.
+        asked: u64,
+        /// The least that would do.
+        needed: u64,
+    },
+    /// The partition table.
+    #[error(transparent)]
+    Partitions(#[from] PartitionsError),
+    /// The EFI system partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
+    /// What does not fit would on a larger EFI system partition.
+    #[error("the EFI system partition is too small; --boot-size {}M is the smallest that will do", .enough.0 >> 20)]
+    BootSize {
+        /// The first end of the partition, in whole MiB, with which it would work.
+        enough: ByteCount,
+        /// What does not fit.
+        source: EspError,
+    },
+    /// GRUB does not fit, or has not the files that it should have.
+    #[error(transparent)]
+    Grub(#[from] GrubError),
+    /// The image cannot be written.
+    #[error("cannot write the {part} of the root disk")]
+    Write {
+        /// The part of the disk.
+        part: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreImageError),
+    /// The other files.
+    #[error(transparent)]
+    FileSource(#[from] ContentError),
+}
+
+/// Puts together all files of the root file system. Every path of the closure must have its hash
+/// ([`crate::nix::closure::fill_in_hashes`]).
+pub fn files(closure: &Closure, options: &Options<'_>) -> Result<Files, RootDiskError> {
+    let paths = closure.registration.paths();
+    let systems = options.profile.iter().flat_map(|profile| &profile.generations);
+    for (_, toplevel) in systems {
+        if !paths.iter().any(|Registered { path, .. }| path == *toplevel) {
+            return Err(RootDiskError::Toplevel((*toplevel).clone()));
+        }
+    }
+    let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
+    skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
+    if options.table.esp().is_none() {
+        skeleton::add_boot_files(&mut root, &options.loaders.files);
+    }
+    if options.with_store {
+        root.store("nix/store", 0o1775, &closure.tree);
+    }
+    Ok(root.into_files()?)
+}
+
+/// A root disk, laid out to the last block.
+pub struct Plan<'f> {
+    files: &'f Files,
+    file_system: FileSystem<'f>,
+    boot: Boot,
+}
+
+enum FileSystem<'f> {
+    Plain(ext4::Plan<'f>),
+    WithStore(store_image::Plan<'f>),
+}
+
+/// Lays out the disk for `files`, made of `closure` with the same options; if `verify`, the sizes of the store's paths
+/// are compared with their registration.
+pub fn plan<'f>(
+    closure: &'f Closure,
+    files: &'f Files,
+    options: &Options<'_>,
+    verify: bool,
+    progress: &dyn Progress,
+) -> Result<Plan<'f>, RootDiskError> {
+    let file_system = plan_file_system(closure, files, options, verify, progress)
+        .map_err(|error| too_small(error, options))?;
+    let boot = boot::plan(options.table, file_system.ext4().size(), options.loaders, options.fat)?;
+    Ok(Plan { files, file_system, boot })
+}
+
+fn plan_file_system<'f>(
+    closure: &'f Closure,
+    files: &'f Files,
+    options: &Options<'_>,
+    verify: bool,
+    progress: &dyn Progress,
+) -> Result<FileSystem<'f>, RootDiskError> {
+    let size = options.table.file_system_size(options.file_system.size);
+    let options = ext4::Options { size, ..options.file_system.clone() };
+    Ok(match files.store {
+        None => FileSystem::Plain(ext4::plan(&files.tree, &options)?),
+        Some(store) => {
+            let tree = &files.tree;
+            let plan = store_image::plan_within(closure, tree, store, &options, verify, progress)?;
+            FileSystem::WithStore(plan)
+        }
+    })
+}
+
+/// The sizes in such an error are the file system's; whoever gave one means the disk.
+fn too_small(error: RootDiskError, options: &Options<'_>) -> RootDiskError {
+    let (
+        RootDiskError::FileSystem(Ext4Error::TooSmall { needed, .. })
+        | RootDiskError::Store(StoreImageError::FileSystem(Ext4Error::TooSmall { needed, .. })),
+        Size::Fixed(asked),
+        false,
+    ) = (&error, options.file_system.size, options.table == PartitionTable::None)
+    else {
+        return error;
+    };
+    RootDiskError::TooSmall { asked: asked.0, needed: needed.saturating_add(options.table.besides().0) }
+}
+
+impl Plan<'_> {
+    /// The size of the disk.
+    pub fn size(&self) -> ByteCount {
+        self.boot.partitions().disk_size()
+    }
+
+    /// Where the root file system lies.
+    pub fn partitions(&self) -> &Partitions {
+        self.boot.partitions()
+    }
+
+    /// What is in the root file system, the root directory and the store included.
+    pub fn counts(&self) -> Counts {
+        self.files.tree.counts(self.files.tree.nodes())
+    }
+
+    /// What hard links save in it.
+    pub fn saved_by_links(&self) -> SavedByLinks {
+        ext4::saved_by_links(&self.files.tree)
+    }
+
+    /// Where bytes other than zeros may come to lie, sorted and disjoint.
+    pub fn allocated(&self) -> Vec<GuestRange> {
+        let mut ranges = self.boot.allocated_before();
+        ranges.extend(ranges_of_part(self.root_start(), self.file_system.ext4().allocated()));
+        ranges.extend(self.boot.allocated_behind());
+        ranges
+    }
+
+    /// Writes the disk; if `verify`, the store's paths are compared with their hashes on the way.
+    pub fn write(
+        &self,
+        sink: &impl Sink,
+        verify: bool,
+        progress: &dyn Progress,
+    ) -> Result<Verified, RootDiskError> {
+        self.boot.write(sink, progress)?;
+        let root = Part::new(sink, self.root_start());
+        let verified = match &self.file_system {
+            FileSystem::WithStore(plan) => plan.write(&root, verify, progress)?,
+            FileSystem::Plain(plan) => {
+                plan.write_metadata(&root).map_err(StoreImageError::Metadata)?;
+                Verified::default()
+            }
+        };
+        progress
+            .begin("write", self.files.contents.iter().map(|(_, content)| FileSource::size(content)).sum());
+        for (node, content) in &self.files.contents {
+            self.file_system.ext4().write_content(*node, content, &root, progress)?;
+        }
+        progress.end();
+        Ok(verified)
+    }
+
+    fn root_start(&self) -> GuestOffset {
+        self.partitions().root().first.offset()
+    }
+}
+
+impl FileSystem<'_> {
+    fn ext4(&self) -> &ext4::Plan<'_> {
+        match self {
+            Self::Plain(plan) => plan,
+            Self::WithStore(plan) => plan.file_system(),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! From the files of a store path to blocks, each byte read once.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::block_stream::{Blocks, Slot};
+use super::buffer::{Block, Pool, hash_zeros};
+use super::holes::{Holes, Stretch};
+use super::share::{Next, Sharing};
+use crate::fs::ext4;
+use crate::fs::file_source::open_source;
+use crate::fs::file_tree::NodeId;
+use crate::nix::closure::{Closure, Digest};
+use crate::nix::nar::{self, Hasher, Step, Walk};
+use crate::nix::store_path::StorePath;
+use crate::progress::Progress;
+use crate::units::{GuestOffset, length};
+
+/// How much of a file that goes to the NAR only is read at once.
+const ASIDE: u64 = 256 << 10;
+/// How many zeros of a hole are handed on at once.
+const ZEROS: u64 = 32 << 20;
+
+/// Why a file could not be copied into the image.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file systems can share blocks, but something else failed.
+    #[error("cannot share the blocks of `{path}` with the image")]
+    Share {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source is not what it was a moment ago.
+    #[error("`{path}` changed while it was read: {change}; nothing may write to the store meanwhile")]
+    Changed {
+        /// The file.
+        path: String,
+        /// What happened to it.
+        change: String,
+    },
+    /// Another thread has failed; its error is the one to show.
+    #[error("stopped because of another error")]
+    Stopped,
+}
+
+/// What all threads that read have in common.
+pub struct Reading<'a> {
+    pub closure: &'a Closure,
+    pub file_system: &'a ext4::Plan<'a>,
+    /// The node of the file system's tree that is node 0 of the closure's.
+    pub store: NodeId,
+    pub pool: &'a Pool,
+    pub progress: &'a dyn Progress,
+    /// Whether what is not written to the image reads as zeros, so that holes of the source can be left out.
+    pub leaves_holes: bool,
+    pub sharing: Sharing<'a>,
+    /// Set once a thread has failed.
+    pub stopped: &'a AtomicBool,
+}
+
+impl Reading<'_> {
+    /// Goes through a store path in the order of its NAR, block after block. Files whose contents are in the image under
+    /// another name are left out unless the path `is_hashed`.
+    pub fn blocks<'r>(&'r self, path: &'r StorePath, root: NodeId, is_hashed: bool) -> Blocks<'r> {
+        Blocks::new(|slot| {
+            self.read(path, root, Output { block: self.pool.take(), pool: self.pool, slot, is_hashed })
+        })
+    }
+
+    async fn read(&self, path: &StorePath, root: NodeId, mut output: Output<'_>) -> Result<(), ReadError> {
+        let mut place = self.closure.store.physical(path);
+        let mut walk = Walk::new(&self.closure.tree, root);
+        while let Some(step) = output.block.append_aside(|framing| walk.next(framing)) {
+            match step {
+                Step::Framing => {}
+                Step::Enter(node) if node == root => {}
+                Step::Enter(node) => place.push(self.name(node)),
+                Step::Leave => {
+                    // Leaving the root pops the store path itself, after its last file.
+                    place.pop();
+                }
+                Step::Contents { file, size } => {
+                    self.contents(&mut place, file, root, size, &mut output).await?;
+                    output.block.append_aside(|framing| framing.extend_from_slice(nar::padding(size)));
+                }
+            }
+            if output.block.is_full_aside() {
+                output.hand_on().await;
+            }
+        }
+        output.finish().await;
+        Ok(())
+    }
+
+    fn name(&self, node: NodeId) -> &OsStr {
+        OsStr::from_bytes(self.closure.tree.name(node))
+    }
+
+    /// Reads the contents of one file, which lies in the directory `place`, or is it where the path is a file.
+    async fn contents(
+        &self,
+        place: &mut PathBuf,
+        file: NodeId,
+        root: NodeId,
+        size: u64,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(ReadError::Stopped);
+        }
+        // An empty file has nothing to read; that it is empty is what the scan found.
+        if size == 0 {
+            return Ok(());
+        }
+        let first_name = self.closure.tree.first_name(file);
+        if first_name != file && !output.is_hashed {
+            self.progress.advance(size);
+            return Ok(());
+        }
+        let digest = Check::new(self.closure.shared.digest(first_name));
+        if file != root {
+            place.push(self.name(file));
+        }
+        let result = if first_name == file {
+            self.regular_file(place, file, size, digest, output).await
+        } else {
+            self.further_name(place, size, digest, output).await
+        };
+        if file != root {
+            place.pop();
+        }
+        result
+    }
+
+    async fn regular_file(
+        &self,
+        path: &Path,
+        file: NodeId,
+        size: u64,
+        mut check: Check<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
+        let failed = |source| ReadError::Read { path: path.display().to_string(), source };
+        let source = Source::open(path)?;
+        let mut holes = if self.leaves_holes { Holes::of(&source.file, size) } else { Holes::ignored(size) };
+        let mut shared = if output.is_hashed || check.is_needed() {
+            Sharing::ignored(&source.file, path)
+        } else {
+            self.sharing.of(&source.file, path, size)
+        };
+        let mut remaining = size;
+        let mut at_end = false;
+        for (start, bytes) in self.file_system.file_data(NodeId(self.store.0 + file.0)) {
+            let mut done = 0;
+            while done < bytes {
+                let data = match holes.at(size - remaining).map_err(failed)? {
+                    Stretch::Data(data) => data.min(bytes - done),
+                    Stretch::Hole(hole) => {
+                        let skipped = hole.min(bytes - done);
+                        self.hole(skipped, &mut check, output).await?;
+                        done += skipped;
+                        remaining -= skipped;
+                        at_end = false;
+                        continue;
+                    }
+                };
+                let Next { settled, to_write: wanted } =
+                    shared.next(size - remaining, start.advanced(done), data)?;
+                if settled > 0 {
+                    self.progress.advance(settled);
+                    done += settled;
+                    remaining -= settled;
+                    at_end = false;
+                }
+                if wanted == 0 {
+                    continue;
+                }
+                // One byte more than is due: a short answer then proves the file's end without another call.
+                let one_more = u64::from(remaining == wanted);
+                let room = output.room(start.advanced(done), wanted + one_more).await;
+                let (got, asked) = source.read(room)?;
+                check.update(&room[..crate::units::index(got)]);
+                if got > wanted {
+                    return Err(changed(format!("it has more than {size} bytes now")));
+                }
+                if got == 0 {
+                    return Err(changed(format!("it has {remaining} bytes less than {size}")));
+                }
+                output.block.fill(crate::units::index(got));
+                self.progress.advance(got);
+                done += got;
+                remaining -= got;
+                at_end = got < asked;
+            }
+            output.block.align();
+        }
+        if remaining > 0 || !(at_end || source.read(&mut [0])?.0 == 0) {
+            return Err(changed(format!("it has more than {size} bytes now")));
+        }
+        // A file that has become shorter looks as if it had a hole there.
+        if !at_end && source.file.metadata().map_err(failed)?.len() < size {
+            return Err(changed(format!("it has less than {size} bytes now")));
+        }
+        check.finish(path, size)
+    }
+
+    /// Leaves out zeros of the source; the NAR still has them.
+    async fn hole(
+        &self,
+        bytes: u64,
+        check: &mut Check<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        let mut left = bytes;
+        while left > 0 {
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(ReadError::Stopped);
+            }
+            let now = left.min(ZEROS);
+            check.update_zeros(now);
+            if output.is_hashed {
+                output.block.append_zeros(now);
+                output.hand_on().await;
+            }
+            self.progress.advance(now);
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Reads a file for the NAR only: its contents are in the image under another name.
+    async fn further_name(
+        &self,
+        path: &Path,
+        size: u64,
+        mut check: Check<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
+        let source = Source::open(path)?;
+        let mut remaining = size;
+        while remaining > 0 {
+            if output.block.is_full_aside() {
+                output.hand_on().await;
+            }
+            let got = output.block.append_aside(|aside| {
+                let start = aside.len();
+                source.append(aside, remaining.min(ASIDE))?;
+                check.update(&aside[start..]);
+                Ok(length(aside.len() - start))
+            })?;
+            if got == 0 {
+                return Err(changed(format!("it has {remaining} bytes less than {size}")));
+            }
+            output.block.add_contents(got);
+            self.progress.advance(got);
+            remaining -= got;
+        }
+        if source.read(&mut [0])?.0 > 0 {
+            return Err(changed(format!("it has more than {size} bytes now")));
+        }
+        check.finish(path, size)
+    }
+}
+
+/// Compares contents that several names share with what they were when they were found to be equal.
+struct Check<'d>(Option<(Hasher, &'d Digest)>);
+
+impl<'d> Check<'d> {
+    fn new(digest: Option<&'d Digest>) -> Self {
+        Self(digest.map(|digest| (Hasher::default(), digest)))
+    }
+
+    /// Whether there is anything to compare with.
+    fn is_needed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some((hasher, _)) = &mut self.0 {
+            hasher.update(bytes);
+        }
+    }
+
+    fn update_zeros(&mut self, count: u64) {
+        if let Some((hasher, _)) = &mut self.0 {
+            hash_zeros(count, hasher);
+        }
+    }
+
+    fn finish(self, path: &Path, size: u64) -> Result<(), ReadError> {
+        let Some((mut hasher, expected)) = self.0 else { return Ok(()) };
+        hasher.update(nar::padding(size));
+        if hasher.finish().0 == *expected {
+            return Ok(());
+        }
+        let change = "it had the contents of other files a moment ago".to_owned();
+        Err(ReadError::Changed { path: path.display().to_string(), change })
+    }
+}
+
+/// The block that is being filled, and what happens to it then.
+struct Output<'o> {
+    block: Block,
+    pool: &'o Pool,
+    slot: Slot,
+    /// Whether somebody hashes the NAR.
+    is_hashed: bool,
+}
+
+impl Output<'_> {
+    /// Room for bytes at a place in the image, in this block or a fresh one.
+    async fn room(&mut self, offset: GuestOffset, wanted: u64) -> &mut [u8] {
+        if !self.block.continues_at(offset) {
+            self.hand_on().await;
+        }
+        self.block.room(offset, wanted)
+    }
+
+    async fn hand_on(&mut self) {
+        if !self.block.is_empty() {
+            let fresh = self.pool.take();
+            self.slot.hand_on(std::mem::replace(&mut self.block, fresh)).await;
+        }
+    }
+
+    /// Hands on the last block.
+    async fn finish(self) {
+        if self.block.is_empty() {
+            self.pool.put_back(Arc::new(self.block));
+        } else {
+            self.slot.hand_on(self.block).await;
+        }
+    }
+}
+
+/// A file that is being read.
+struct Source<'p> {
+    path: &'p Path,
+    file: File,
+}
+
+impl<'p> Source<'p> {
+    fn open(path: &'p Path) -> Result<Self, ReadError> {
+        match open_source(path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(ReadError::Read { path: path.display().to_string(), source }),
+        }
+    }
+
+    /// Appends as many bytes as are wanted, or fewer at the file's end.
+    fn append(&self, bytes: &mut Vec<u8>, wanted: u64) -> Result<(), ReadError> {
+        let read = (&self.file).take(wanted).read_to_end(bytes);
+        read.map(drop).map_err(|source| ReadError::Read { path: self.path.display().to_string(), source })
+    }
+
+    /// How many bytes were read into the room, and how many it would have held.
+    fn read(&self, room: &mut [u8]) -> Result<(u64, u64), ReadError> {
+        loop {
+            match (&self.file).read(room) {
+                Ok(read) => return Ok((length(read), length(room.len()))),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(ReadError::Read { path: self.path.display().to_string(), source });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The NAR hashes of paths whose registration has none.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::scan::{Closure, ScanError, scan};
+use crate::fs::file_source::open_source;
+use crate::fs::file_tree::NodeId;
+use crate::nix::nar::{self, Hasher, Step, Walk};
+use crate::nix::nar_hash::NarInfo;
+use crate::nix::registration::Registration;
+use crate::nix::store_path::{StorePath, StoreRoot};
+use crate::progress::Progress;
+use crate::units::{index, length};
+
+/// How many bytes are read and hashed in one piece.
+pub const PIECE: usize = 256 << 10;
+
+/// Fills in the hash and size of every path without, from the files, on the threads of the current rayon pool. Gives
+/// the number of those paths.
+pub fn fill_in_hashes(closure: &mut Closure, progress: &dyn Progress) -> Result<usize, ScanError> {
+    let paths = closure.registration.paths().iter().zip(&closure.roots).enumerate();
+    let missing: Vec<_> = paths.filter(|(_, (registered, _))| registered.nar.is_none()).collect();
+    progress.begin("hash", 0);
+    let found = missing
+        .par_iter()
+        .map(|&(i, (registered, &root))| Ok((i, hash(closure, &registered.path, root, progress)?)))
+        .collect::<Result<Vec<_>, ScanError>>()?;
+    progress.end();
+    for (i, nar) in &found {
+        closure.registration.set_nar(*i, *nar);
+    }
+    Ok(found.len())
+}
+
+/// Fills in the hash and size of every path without, reading no other path than these. Gives their number.
+pub fn hash_missing(
+    registration: &mut Registration,
+    store: StoreRoot,
+    progress: &dyn Progress,
+) -> Result<usize, ScanError> {
+    let paths = registration.paths().iter().enumerate();
+    let missing = paths.filter(|(_, registered)| registered.nar.is_none());
+    let (numbers, missing): (Vec<_>, Vec<_>) =
+        missing.map(|(number, registered)| (number, registered.clone())).unzip();
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    let mut closure = scan(Registration::without_references(missing), store, progress)?;
+    let count = fill_in_hashes(&mut closure, progress)?;
+    for (number, hashed) in numbers.into_iter().zip(closure.registration.paths()) {
+        if let Some(nar) = hashed.nar {
+            registration.set_nar(number, nar);
+        }
+    }
+    Ok(count)
+}
+
+fn hash(
+    closure: &Closure,
+    path: &StorePath,
+    root: NodeId,
+    progress: &dyn Progress,
+) -> Result<NarInfo, ScanError> {
+    let mut place = closure.store.physical(path);
+    let mut hasher = Hasher::default();
+    let mut walk = Walk::new(&closure.tree, root);
+    let mut framing = Vec::new();
+    let mut piece = vec![0; PIECE];
+    let name = |node| OsStr::from_bytes(closure.tree.name(node));
+    while let Some(step) = walk.next(&mut framing) {
+        hasher.update(&framing);
+        framing.clear();
+        match step {
+            Step::Framing => {}
+            Step::Enter(node) if node == root => {}
+            Step::Enter(node) => place.push(name(node)),
+            Step::Leave => _ = place.pop(),
+            Step::Contents { file, size } if file == root => {
+                contents(&place, size, &mut hasher, &mut piece, progress)?;
+            }
+            Step::Contents { file, size } => {
+                place.push(name(file));
+                contents(&place, size, &mut hasher, &mut piece, progress)?;
+                place.pop();
+            }
+        }
+    }
+    Ok(NarInfo { hash: hasher.finish(), size: nar::size(&closure.tree, root) })
+}
+
+/// Hashes the contents of one file, which must have the size of the scan, and the zeros behind them in a NAR.
+pub fn contents(
+    path: &Path,
+    size: u64,
+    hasher: &mut Hasher,
+    piece: &mut [u8],
+    progress: &dyn Progress,
+) -> Result<(), ScanError> {
+    let error = |source| ScanError::Io { path: path.display().to_string(), source };
+    let mut file = open_source(path).map_err(error)?;
+    let mut left = size;
+    while left > 0 {
+        let wanted = index(left.min(length(piece.len())));
+        file.read_exact(&mut piece[..wanted]).map_err(error)?;
+        hasher.update(&piece[..wanted]);
+        progress.advance(length(wanted));
+        left -= length(wanted);
+    }
+    if file.read(&mut piece[..1]).map_err(error)? > 0 {
+        return Err(error(io::Error::other("it changed while it was read")));
+    }
+    hasher.update(nar::padding(size));
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! What is on disk below each path of a closure.
+
+use std::ffi::OsStr;
+use std::fs::DirEntry;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::optimise::Shared;
+use crate::fs::file_tree::{NodeId, Tree, TreeError};
+use crate::nix::registration::Registration;
+use crate::nix::store_path::StoreRoot;
+use crate::progress::Progress;
+
+/// A closure and its files.
+#[derive(Debug)]
+pub struct Closure {
+    /// What the store says of the paths.
+    pub registration: Registration,
+    /// A directory whose entries are the store paths, in the registration's order.
+    pub tree: Tree,
+    /// The node of each store path, in the registration's order.
+    pub roots: Vec<NodeId>,
+    /// Where the files are read from.
+    pub store: StoreRoot,
+    /// What the files with several names in the tree must hold ([`super::optimise()`]).
+    pub shared: Shared,
+}
+
+/// Why a closure cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// A registered path is not there.
+    #[error("{path} is registered but missing: there is no `{physical}` (is --store-root right?)")]
+    Missing {
+        /// The store path.
+        path: String,
+        /// Where it should be.
+        physical: String,
+    },
+    /// Something that cannot be in a store.
+    #[error("`{path}` is a {kind}; a store path holds only files, directories and symbolic links")]
+    Kind {
+        /// The file.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A name that only a Nix on macOS gives.
+    #[error(
+        "`{path}` is named as Nix on macOS names files that differ from others only in case; its own name ends before \
+         `~nix~case~hack~`, and a guest would not find it. Copy the closure to a store on Linux first \
+         (`nix copy --to DIR PATH`), and give --store-root DIR"
+    )]
+    CaseHack {
+        /// The file.
+        path: String,
+    },
+    /// The file system said no.
+    #[error("cannot read `{path}`")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Too many files.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Walks every store path of the registration on the threads of the current rayon pool. The result does not
+/// depend on their number, nor on times, owners or hard links.
+pub fn scan(
+    registration: Registration,
+    store: StoreRoot,
+    progress: &dyn Progress,
+) -> Result<Closure, ScanError> {
+    progress.begin("scan", 0);
+    let found = Listings::default();
+    let mut top = Listing::default();
+    for registered in registration.paths() {
+        let physical = store.physical(&registered.path);
+        let name = registered.path.base_name().as_bytes();
+        top.examine(name, || physical.clone(), None).map_err(|error| match error {
+            ScanError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ScanError::Missing {
+                path: registered.path.to_string(),
+                physical: physical.display().to_string(),
+            },
+            other => other,
+        })?;
+    }
+    rayon::scope(|scope| found.enter(scope, &mut top, &store.directory()));
+    let listings = found.into_listings()?;
+    let (tree, roots) = assemble(&top, &listings)?;
+    progress.end();
+    Ok(Closure { registration, tree, roots, store, shared: Shared::default() })
+}
+
+/// The entries of a directory. Their names and link targets are in one piece: that many small pieces of memory, made and
+/// given back by several threads, would have the threads wait for one another.
+#[derive(Default)]
+struct Listing {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// A directory entry as it was found.
+struct Entry {
+    /// Where the name begins in the text; a link's target follows it.
+    text: usize,
+    name_length: usize,
+    what: What,
+}
+
+enum What {
+    /// The number of the directory's listing.
+    Directory(usize),
+    File {
+        size: u64,
+        executable: bool,
+    },
+    Symlink {
+        target_length: usize,
+    },
+}
+
+/// The listings of all directories so far, filled by many threads.
+#[derive(Default)]
+struct Listings {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    listings: Vec<Listing>,
+    failure: Option<ScanError>,
+}
+
+impl Listings {
+    /// Gives each directory of a listing a number and a task that lists it.
+    fn enter<'s>(&'s self, scope: &rayon::Scope<'s>, listing: &mut Listing, directory: &Path) {
+        let Listing { text, entries } = listing;
+        for entry in entries {
+            let What::Directory(number) = &mut entry.what else { continue };
+            {
+                let mut state = self.lock();
+                *number = state.listings.len();
+                state.listings.push(Listing::default());
+            }
+            let name = &text[entry.text..][..entry.name_length];
+            let (number, path) = (*number, directory.join(OsStr::from_bytes(name)));
+            scope.spawn(move |scope| self.list_into(scope, number, &path));
+        }
+    }
+
+    fn list_into<'s>(&'s self, scope: &rayon::Scope<'s>, number: usize, path: &Path) {
+        if self.lock().failure.is_some() {
+            return;
+        }
+        match Listing::of(path) {
+            Ok(mut listing) => {
+                self.enter(scope, &mut listing, path);
+                self.lock().listings[number] = listing;
+            }
+            Err(error) => {
+                self.lock().failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn into_listings(self) -> Result<Vec<Listing>, ScanError> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.failure.map_or(Ok(state.listings), Err)
+    }
+}
+
+impl Listing {
+    /// The entries of a directory, sorted by the bytes of their names.
+    fn of(directory: &Path) -> Result<Self, ScanError> {
+        let io = |source| ScanError::Io { path: directory.display().to_string(), source };
+        let mut listing = Self::default();
+        for entry in std::fs::read_dir(directory).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            listing.examine(entry.file_name().as_bytes(), || entry.path(), Some(&entry))?;
+        }
+        let Self { text, entries } = &mut listing;
+        let name = |entry: &Entry| &text[entry.text..][..entry.name_length];
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        Ok(listing)
+    }
+
+    /// Finds out what a file is and adds it; `entry`, where there is one, saves a system call for all but regular files.
+    fn examine(
+        &mut self,
+        name: &[u8],
+        path: impl Fn() -> PathBuf,
+        entry: Option<&DirEntry>,
+    ) -> Result<(), ScanError> {
+        let io = |source| ScanError::Io { path: path().display().to_string(), source };
+        let metadata = || entry.map_or_else(|| path().symlink_metadata(), DirEntry::metadata).map_err(io);
+        let kind = match entry {
+            Some(entry) => entry.file_type().map_err(io)?,
+            None => metadata()?.file_type(),
+        };
+        if is_case_hack(name) {
+            return Err(ScanError::CaseHack { path: path().display().to_string() });
+        }
+        let text = self.text.len();
+        self.text.extend_from_slice(name);
+        let what = if kind.is_dir() {
+            What::Directory(usize::MAX)
+        } else if kind.is_symlink() {
+            let target = path().read_link().map_err(io)?;
+            self.text.extend_from_slice(target.as_os_str().as_bytes());
+            What::Symlink { target_length: target.as_os_str().len() }
+        } else if kind.is_file() {
+            let metadata = metadata()?;
+            What::File { size: metadata.len(), executable: metadata.mode() & 0o100 != 0 }
+        } else {
+            let kind = match kind {
+                kind if kind.is_socket() => "socket",
+                kind if kind.is_fifo() => "fifo",
+                kind if kind.is_block_device() => "block device",
+                _ => "character device",
+            };
+            return Err(ScanError::Kind { path: path().display().to_string(), kind });
+        };
+        self.entries.push(Entry { text, name_length: name.len(), what });
+        Ok(())
+    }
+}
+
+/// What Nix's option `use-case-hack`, the default on macOS, puts behind a name, with a number after it.
+const CASE_HACK: &[u8] = b"~nix~case~hack~";
+
+fn is_case_hack(name: &[u8]) -> bool {
+    // Most names are seen off by the first of these.
+    name.contains(&b'~')
+        && name.windows(CASE_HACK.len()).enumerate().any(|(at, window)| {
+            let number = &name[at + CASE_HACK.len()..];
+            window == CASE_HACK && !number.is_empty() && number.iter().all(u8::is_ascii_digit)
+        })
+}
+
+/// Puts the listings together in pre-order. No recursion: the depth of a tree is somebody else's choice.
+fn assemble(top: &Listing, listings: &[Listing]) -> Result<(Tree, Vec<NodeId>), ScanError> {
+    let mut tree = Tree::default();
+    let mut roots = Vec::with_capacity(top.entries.len());
+    let nothing = Listing::default();
+    let mut open = vec![(tree.open_directory(b"")?, &top.text, top.entries.iter())];
+    while let Some((directory, text, rest)) = open.last_mut() {
+        let Some(entry) = rest.next() else {
+            tree.close_directory(*directory);
+            open.pop();
+            continue;
+        };
+        let (name, rest) = text[entry.text..].split_at(entry.name_length);
+        let is_root = open.len() == 1;
+        let node = match entry.what {
+            What::Directory(number) => {
+                let node = tree.open_directory(name)?;
+                let listing = listings.get(number).unwrap_or(&nothing);
+                open.push((node, &listing.text, listing.entries.iter()));
+                node
+            }
+            What::File { size, executable } => tree.add_file(name, size, executable)?,
+            What::Symlink { target_length } => tree.add_symlink(name, &rest[..target_length])?,
+        };
+        if is_root {
+            roots.push(node);
+        }
+    }
+    Ok((tree, roots))
+}

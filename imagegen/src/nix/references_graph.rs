@@ -1,0 +1,214 @@
+//! Closures as Nix tells them to a derivation or prints them (the Nix manual, "Advanced Attributes",
+//! `exportReferencesGraph`): as text without hashes, or as JSON with them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+
+use super::path_info::{self, EntryProblem, Fault};
+use super::problem::{ClosureError, RegistrationError};
+use super::registration::{Registered, Registration};
+use crate::nix::store_path::StorePath;
+
+/// Why references graphs give no closure.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// A graph as text.
+    #[error(transparent)]
+    Text(#[from] RegistrationError),
+    /// A graph as JSON that is not the JSON of paths.
+    #[error("{file}: not a references graph in JSON")]
+    Json {
+        /// The file, as it was named.
+        file: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// JSON that does not describe paths.
+    #[error("{file}: {problem}")]
+    Document {
+        /// The file, as it was named.
+        file: String,
+        /// What is wrong with it.
+        problem: EntryProblem,
+    },
+    /// An entry of a graph as JSON.
+    #[error("{file}, {entry}: {problem}")]
+    Entry {
+        /// The file, as it was named.
+        file: String,
+        /// The path of the entry, or its number in a list.
+        entry: String,
+        /// What is wrong with it.
+        problem: EntryProblem,
+    },
+    /// No path at all.
+    #[error("{0} has no path in it, which is no closure; did the command fail that was to write it?")]
+    Empty(String),
+    /// Two graphs, or one graph in two places, tell different things of a path.
+    #[error("{file}: {path} has other {what} than in the graphs before; they are not of one store")]
+    Contradiction {
+        /// The file, as it was named.
+        file: String,
+        /// The path.
+        path: String,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The graphs together.
+    #[error(
+        "the references graphs do not make a closure (`nix path-info` prints all of one with --recursive)"
+    )]
+    Closure(#[from] ClosureError),
+}
+
+/// Puts the graphs of several files together; each is text, or JSON where it begins with a bracket or brace.
+pub fn read(files: &[(PathBuf, Vec<u8>)]) -> Result<Registration, GraphError> {
+    let mut known = BTreeMap::new();
+    for (file, bytes) in files {
+        let paths = if is_json(bytes) {
+            parse_json(file, bytes)?
+        } else if bytes.trim_ascii().is_empty() {
+            Vec::new()
+        } else {
+            Registration::parse_references_graph(file, bytes)?.into_paths()
+        };
+        if paths.is_empty() {
+            return Err(GraphError::Empty(file.display().to_string()));
+        }
+        for path in paths {
+            merge(&mut known, path, file)?;
+        }
+    }
+    Ok(Registration::new(known.into_values().collect())?)
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    matches!(bytes.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'[' | b'{'))
+}
+
+fn parse_json(file: &Path, bytes: &[u8]) -> Result<Vec<Registered>, GraphError> {
+    let file = || file.display().to_string();
+    let document =
+        serde_json::from_slice(bytes).map_err(|source| GraphError::Json { file: file(), source })?;
+    path_info::read(&document).map_err(|Fault { entry, problem }| {
+        if entry.is_empty() {
+            GraphError::Document { file: file(), problem }
+        } else {
+            GraphError::Entry { file: file(), entry, problem }
+        }
+    })
+}
+
+/// Adds a path; what is known of it already must be the same, or less.
+fn merge(
+    known: &mut BTreeMap<StorePath, Registered>,
+    mut new: Registered,
+    file: &Path,
+) -> Result<(), GraphError> {
+    new.references.sort_unstable();
+    new.references.dedup();
+    let mut old = match known.entry(new.path.clone()) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(new);
+            return Ok(());
+        }
+        Entry::Occupied(old) => old,
+    };
+    let old = old.get_mut();
+    let contradiction = |what| GraphError::Contradiction {
+        file: file.display().to_string(),
+        path: new.path.to_string(),
+        what,
+    };
+    if old.references != new.references {
+        return Err(contradiction("references"));
+    }
+    if old.nar.zip(new.nar).is_some_and(|(old, new)| old != new) {
+        return Err(contradiction("hash and size"));
+    }
+    old.nar = old.nar.or(new.nar);
+    if old.deriver.is_none() {
+        old.deriver = new.deriver;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-a";
+    const B: &str = "/nix/store/zzzzzxpvicwk07gjbjfw9izjfa797vsw-b";
+    const HASH: &str = "sha256:094qif9n4cq4fdg459qzbhg1c6wywawwaaivx0k0x8xhbyx4vwic";
+
+    fn graph(files: &[&str]) -> Result<Registration, GraphError> {
+        let files: Vec<_> = files
+            .iter()
+            .enumerate()
+            .map(|(i, text)| (PathBuf::from(format!("graph-{i}")), text.as_bytes().to_vec()))
+            .collect();
+        read(&files)
+    }
+
+    #[test]
+    fn both_shapes_of_json_are_the_same_closure() {
+        let list = format!(
+            r#"[{{"path":"{B}","narHash":"{HASH}","narSize":120,"references":["{B}","{A}"],"closureSize":1}},
+               {{"path":"{A}","narHash":"{HASH}","narSize":0,"references":[],"valid":true}}]"#
+        );
+        let by_path = format!(
+            r#"{{"{B}":{{"narHash":"{HASH}","narSize":120,"references":["{B}","{A}"],"deriver":null}},
+               "{A}":{{"narHash":"{HASH}","narSize":0,"references":[]}}}}"#
+        );
+        let found = graph(&[&list]).unwrap();
+        assert_eq!(found.to_string(), graph(&[&by_path]).unwrap().to_string());
+        let [a, b] = found.paths() else { panic!("two paths") };
+        assert_eq!((a.nar, a.references.len()), (None, 0));
+        assert_eq!((b.nar.unwrap().size, b.references.len()), (120, 2));
+    }
+
+    #[test]
+    fn graphs_that_overlap_are_put_together() {
+        let text = format!("{A}\n\n0\n");
+        let both = format!("{B}\n\n2\n{B}\n{A}\n{A}\n\n0\n");
+        let hashed = format!(r#"[{{"path":"{A}","narHash":"{HASH}","narSize":120,"references":[]}}]"#);
+        let found = graph(&[&text, &both, &hashed]).unwrap();
+        assert_eq!(found.paths().len(), 2);
+        assert!(found.paths()[0].nar.is_some());
+    }
+
+    #[test]
+    fn graphs_that_are_wrong_are_named() {
+        let json = |fields: &str| format!(r#"[{{"path":"{A}",{fields}}}]"#);
+        let cases = [
+            (vec!["[1".to_owned()], "graph-0: not a references graph"),
+            (vec!["[1]".to_owned()], "graph-0, entry 1: 1 is there"),
+            (vec![r#"{"a":1}"#.to_owned()], "graph-0, `a`: it is not a store path"),
+            (vec!["[{}]".to_owned()], "graph-0, entry 1: the key `path` is missing"),
+            (vec![" \n".to_owned()], "graph-0 has no path in it"),
+            (vec![format!("{A}\n\n0\n"), "[]".to_owned()], "graph-1 has no path in it"),
+            (
+                vec![json(r#""narHash":"md5:abc","narSize":1"#)],
+                "entry 1, /nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-a: the key `narHash` cannot",
+            ),
+            (vec![json(r#""narSize":1"#)], "the key `references` is missing"),
+            (vec![json(&format!(r#""references":["{B}"]"#))], "do not make a closure"),
+            (vec![json(r#""valid":false"#)], "is not valid"),
+            (vec![format!(r#"{{"{A}":null}}"#)], "is not valid in the store that was asked; build"),
+            (vec![format!("{A}\n\n0\n"), format!("{A}\n\n1\n{A}\n")], "graph-1: /nix/store/s66"),
+            (
+                vec![
+                    json(&format!(r#""narHash":"{HASH}","narSize":1,"references":[]"#)),
+                    json(&format!(r#""narHash":"{HASH}","narSize":2,"references":[]"#)),
+                ],
+                "other hash and size",
+            ),
+        ];
+        for (files, what) in cases {
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            let error = graph(&files).unwrap_err().to_string();
+            assert!(error.contains(what), "{files:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Two ext4 file systems.
+
+use std::collections::HashSet;
+
+use super::{ABSENT, Differences, PIECE, Unreadable, both, differing};
+use crate::container::reader::Source;
+use crate::fs::ext4::reader::{Entry, FileSystem, Inode, ROOT, Type};
+use crate::on_disk::Structure;
+use crate::text::shown;
+use crate::units::index;
+
+pub fn compare(
+    found: &mut Differences,
+    place: &str,
+    left: &dyn Source,
+    right: &dyn Source,
+) -> Result<(), Unreadable> {
+    let (a, b) = both(FileSystem::open(left), FileSystem::open(right))?;
+    found.fields("file-system", place, &a.superblock().fields(), &b.superblock().fields());
+    for (number, (one, other)) in a.groups().iter().zip(b.groups()).enumerate() {
+        let place = format!("{place} group {number}");
+        found.fields("group", place.trim_start(), &one.fields(), &other.fields());
+    }
+    let mut walk = Walk { found, a, b, seen: (HashSet::new(), HashSet::new()) };
+    let mut todo = vec![(String::new(), ROOT, ROOT)];
+    while let Some((path, one, other)) = todo.pop() {
+        match walk.step(&path, one, other) {
+            Ok(below) => todo.extend(below),
+            // The others may be compared all the same.
+            Err(problem) => walk.found.unreadable("entry", shown_path(&path), problem),
+        }
+    }
+    Ok(())
+}
+
+/// Two trees that are gone through together.
+struct Walk<'w, 's> {
+    found: &'w mut Differences,
+    a: FileSystem<'s>,
+    b: FileSystem<'s>,
+    /// The directories of each that were met.
+    seen: (HashSet<u32>, HashSet<u32>),
+}
+
+impl Walk<'_, '_> {
+    /// Compares two inodes that have the same path, and gives those below them.
+    fn step(&mut self, path: &str, one: u32, other: u32) -> Result<Vec<(String, u32, u32)>, Unreadable> {
+        let (a, b) = (&self.a, &self.b);
+        let (one, other) = both(a.inode(one), b.inode(other))?;
+        inodes(self.found, shown_path(path), &one, &other);
+        if one.kind() != other.kind() {
+            return Ok(Vec::new());
+        }
+        match one.kind() {
+            // Both are remembered, and a directory that was met in either is not gone through again.
+            Type::Directory if self.seen.0.insert(one.number) & self.seen.1.insert(other.number) => {
+                let (one, other) = both(a.entries(&one), b.entries(&other))?;
+                return Ok(entries(self.found, path, one, other));
+            }
+            Type::Symlink => {
+                let targets = both(a.link_target(&one), b.link_target(&other))?;
+                self.found.add("entry", shown_path(path), "target", shown(&targets.0), shown(&targets.1));
+            }
+            Type::File => files(self.found, shown_path(path), a, b, &one, &other)?,
+            Type::Directory | Type::Special => {}
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn shown_path(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+/// Names that only one has are differences; the others are compared later, the first on top of the stack.
+fn entries(found: &mut Differences, path: &str, a: Vec<Entry>, b: Vec<Entry>) -> Vec<(String, u32, u32)> {
+    let mut pairs = Vec::new();
+    let mut b = b.into_iter().peekable();
+    let full = |entry: &Entry| format!("{path}/{}", shown(&entry.name));
+    for one in a {
+        while let Some(other) = b.next_if(|other| other.name < one.name) {
+            found.add("entry", &full(&other), "entry", ABSENT, "there");
+        }
+        match b.next_if(|other| other.name == one.name) {
+            Some(other) => pairs.push((full(&one), one.inode, other.inode)),
+            None => found.add("entry", &full(&one), "entry", "there", ABSENT),
+        }
+    }
+    for other in b {
+        found.add("entry", &full(&other), "entry", ABSENT, "there");
+    }
+    pairs.reverse();
+    pairs
+}
+
+fn inodes(found: &mut Differences, path: &str, a: &Inode, b: &Inode) {
+    found.add("entry", path, "inode number", a.number, b.number);
+    // The block area is told by the contents, the checksum by all the rest.
+    let told_otherwise = ["i_block", "l_i_checksum_lo", "i_checksum_hi"];
+    for (one, other) in a.raw.fields().iter().zip(b.raw.fields()) {
+        if !told_otherwise.contains(&one.name) {
+            found.add("entry", path, one.name, &one.value, &other.value);
+        }
+    }
+}
+
+fn files(
+    found: &mut Differences,
+    path: &str,
+    a: &FileSystem<'_>,
+    b: &FileSystem<'_>,
+    one: &Inode,
+    other: &Inode,
+) -> Result<(), Unreadable> {
+    let (one, other) = both(a.file(one), b.file(other))?;
+    if one.blocks().runs != other.blocks().runs {
+        let first = |file: &crate::fs::ext4::reader::File<'_, '_>| {
+            file.blocks().runs.first().map_or(0, |run| run.physical)
+        };
+        found.add("file", path, "first block", first(&one), first(&other));
+    }
+    let size = one.size().min(other.size());
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut offset = 0;
+    loop {
+        let (a, b) = both(one.data_from(offset), other.data_from(offset))?;
+        // Both have zeros before.
+        offset = a.min(b);
+        if offset >= size {
+            break;
+        }
+        let count = PIECE.min(size - offset);
+        left.resize(index(count), 0);
+        right.resize(index(count), 0);
+        both(one.read_at(&mut left, offset), other.read_at(&mut right, offset))?;
+        if let Some(i) = differing(&left, &right) {
+            let at = offset + i;
+            let guest = one.guest_offset(at).map_or_else(|| "a hole".to_owned(), |at| format!("{:#x}", at.0));
+            let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
+            let i = index(i);
+            found.add("file", path, &what, format!("{:02x}", left[i]), format!("{:02x}", right[i]));
+            return Ok(());
+        }
+        offset += count;
+    }
+    Ok(())
+}

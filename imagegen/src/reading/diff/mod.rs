@@ -1,0 +1,255 @@
+//! How two images differ, in words, from the outside in: container, partition table, partition, file system field,
+//! directory entry, file, variable.
+
+mod container;
+mod ext4;
+mod fat;
+mod variables;
+
+use serde::Serialize;
+
+use crate::container::reader::{Image, ReadError, Source, Window};
+use crate::disk::gpt::reader::{Partition, PartitionEntry, PartitionTable};
+use crate::on_disk::{Field, Structure};
+use crate::reading::probe::Contents;
+use crate::units::index;
+
+/// How much is compared at once.
+const PIECE: u64 = 1 << 20;
+const ABSENT: &str = "not there";
+const READABLE: &str = "readable";
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// How far in it is: `container`, `disk`, `mbr`, `gpt`, `partition`, `file-system`, `group`, `entry`, `file`,
+    /// `efi-variable` or `bytes`.
+    pub layer: &'static str,
+    /// The partition, path or variable; empty for the whole.
+    pub place: String,
+    /// What differs there, by its name in the specification where it has one.
+    pub what: String,
+    /// What the first image has.
+    pub left: String,
+    /// What the second image has.
+    pub right: String,
+}
+
+/// Collects differences.
+#[derive(Default)]
+struct Differences(Vec<Difference>);
+
+impl Differences {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "numbers and texts alike, without an ampersand at each call"
+    )]
+    fn add(
+        &mut self,
+        layer: &'static str,
+        place: &str,
+        what: &str,
+        left: impl ToString,
+        right: impl ToString,
+    ) {
+        let (left, right) = (left.to_string(), right.to_string());
+        if left != right {
+            self.0.push(Difference { layer, place: place.to_owned(), what: what.to_owned(), left, right });
+        }
+    }
+
+    /// An image that cannot be read where the other can is a difference.
+    fn unreadable(&mut self, layer: &'static str, place: &str, Unreadable { left, right }: Unreadable) {
+        let or_readable = |problem: String| if problem.is_empty() { READABLE.to_owned() } else { problem };
+        self.add(layer, place, "cannot be compared", or_readable(left), or_readable(right));
+    }
+
+    fn fields(&mut self, layer: &'static str, place: &str, left: &[Field], right: &[Field]) {
+        for (left, right) in left.iter().zip(right) {
+            self.add(layer, place, left.name, &left.value, &right.value);
+        }
+    }
+}
+
+/// What could not be read of either image.
+struct Unreadable {
+    left: String,
+    right: String,
+}
+
+/// What was read of both images, or why not; an image that could be read has nothing to say then.
+fn both<T, E: ToString>(left: Result<T, E>, right: Result<T, E>) -> Result<(T, T), Unreadable> {
+    let problem = |error: E| error.to_string();
+    match (left, right) {
+        (Ok(left), Ok(right)) => Ok((left, right)),
+        (left, right) => Err(Unreadable {
+            left: left.err().map(problem).unwrap_or_default(),
+            right: right.err().map(problem).unwrap_or_default(),
+        }),
+    }
+}
+
+/// Finds the differences of two images; with `ignore_container`, only those that a guest sees.
+pub fn diff(left: &Image, right: &Image, ignore_container: bool) -> Result<Vec<Difference>, ReadError> {
+    let mut found = Differences::default();
+    if !ignore_container {
+        container::compare(&mut found, left, right)?;
+    }
+    let before = found.0.len();
+    found.add("disk", "", "size in bytes", left.size(), right.size());
+    let first = first_difference(left, right)?;
+    if let Some(offset) = first {
+        contents(&mut found, "", left, right, true);
+        if found.0.len() == before {
+            let (a, b) = (left.bytes(offset, 1)?, right.bytes(offset, 1)?);
+            let what = format!(
+                "first differing byte, at guest offset {offset:#x}, outside of files and known fields"
+            );
+            found.add("bytes", "", &what, hex(&a), hex(&b));
+        }
+    }
+    Ok(found.0)
+}
+
+/// The first byte in which two disks, as far as both go, differ.
+fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>, ReadError> {
+    let size = left.size().min(right.size());
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut offset = 0;
+    loop {
+        // Both have zeros before, though perhaps very many of them.
+        offset = left.data_from(offset)?.min(right.data_from(offset)?);
+        if offset >= size {
+            break;
+        }
+        let count = PIECE.min(size - offset);
+        a.resize(index(count), 0);
+        b.resize(index(count), 0);
+        left.read_at(&mut a, offset)?;
+        right.read_at(&mut b, offset)?;
+        if let Some(i) = differing(&a, &b) {
+            return Ok(Some(offset + i));
+        }
+        offset += count;
+    }
+    Ok(None)
+}
+
+fn differing(a: &[u8], b: &[u8]) -> Option<u64> {
+    if a == b {
+        return None;
+    }
+    a.iter().zip(b).position(|(a, b)| a != b).map(crate::units::length)
+}
+
+/// Compares what two disks or partitions hold. What cannot be read is a difference of its own if the other can.
+fn contents(found: &mut Differences, place: &str, left: &dyn Source, right: &dyn Source, whole: bool) {
+    if let Err(problem) = try_contents(found, place, left, right, whole) {
+        found.unreadable("file-system", place, problem);
+    }
+}
+
+fn try_contents(
+    found: &mut Differences,
+    place: &str,
+    left: &dyn Source,
+    right: &dyn Source,
+    whole: bool,
+) -> Result<(), Unreadable> {
+    let (a, b) = both(Contents::detect(left), Contents::detect(right))?;
+    match (&a, &b) {
+        (Contents::Partitions(a), Contents::Partitions(b)) if whole => tables(found, a, b, left, right),
+        (Contents::Ext4, Contents::Ext4) => {
+            ext4::compare(found, place, left, right)?;
+        }
+        (Contents::Fat, Contents::Fat) => {
+            fat::compare(found, place, left, right)?;
+        }
+        (Contents::EfiVariables, Contents::EfiVariables) => variables::compare(found, left, right)?,
+        _ => found.add("file-system", place, "kind", name(&a), name(&b)),
+    }
+    Ok(())
+}
+
+fn name(contents: &Contents) -> &'static str {
+    match contents {
+        Contents::Partitions(_) => "partition table",
+        Contents::Ext4 => "ext4",
+        Contents::Fat => "FAT",
+        Contents::EfiVariables => "EFI variables",
+        Contents::Named(name) => name,
+        Contents::Zeros => "zeros",
+        Contents::Unknown => "unknown",
+    }
+}
+
+fn tables(
+    found: &mut Differences,
+    a: &PartitionTable,
+    b: &PartitionTable,
+    left: &dyn Source,
+    right: &dyn Source,
+) {
+    found.fields("mbr", "", &a.mbr.fields(), &b.mbr.fields());
+    let scheme = |table: &PartitionTable| if table.gpt.is_some() { "GPT" } else { "MBR" };
+    found.add("gpt", "", "partition table", scheme(a), scheme(b));
+    if let (Some(a), Some(b)) = (&a.gpt, &b.gpt) {
+        found.fields("gpt", "", &a.header.fields(), &b.header.fields());
+    }
+    found.add("gpt", "", "problems", a.problems.join("; "), b.problems.join("; "));
+    for partition in &a.partitions {
+        let place = format!("partition {}", partition.number);
+        match b.partitions.iter().find(|other| other.number == partition.number) {
+            Some(other) => partitions(found, &place, partition, other, left, right),
+            None => found.add("partition", &place, "partition", partition.name(), ABSENT),
+        }
+    }
+    for partition in &b.partitions {
+        if !a.partitions.iter().any(|other| other.number == partition.number) {
+            let place = format!("partition {}", partition.number);
+            found.add("partition", &place, "partition", ABSENT, partition.name());
+        }
+    }
+}
+
+fn partitions(
+    found: &mut Differences,
+    place: &str,
+    a: &Partition,
+    b: &Partition,
+    left: &dyn Source,
+    right: &dyn Source,
+) {
+    let fields = |entry: &PartitionEntry| match entry {
+        PartitionEntry::Gpt(entry) => entry.fields(),
+        PartitionEntry::Mbr(record) => record.fields(),
+    };
+    found.fields("partition", place, &fields(&a.entry), &fields(&b.entry));
+    let windows = both(Window::new(left, a.start, a.size), Window::new(right, b.start, b.size));
+    let (a, b) = match windows {
+        Ok(windows) => windows,
+        Err(problem) => return found.unreadable("partition", place, problem),
+    };
+    match first_difference(&a, &b) {
+        Ok(None) => {}
+        Ok(Some(offset)) => {
+            let before = found.0.len();
+            contents(found, place, &a, &b, false);
+            if found.0.len() == before {
+                let what = format!(
+                    "first differing byte, at its byte {offset:#x}, outside of files and known fields"
+                );
+                found.add("bytes", place, &what, byte(&a, offset), byte(&b, offset));
+            }
+        }
+        Err(error) => found.add("partition", place, "cannot be compared", error, ""),
+    }
+}
+
+fn byte(source: &dyn Source, offset: u64) -> String {
+    source.bytes(offset, 1).map_or_else(|error| error.to_string(), |byte| hex(&byte))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

@@ -1,0 +1,44 @@
+//! Two variable stores.
+
+use super::{ABSENT, Differences, Unreadable, both};
+use crate::container::reader::Source;
+use crate::firmware::efi_vars::{IMAGE_MAX, Variable, VariableStore, describe};
+use crate::on_disk;
+use crate::text::{shown, shown_utf16};
+use crate::units::index;
+
+pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), Unreadable> {
+    let (a, b) = both(bytes(left), bytes(right))?;
+    let (a, b) = both(VariableStore::parse(&a), VariableStore::parse(&b))?;
+    let place = |variable: &Variable| {
+        format!("{} ({})", shown_utf16(variable.name.units().iter().copied()), variable.vendor)
+    };
+    for one in a.variables() {
+        match b.get(&one.name, one.vendor) {
+            Some(other) => {
+                found.add("efi-variable", &place(one), "attributes", one.attributes, other.attributes);
+                found.add("efi-variable", &place(one), "value", value(one), value(other));
+            }
+            None => found.add("efi-variable", &place(one), "variable", "there", ABSENT),
+        }
+    }
+    for other in b.variables() {
+        if a.get(&other.name, other.vendor).is_none() {
+            found.add("efi-variable", &place(other), "variable", ABSENT, "there");
+        }
+    }
+    Ok(())
+}
+
+fn bytes(source: &dyn Source) -> Result<Vec<u8>, String> {
+    if source.size() > IMAGE_MAX {
+        return Err("a flash image is never so large".to_owned());
+    }
+    source.bytes(0, index(source.size())).map_err(|error| error.to_string())
+}
+
+/// The meaning, and the bytes, which may differ where the meaning does not.
+fn value(variable: &Variable) -> String {
+    let bytes = on_disk::bytes(&variable.data);
+    describe(variable).map_or(bytes.clone(), |text| format!("{} [{bytes}]", shown(text.as_bytes())))
+}

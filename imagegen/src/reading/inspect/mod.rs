@@ -1,0 +1,222 @@
+//! What an image consists of, from the outside in: container, partition table, file systems, variables. The structures
+//! are what `inspect --json` prints; docs/reading-images.md describes them.
+
+mod container;
+mod ext4;
+mod fat;
+mod variables;
+
+use serde::Serialize;
+
+use crate::container::reader::{Image, ReadError, Source, Window};
+use crate::disk::gpt::reader::{PartitionEntry, PartitionTable};
+use crate::fs::ext4::reader::Ext4ReadError;
+use crate::fs::fat::reader::FatError;
+use crate::on_disk::{Field, Structure};
+use crate::reading::probe;
+
+pub use container::{AllocatedFile, Container};
+pub use ext4::{Ext4, Group, StorePathUse, Usage};
+pub use fat::{Fat, FatFile, LoaderEntry};
+pub use variables::{EfiVariables, ListedVariable};
+
+/// An image and what is in it.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// The files of the image.
+    pub container: Container,
+    /// What the disk holds.
+    pub contents: Contents,
+}
+
+/// What a disk or partition holds.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Contents {
+    /// Partitions.
+    PartitionTable(Box<Table>),
+    /// An ext4 file system.
+    Ext4(Box<Ext4>),
+    /// A FAT file system.
+    Fat(Box<Fat>),
+    /// A variable store of firmware.
+    EfiVariables(Box<EfiVariables>),
+    /// Something that is only named.
+    Other {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Zeros at the start.
+    Zeros,
+    /// Unknown bytes.
+    Unknown,
+    /// Something known that this program does not read.
+    Unread {
+        /// What, and what to do about it.
+        problem: String,
+    },
+    /// Something known that is damaged.
+    Damaged {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// A partition table.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    /// `gpt` or `mbr`.
+    pub scheme: &'static str,
+    /// Whether an MBR shows some of a GPT's partitions too.
+    pub hybrid: bool,
+    /// What the boot code in sector 0 is: `grub`, `none` or `unknown`.
+    pub boot_code: &'static str,
+    /// The size of a logical block.
+    pub block_bytes: u64,
+    /// The records of the MBR that are in use.
+    pub mbr: Vec<MbrPartition>,
+    /// The fields of the GPT's header, by their names in the specification.
+    pub gpt_header: Vec<Field>,
+    /// The partitions.
+    pub partitions: Vec<Partition>,
+    /// What is wrong with the tables.
+    pub problems: Vec<String>,
+}
+
+/// A record of an MBR.
+#[derive(Debug, Serialize)]
+pub struct MbrPartition {
+    /// Its number, from 1 on.
+    pub number: u32,
+    /// The type.
+    pub os_type: u8,
+    /// The first sector.
+    pub first_lba: u32,
+    /// The number of sectors.
+    pub sectors: u32,
+}
+
+/// A partition.
+#[derive(Debug, Serialize)]
+pub struct Partition {
+    /// Its number, from 1 on.
+    pub number: u32,
+    /// Its name in the table.
+    pub name: String,
+    /// The type's GUID or number.
+    pub type_id: String,
+    /// The type's name.
+    pub type_name: &'static str,
+    /// Its own GUID, in a GPT.
+    pub guid: Option<String>,
+    /// The attributes, in a GPT.
+    pub attributes: Option<u64>,
+    /// Its first byte on the disk.
+    pub start_bytes: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// What is in it.
+    pub contents: Contents,
+}
+
+/// Examines an image. What is damaged inside is told where it stands; only the container must be readable.
+pub fn inspect(image: &Image) -> Result<Inspection, ReadError> {
+    Ok(Inspection { container: Container::of(image)?, contents: contents_of(image, true) })
+}
+
+fn contents_of(source: &dyn Source, whole_disk: bool) -> Contents {
+    match try_contents(source, whole_disk) {
+        Ok(contents) | Err(contents) => contents,
+    }
+}
+
+/// The error says why there is no more to say.
+fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Contents> {
+    let damaged = |problem| Contents::Damaged { problem };
+    let detected = probe::Contents::detect(source).map_err(|error| damaged(error.to_string()))?;
+    Ok(match detected {
+        // A table within a partition is somebody else's disk; nobody looks for it there.
+        probe::Contents::Partitions(table) if whole_disk => {
+            Contents::PartitionTable(Box::new(Table::of(source, &table)))
+        }
+        probe::Contents::Partitions(_) => Contents::Other { name: "partition table" },
+        probe::Contents::Ext4 => {
+            let unread = |error: Ext4ReadError| match (error.is_unread(), error.to_string()) {
+                (true, problem) => Contents::Unread { problem },
+                (false, problem) => damaged(problem),
+            };
+            Contents::Ext4(Box::new(Ext4::of(source).map_err(unread)?))
+        }
+        probe::Contents::Fat => {
+            let fat = Fat::of(source).map_err(|error: FatError| damaged(error.to_string()))?;
+            Contents::Fat(Box::new(fat))
+        }
+        probe::Contents::EfiVariables => {
+            Contents::EfiVariables(Box::new(EfiVariables::of(source).map_err(damaged)?))
+        }
+        probe::Contents::Named(name) => Contents::Other { name },
+        probe::Contents::Zeros => Contents::Zeros,
+        probe::Contents::Unknown => boot_image(source).unwrap_or(Contents::Unknown),
+    })
+}
+
+/// GRUB's core image in a BIOS boot partition: the name stands in diskboot.img's messages.
+fn boot_image(source: &dyn Source) -> Option<Contents> {
+    let sector = source.bytes(0, 512).ok()?;
+    let has = |text: &[u8]| sector.windows(text.len()).any(|bytes| bytes == text);
+    (has(b"loading") && has(b"Error")).then_some(Contents::Other { name: "GRUB core image" })
+}
+
+impl Table {
+    fn of(disk: &dyn Source, table: &PartitionTable) -> Self {
+        let code = &table.mbr.boot_code;
+        let boot_code = if code.iter().all(|&byte| byte == 0) {
+            "none"
+        } else if code.windows(4).any(|bytes| bytes == b"GRUB") {
+            "grub"
+        } else {
+            "unknown"
+        };
+        let records = (1..).zip(&table.mbr.partition_record).filter(|(_, record)| record.os_type != 0);
+        Self {
+            scheme: if table.gpt.is_some() { "gpt" } else { "mbr" },
+            hybrid: table.mbr.is_hybrid(),
+            boot_code,
+            block_bytes: table.gpt.as_ref().map_or(512, |gpt| gpt.block_size),
+            mbr: records
+                .map(|(number, record)| MbrPartition {
+                    number,
+                    os_type: record.os_type,
+                    first_lba: record.starting_lba.get(),
+                    sectors: record.size_in_lba.get(),
+                })
+                .collect(),
+            gpt_header: table.gpt.as_ref().map(|gpt| gpt.header.fields()).unwrap_or_default(),
+            partitions: table.partitions.iter().map(|partition| Partition::of(disk, partition)).collect(),
+            problems: table.problems.clone(),
+        }
+    }
+}
+
+impl Partition {
+    fn of(disk: &dyn Source, partition: &crate::disk::gpt::reader::Partition) -> Self {
+        let contents = match Window::new(disk, partition.start, partition.size) {
+            Ok(window) => contents_of(&window, false),
+            Err(error) => Contents::Damaged { problem: error.to_string() },
+        };
+        Self {
+            number: partition.number,
+            name: partition.name(),
+            type_id: partition.type_id(),
+            type_name: partition.type_name(),
+            guid: partition.guid().map(|guid| guid.to_string()),
+            attributes: match &partition.entry {
+                PartitionEntry::Gpt(entry) => Some(entry.attributes.get()),
+                PartitionEntry::Mbr(_) => None,
+            },
+            start_bytes: partition.start,
+            bytes: partition.size,
+            contents,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A firmware's variables.
+
+use serde::Serialize;
+
+use crate::container::reader::Source;
+use crate::firmware::efi_vars::{Format, IMAGE_MAX, VariableStore, describe, vendor_name};
+use crate::units::index;
+
+/// A variable store.
+#[derive(Debug, Serialize)]
+pub struct EfiVariables {
+    /// `plain` or `authenticated`.
+    pub format: &'static str,
+    /// The bytes in use.
+    pub used_bytes: u64,
+    /// The bytes there are.
+    pub capacity_bytes: u64,
+    /// The variables, in the order in which they are stored.
+    pub variables: Vec<ListedVariable>,
+}
+
+/// A variable.
+#[derive(Debug, Serialize)]
+pub struct ListedVariable {
+    /// Its name.
+    pub name: String,
+    /// Its vendor's GUID.
+    pub guid: String,
+    /// Its vendor, where known.
+    pub vendor: Option<&'static str>,
+    /// The attributes' abbreviations.
+    pub attributes: String,
+    /// The length of its value.
+    pub bytes: usize,
+    /// Its value, where its meaning is known.
+    pub value: Option<String>,
+}
+
+impl EfiVariables {
+    pub(super) fn of(source: &dyn Source) -> Result<Self, String> {
+        if source.size() > IMAGE_MAX {
+            return Err("a flash image is never so large".to_owned());
+        }
+        let image = source.bytes(0, index(source.size())).map_err(|error| error.to_string())?;
+        let store = VariableStore::parse(&image).map_err(|error| error.to_string())?;
+        let variables = store.variables().iter().map(|variable| ListedVariable {
+            name: crate::text::shown_utf16(variable.name.units().iter().copied()),
+            guid: variable.vendor.to_string(),
+            vendor: vendor_name(variable.vendor),
+            attributes: variable.attributes.to_string(),
+            bytes: variable.data.len(),
+            value: describe(variable).map(|value| crate::text::shown(value.as_bytes())),
+        });
+        Ok(Self {
+            format: match store.format() {
+                Format::Plain => "plain",
+                Format::Authenticated => "authenticated",
+            },
+            used_bytes: store.used(),
+            capacity_bytes: store.capacity(),
+            variables: variables.collect(),
+        })
+    }
+}

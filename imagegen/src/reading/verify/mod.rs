@@ -1,0 +1,238 @@
+//! Reading a finished image back: each store path in it is hashed as a NAR and compared with the registration.
+
+mod subtree;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::fs::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
+use crate::fs::file_tree::{Kind, NodeId};
+use crate::nix::store_path::STORE_DIR;
+use crate::nix::{NarHash, Registration, nar};
+use crate::progress::Progress;
+use crate::text::shown;
+use crate::units::{index, length};
+
+pub use subtree::{Deviations, SubtreeError};
+
+use subtree::Subtree;
+
+/// How much of a file is read and hashed at once.
+const PIECE: u64 = 1 << 20;
+
+/// What was found about every path, those of the registration and those of the image, sorted by name.
+#[derive(Debug)]
+pub struct Verification {
+    /// What was found.
+    pub paths: Vec<Verified>,
+    /// Files whose owner, permissions or time are not a store's. A NAR has none of these.
+    pub deviations: Deviations,
+}
+
+/// A path and what was found about it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The path in the store; a name out of the image is made fit for a terminal.
+    pub path: String,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What was found about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Its NAR has the registered hash and size.
+    Right,
+    /// It is there and can be read, but the registration has no hash or no size.
+    Unchecked,
+    /// Its NAR has another length.
+    WrongSize {
+        /// What is in the image.
+        found: u64,
+        /// What is registered.
+        expected: u64,
+    },
+    /// Its NAR has another hash.
+    WrongHash {
+        /// What is in the image.
+        found: NarHash,
+        /// What is registered.
+        expected: NarHash,
+    },
+    /// It cannot be read.
+    Unreadable(String),
+    /// It is registered but not in the image.
+    Missing,
+    /// It is in the image but not registered.
+    Extra,
+}
+
+/// How many paths there are of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// With the registered hash.
+    pub right: u64,
+    /// Without a hash in the registration.
+    pub unchecked: u64,
+    /// With another hash or size, or unreadable.
+    pub wrong: u64,
+    /// Not in the image.
+    pub missing: u64,
+    /// Not in the registration.
+    pub extra: u64,
+}
+
+/// Why an image cannot be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file system is damaged above the store paths.
+    #[error("cannot read the directory of store paths")]
+    Ext4(#[from] Ext4ReadError),
+    /// Changes are still in the journal.
+    #[error(
+        "the ext4 file system was not unmounted: its journal must be replayed first, with `e2fsck -p` or a mount"
+    )]
+    Journal,
+}
+
+impl Verification {
+    /// How many paths there are of each kind.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for verified in &self.paths {
+            match verified.finding {
+                Finding::Right => counts.right += 1,
+                Finding::Unchecked => counts.unchecked += 1,
+                Finding::WrongSize { .. } | Finding::WrongHash { .. } | Finding::Unreadable(_) => {
+                    counts.wrong += 1;
+                }
+                Finding::Missing => counts.missing += 1,
+                Finding::Extra => counts.extra += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Compares the store paths of a file system with the registration, on the threads of the current rayon pool. They are
+/// the entries of `/nix/store` or, where there is no such directory, of the root, as in a store image.
+pub fn verify(
+    file_system: &FileSystem<'_>,
+    registration: &Registration,
+    progress: &dyn Progress,
+) -> Result<Verification, VerifyError> {
+    if file_system.superblock().needs_recovery() {
+        return Err(VerifyError::Journal);
+    }
+    let mut there = store_entries(file_system)?;
+    let mut paths = Vec::new();
+    let mut work = Vec::new();
+    for registered in registration.paths() {
+        match there.remove(registered.path.base_name().as_bytes()) {
+            Some(inode) => work.push((registered, inode)),
+            None => paths.push(Verified { path: registered.path.to_string(), finding: Finding::Missing }),
+        }
+    }
+    paths.extend(
+        there
+            .keys()
+            .map(|name| Verified { path: format!("{STORE_DIR}/{}", shown(name)), finding: Finding::Extra }),
+    );
+    // The largest first, so that all threads have work to the end.
+    work.sort_by_key(|(registered, _)| std::cmp::Reverse(registered.nar.map_or(0, |nar| nar.size)));
+
+    // A registration may claim anything.
+    let sizes = work.iter().map(|(registered, _)| registered.nar.map_or(0, |nar| nar.size));
+    progress.begin("verify", sizes.fold(0, u64::saturating_add));
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((paths, Vec::new()));
+    rayon::broadcast(|_| {
+        while let Some((registered, inode)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let name = registered.path.base_name().as_bytes();
+            let (finding, deviations) = match examine(file_system, *inode, name, registered.nar, progress) {
+                Ok(found) => found,
+                Err(error) => (Finding::Unreadable(error.to_string()), Deviations::default()),
+            };
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.0.push(Verified { path: registered.path.to_string(), finding });
+            results.1.push((name.to_vec(), deviations));
+        }
+    });
+    progress.end();
+    let (mut paths, mut deviations) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    paths.sort_by(|a, b| a.path.cmp(&b.path));
+    deviations.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let deviations = Deviations::sum(deviations.into_iter().map(|(_, deviations)| deviations));
+    Ok(Verification { paths, deviations })
+}
+
+/// The names and inodes of all store paths.
+fn store_entries(file_system: &FileSystem<'_>) -> Result<BTreeMap<Vec<u8>, u32>, Ext4ReadError> {
+    let store = file_system.lookup(&[b"nix", b"store"])?;
+    let directory = match store {
+        Some(store) if store.kind() == Type::Directory => store,
+        _ => file_system.inode(ROOT)?,
+    };
+    let is_root = directory.number == ROOT;
+    let entries = file_system.entries(&directory)?.into_iter();
+    let entries =
+        entries.filter(|entry| if is_root { entry.name != LOST_FOUND } else { entry.name != b".links" });
+    Ok(entries.map(|entry| (entry.name, entry.inode)).collect())
+}
+
+fn examine(
+    file_system: &FileSystem<'_>,
+    inode: u32,
+    name: &[u8],
+    registered: Option<crate::nix::NarInfo>,
+    progress: &dyn Progress,
+) -> Result<(Finding, Deviations), SubtreeError> {
+    let subtree = Subtree::read(file_system, inode, name)?;
+    let Some(registered) = registered else { return Ok((Finding::Unchecked, subtree.deviations)) };
+    let size = nar::size(&subtree.tree, NodeId(0));
+    if size != registered.size {
+        // Before anything is hashed: a damaged inode may claim any size.
+        let finding = Finding::WrongSize { found: size, expected: registered.size };
+        return Ok((finding, subtree.deviations));
+    }
+    let found = hash(file_system, &subtree, progress)?;
+    let finding = if found == registered.hash {
+        Finding::Right
+    } else {
+        Finding::WrongHash { found, expected: registered.hash }
+    };
+    Ok((finding, subtree.deviations))
+}
+
+fn hash(
+    file_system: &FileSystem<'_>,
+    subtree: &Subtree,
+    progress: &dyn Progress,
+) -> Result<NarHash, Ext4ReadError> {
+    let mut hasher = nar::Hasher::default();
+    let mut walk = nar::Walk::new(&subtree.tree, NodeId(0));
+    let mut framing = Vec::with_capacity(nar::FRAMING_MAX);
+    let mut buffer = Vec::new();
+    while let Some(step) = walk.next(&mut framing) {
+        hasher.update(&framing);
+        progress.advance(length(framing.len()));
+        framing.clear();
+        let nar::Step::Contents { file, size } = step else { continue };
+        debug_assert!(matches!(subtree.tree.kind(file), Kind::File { .. }), "only files have contents");
+        let contents = file_system.file(&file_system.inode(subtree.inode(file))?)?;
+        let mut offset = 0;
+        while offset < size {
+            let count = PIECE.min(size - offset);
+            buffer.resize(index(count), 0);
+            contents.read_at(&mut buffer, offset)?;
+            hasher.update(&buffer);
+            progress.advance(count);
+            offset += count;
+        }
+        hasher.update(nar::padding(size));
+    }
+    // The walk may have ended with framing.
+    hasher.update(&framing);
+    Ok(hasher.finish())
+}

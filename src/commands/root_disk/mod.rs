@@ -1,0 +1,237 @@
+//! `root-disk`: a guest's root file system with the database of its store, and if asked for, the store and all that it
+//! takes to boot from the same disk.
+
+mod report_contents;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use imagegen::boot::grub::Place;
+use imagegen::boot::toplevel::Boot;
+use imagegen::boot::{Generations, Loaders};
+use imagegen::container::Format;
+use imagegen::fixed;
+use imagegen::fs::ext4;
+use imagegen::image::root_disk::{self, Options, Plan, Profile};
+use imagegen::image::store_image::Verified;
+use imagegen::nix::closure as library;
+use imagegen::nix::closure::Closure;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::output;
+use imagegen::units::ByteCount;
+
+use super::store_image::registered_path_around;
+use super::store_image::saved;
+use super::store_path::store_path;
+use super::{closure, loaders, wrong_usage};
+use crate::cli::{PartitionTableArg, RootDiskArgs};
+use crate::progress::Reporter;
+use crate::report::{Program, Report, ReportFile};
+use crate::target::{Target, shown_on_disk};
+use crate::threads::Threads;
+use report_contents::{Contents, fixed_values};
+
+/// Writes the disk and, if asked for, its report.
+pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    if let Some(contradiction) = args.contradiction() {
+        wrong_usage(&contradiction);
+    }
+    check_outputs(args)?;
+    let threads = Threads::start(args.jobs, usize::MAX)?;
+    let closure = threads.install(|| read_closure(args, reporter))?;
+    for output in std::iter::once(&args.output).chain(&args.report) {
+        if let Some(path) = registered_path_around(output, &closure.registration, &closure.store) {
+            output::check_apart(output, [closure.store.physical(path).as_path()])?;
+        }
+    }
+    let systems = Systems::read(args, &closure, reporter)?;
+    let options = Options {
+        profile: systems.profile(),
+        with_store: args.with_store,
+        table: args.table(),
+        fat: args.fat.map(Into::into),
+        loaders: &systems.loaders,
+        file_system: file_system_options(args),
+    };
+    let files = root_disk::files(&closure, &options)?;
+    let plan = root_disk::plan(&closure, &files, &options, !args.no_verify, reporter)?;
+
+    let output = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
+    if args.partition_table != PartitionTableArg::None {
+        output.check_for_partition_table()?;
+    }
+    let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
+    let verified = threads.install(|| write(&plan, args, &output, reporter))?;
+    let image_bytes = output.length(plan.size())?;
+    let on_disk = output.on_disk()?;
+    let sha256 = report.as_ref().map(|_| output.digest(image_bytes, reporter)).transpose()?;
+    let has_gpt = plan.partitions().last_sectors().is_some();
+    let note_on_gpt = output.note_on_gpt(&args.output, plan.size()).filter(|_| has_gpt);
+    output.finish()?;
+    if let (Some(report), Some(sha256)) = (report, sha256) {
+        report.finish(&Report {
+            program: Program::current()?,
+            image: imagegen::text::shown(args.output.as_os_str().as_encoded_bytes()),
+            format: Format::from(args.format).name(),
+            image_bytes: image_bytes.0,
+            virtual_bytes: plan.size().0,
+            contents: Contents::new(args, &plan, &closure, verified),
+            sha256,
+            phases: reporter.phases(),
+            fixed: fixed_values(&options),
+        })?;
+    }
+    if args.optimise {
+        reporter.note(&saved(plan.saved_by_links(), plan.counts().files));
+    }
+    reporter.note(&summary(args, &plan, &closure, verified, on_disk, reporter));
+    if let Some(note) = note_on_gpt {
+        reporter.note(&note);
+    }
+    Ok(())
+}
+
+/// Refuses outputs that would destroy what they are made from, or one another.
+fn check_outputs(args: &RootDiskArgs) -> anyhow::Result<()> {
+    let inputs = closure::input_files(&args.closure, &args.store.store_root);
+    for output in std::iter::once(&args.output).chain(&args.report) {
+        output::check_apart(output, inputs.iter().map(PathBuf::as_path))?;
+    }
+    if let Some(report) = &args.report {
+        let is_same = output::place_of(report) == output::place_of(&args.output);
+        ensure!(!is_same, "the disk and its report cannot both be `{}`", report.display());
+    }
+    Ok(())
+}
+
+/// Reads the closure; every path must be there, and gets a hash if it has none, since the database needs one.
+fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
+    let registration = closure::read(&args.closure, &args.store.store_root)?;
+    if let Some(note) = closure::note_on_empty(&registration, &args.closure) {
+        // A disk for a store that comes from elsewhere may begin with an empty database.
+        ensure!(!args.with_store, "{note}");
+        reporter.note(&format!("warning: {note}"));
+    }
+    let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
+    library::fill_in_hashes(&mut closure, reporter)?;
+    if args.optimise {
+        library::optimise(&mut closure, ext4::NAMES_MAX, reporter)?;
+    }
+    Ok(closure)
+}
+
+/// The systems of the profile and what starts them.
+struct Systems {
+    /// With their numbers, ascending.
+    generations: Vec<(u32, StorePath)>,
+    /// The number of the one that is in force.
+    current: u32,
+    loaders: Loaders,
+}
+
+impl Systems {
+    /// The toplevel alone is generation 1; only a boot loader needs more of it than its name.
+    fn read(args: &RootDiskArgs, closure: &Closure, reporter: &Reporter) -> anyhow::Result<Self> {
+        let root = &args.store.store_root;
+        let Some(toplevel) = &args.toplevel else {
+            return Ok(Self { generations: Vec::new(), current: 1, loaders: Loaders::default() });
+        };
+        if args.loader.is_empty() {
+            let generations = vec![(1, store_path(toplevel, root)?)];
+            return Ok(Self { generations, current: 1, loaders: Loaders::default() });
+        }
+        let generations = loaders::generations(&args.menu, toplevel, root)?;
+        let place = place_of_grub(args);
+        if !place.copies_kernels() {
+            check_kernels(&generations, closure)?;
+        }
+        let installed = loaders::install(&args.menu, &args.loader, place, root, &generations)?;
+        loaders::tell_of_extensions(&generations, &installed, reporter);
+        let numbered =
+            |generation: &imagegen::boot::Generation| (generation.number, generation.system.toplevel.clone());
+        Ok(Self {
+            generations: generations.list().iter().map(numbered).collect(),
+            current: generations.default().number,
+            loaders: installed.loaders,
+        })
+    }
+
+    fn profile(&self) -> Option<Profile<'_>> {
+        let generations: Vec<_> = self.generations.iter().map(|(number, path)| (*number, path)).collect();
+        (!generations.is_empty()).then_some(Profile { generations, current: self.current })
+    }
+}
+
+/// Where GRUB's files go: to the EFI system partition, which is the first one, or to the root file system.
+fn place_of_grub(args: &RootDiskArgs) -> Place {
+    if args.partition_table == PartitionTableArg::Legacy {
+        Place::Root { uuid: args.uuid, with_store: args.with_store }
+    } else {
+        Place::Esp { partition: 1, volume_id: fixed::ESP_VOLUME_ID }
+    }
+}
+
+/// GRUB reads kernels from the store on the disk, so they must be there.
+fn check_kernels(generations: &Generations, closure: &Closure) -> anyhow::Result<()> {
+    let registered: BTreeSet<_> = closure.registration.paths().iter().map(|found| &found.path).collect();
+    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
+    for file in boots.flat_map(Boot::files) {
+        let path = &file.store_path;
+        ensure!(
+            registered.contains(path),
+            "{path}, which a system starts, is not in the closure; name it with --closure, or register it"
+        );
+    }
+    Ok(())
+}
+
+fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
+    ext4::Options {
+        journal: true,
+        growth: Some(args.growth()),
+        size: args.size.of_file_system(args.additional_space),
+        ..ext4::Options::new(&args.label, args.uuid)
+    }
+}
+
+fn write(
+    plan: &Plan<'_>,
+    args: &RootDiskArgs,
+    output: &Target,
+    reporter: &Reporter,
+) -> anyhow::Result<Verified> {
+    let image = output.image(plan.size(), &plan.allocated(), None)?;
+    let verified = plan.write(&image, !args.no_verify, reporter)?;
+    image.finish()?;
+    Ok(verified)
+}
+
+fn summary(
+    args: &RootDiskArgs,
+    plan: &Plan<'_>,
+    closure: &Closure,
+    verified: Verified,
+    on_disk: Option<ByteCount>,
+    reporter: &Reporter,
+) -> String {
+    let store = if args.with_store {
+        format!("with them in it, {} verified", verified.verified)
+    } else {
+        "without a store".to_owned()
+    };
+    let boots = match args.loader[..] {
+        [] => String::new(),
+        [first] => format!(", boots by {}", first.name()),
+        [first, second, ..] => format!(", boots by {} and {}", first.name(), second.name()),
+    };
+    format!(
+        "{}: {} of {}{} that knows {} store paths, {store}{boots}; {:.1} s",
+        args.output.display(),
+        Format::from(args.format).name(),
+        plan.size(),
+        shown_on_disk(on_disk),
+        closure.registration.paths().len(),
+        reporter.elapsed().as_secs_f64(),
+    )
+}

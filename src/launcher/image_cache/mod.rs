@@ -1,0 +1,233 @@
+//! Images that are made when a machine starts, and kept for the next time, in `$XDG_CACHE_HOME/nix-imagegen`.
+//!
+//! An image's name is the digest of all that it follows from. While it is made, a lock beside it is held alone; while a
+//! machine runs from it, it is itself locked, by QEMU. What has not been used for a month goes.
+//!
+//! Nobody else can write to the directory, and an image is used only if its [`seal`] says that it is whole.
+
+mod seal;
+mod shelf;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use data_encoding::HEXLOWER;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::output::{Access, OutputFile};
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
+use sha2::{Digest, Sha256};
+
+use super::config::Config;
+use super::environment::Environment;
+use super::platform::Platform;
+use crate::closure_file;
+use crate::progress::Reporter;
+use seal::{Flaw, Seal};
+use shelf::Shelf;
+
+/// To be raised when the same inputs give other images.
+const GENERATION: &str = concat!("nix-imagegen ", env!("CARGO_PKG_VERSION"), " just in time 2");
+/// The directory with the images.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+/// An image that may be there already.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The image.
+    pub image: PathBuf,
+    /// What it is made of.
+    pub recipe: Recipe,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone)]
+pub enum Recipe {
+    /// The store paths of a registration.
+    StoreImage {
+        /// The registration.
+        registration: PathBuf,
+    },
+    /// A system's kernel, initrd and boot loader.
+    BootDisk {
+        /// The system.
+        toplevel: StorePath,
+        /// The names of its loaders, as `boot-disk` takes them.
+        loaders: Vec<&'static str>,
+    },
+}
+
+impl Cache {
+    /// The user's: `XDG_CACHE_HOME` if it is absolute (the XDG base directory specification), else `~/.cache`. Without
+    /// either it is one in `/var/tmp` with the user's number in its name.
+    pub fn of(environment: &Environment) -> Self {
+        let absolute = |name| environment.path(name).filter(|path| path.is_absolute());
+        let of_home = || absolute("HOME").map(|home| home.join(".cache"));
+        let base = absolute("XDG_CACHE_HOME").map(Path::to_owned).or_else(of_home);
+        let directory = base.map_or_else(
+            || {
+                let user = rustix::process::geteuid().as_raw();
+                without_links(Path::new("/var/tmp")).join(format!("nix-imagegen-{user}"))
+            },
+            |base| without_links(&base).join("nix-imagegen"),
+        );
+        Self { directory }
+    }
+
+    /// The store image of a registration. Store paths never change, so their names and hashes say all of them.
+    pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
+        let contents = closure_file::read(registration, "registration")?;
+        let key = digest(&[b"store image", &store_bytes(store), &contents]);
+        let recipe = Recipe::StoreImage { registration: registration.to_owned() };
+        Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), recipe })
+    }
+
+    /// The boot disk of a system, with loaders for the firmware that the machine has.
+    pub fn boot_disk(
+        &self,
+        toplevel: &StorePath,
+        store: &StoreRoot,
+        platform: Platform,
+        config: &Config,
+    ) -> anyhow::Result<Entry> {
+        let by_efi = config.use_efi_boot || platform == Platform::Aarch64;
+        let mut loaders = Vec::new();
+        loaders.extend(by_efi.then_some("systemd-boot"));
+        loaders.extend((config.use_bios_boot || !by_efi).then_some("grub"));
+        let physical = store.physical(toplevel);
+        physical.symlink_metadata().with_context(|| format!("cannot find `{}`", physical.display()))?;
+        let key = digest(&[
+            b"boot disk",
+            &store_bytes(store),
+            toplevel.to_string().as_bytes(),
+            loaders.join(",").as_bytes(),
+        ]);
+        let recipe = Recipe::BootDisk { toplevel: toplevel.clone(), loaders };
+        Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), recipe })
+    }
+
+    /// Gives the image, open and locked, so that it stays as long as somebody has it open. It is made if it is not there
+    /// or not whole; `make` leaves it under its name whole and flushed to the disk, or not at all. Whoever comes while
+    /// another makes it waits.
+    pub fn provide(
+        &self,
+        entry: &Entry,
+        thoroughly: bool,
+        make: impl FnOnce() -> anyhow::Result<()>,
+        reporter: &Reporter,
+    ) -> anyhow::Result<OwnedFd> {
+        let place = Shelf::open(&self.directory)?;
+        let name = Path::new(entry.image.file_name().context("an image has a name")?);
+        let lock = place.lock(&name.with_extension(shelf::LOCK))?;
+        let image = provide(&place, name, lock.as_ref(), thoroughly, make, reporter)?;
+        // Before the lock is let go, since whoever removes images needs both.
+        let shared = retry_on_intr(|| rustix::fs::flock(&image, FlockOperation::NonBlockingLockShared));
+        shared.with_context(|| format!("cannot lock `{}`", entry.image.display()))?;
+        lock.iter().for_each(shelf::used_now);
+        Ok(image.into())
+    }
+}
+
+fn provide(
+    place: &Shelf,
+    name: &Path,
+    lock: Option<&File>,
+    thoroughly: bool,
+    make: impl FnOnce() -> anyhow::Result<()>,
+    reporter: &Reporter,
+) -> anyhow::Result<File> {
+    let shown = place.path(name);
+    let shown = shown.display();
+    let mut has_waited = false;
+    let mut take = |at_once, waiting| match lock {
+        None => Ok(()),
+        Some(lock) => retry_on_intr(|| rustix::fs::flock(lock, at_once)).or_else(|_| {
+            if !std::mem::replace(&mut has_waited, true) {
+                reporter.note(&format!("waiting for another machine that makes `{shown}`"));
+            }
+            let locked = retry_on_intr(|| rustix::fs::flock(lock, waiting));
+            locked.with_context(|| format!("cannot lock `{shown}`"))
+        }),
+    };
+    take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
+    if let Ok(Some(image)) = find(place, name, thoroughly, reporter) {
+        return Ok(image);
+    }
+    take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
+    // Another process may have made it meanwhile.
+    let flaw = match find(place, name, thoroughly, reporter) {
+        Ok(Some(image)) => return Ok(image),
+        Ok(None) => None,
+        Err(flaw) => Some(flaw),
+    };
+    ensure!(
+        place.is_writable(),
+        "the cache cannot be written to and has no whole `{shown}`; set XDG_CACHE_HOME to another directory"
+    );
+    if let Some(flaw) = flaw {
+        reporter.note(&format!("`{shown}` is damaged, and made anew: {flaw}"));
+        if let Flaw::NotOwn = flaw {
+            place.clear(name)?;
+        }
+    }
+    place.remove_unused();
+    make()?;
+    let context = || format!("cannot keep `{shown}`");
+    let image = place.close(name).with_context(context)?.with_context(context)?;
+    let sealed = Seal::of(&image, reporter).with_context(context)?;
+    seal(place, name, &sealed).with_context(context)?;
+    Ok(image)
+}
+
+/// An image that is whole; none if there is nothing of its name.
+fn find(place: &Shelf, name: &Path, thoroughly: bool, reporter: &Reporter) -> Result<Option<File>, Flaw> {
+    let Some(image) = place.file(name)? else { return Ok(None) };
+    let known = place.seal(name).ok_or(Flaw::Unsealed)?;
+    if let Some(again) = known.check(&image, thoroughly, reporter)? {
+        // In a cache that cannot be written to, it is compared again at the next start.
+        let _ = seal(place, name, &again);
+    }
+    Ok(Some(image))
+}
+
+fn seal(place: &Shelf, name: &Path, seal: &Seal) -> anyhow::Result<()> {
+    let name = name.with_extension(shelf::SEAL);
+    if let Err(Flaw::NotOwn) = place.file(&name) {
+        place.clear(&name)?;
+    }
+    let output = OutputFile::create_for(&place.path(&name), Access::Private)?.durable(true);
+    output.file().write_all(&seal.to_bytes()?)?;
+    Ok(output.finish()?)
+}
+
+/// The same path after the links of what there is of it: QEMU is to open what was looked at.
+fn without_links(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    match there.and_then(|(there, real)| Some(real.join(path.strip_prefix(there).ok()?))) {
+        Some(real) => real.components().collect(),
+        None => path.to_owned(),
+    }
+}
+
+/// The place of the store, so that two stores never share an image.
+fn store_bytes(store: &StoreRoot) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = store.directory();
+    directory.canonicalize().unwrap_or(directory).as_os_str().as_bytes().to_owned()
+}
+
+/// A digest of the parts, each with its length before it, so that no two lists of parts look alike.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in [GENERATION.as_bytes()].iter().chain(parts) {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(part);
+    }
+    HEXLOWER.encode(&hasher.finalize()[..16])
+}
