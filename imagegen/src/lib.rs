@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod container;
 pub mod disk;
+pub mod error_kind;
 pub mod firmware;
 pub mod fixed;
 pub mod fs;

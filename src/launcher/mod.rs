@@ -1,8 +1,8 @@
 //! The launcher: from a virtual machine's options to a running QEMU.
 //!
 //! Options, defaults and the order of arguments are those of NixOS's module `qemu-vm.nix` of 2021. [`Config`] and
-//! [`Environment`] are what the user says, [`facts`] what there is on this machine; from these, [`plan`] works out
-//! QEMU's arguments and the files to make before, touching nothing. Then images are provided ([`just_in_time`]), files
+//! [`Environment`] are what the user says, [`host`] what there is on this machine; from these, [`plan`] works out
+//! QEMU's arguments and the files to make before, touching nothing. Then images are provided ([`image_cache`]), files
 //! made ([`make`]), and this process becomes QEMU, with a [`caretaker`] that cleans up behind it.
 
 mod accelerator;

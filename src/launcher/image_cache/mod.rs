@@ -3,7 +3,7 @@
 //! An image's name is the digest of all that it follows from. While it is made, a lock beside it is held alone; while a
 //! machine runs from it, it is itself locked, by QEMU. What has not been used for a month goes.
 //!
-//! Nobody else can write to the directory, and an image is used only if its [`seal`] says that it is whole.
+//! Nobody else can write to the directory, and an image is used only if its [`mod@seal`] says that it is whole.
 
 mod seal;
 mod shelf;
