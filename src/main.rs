@@ -5,6 +5,7 @@ mod closure_file;
 mod commands;
 mod derivation;
 mod digest;
+mod hints;
 mod input;
 mod invocation;
 mod launcher;
@@ -62,7 +63,7 @@ fn answer_in_words(answer: &clap::Error) -> ExitCode {
 }
 
 fn tell(error: &anyhow::Error) {
-    streams::say(&format!("error: {error:#}{}", lost()));
+    streams::say(&format!("error: {}{}", hints::shown(error), lost()));
 }
 
 /// Says which devices have lost what was on them, and have no whole image instead.

@@ -16,7 +16,7 @@ use super::environment::Environment;
 use super::firmware::{self, EfiFacts};
 use super::image_cache::{Cache, Entry};
 use super::platform::Platform;
-use crate::{closure_file, input};
+use crate::{closure_file, hints, input};
 
 /// More than a toplevel's `system` and `kernel-params` have.
 const LINE_MAX: ByteCount = ByteCount(1 << 20);
@@ -233,7 +233,7 @@ impl Search<'_> {
         match cache.store_image(&self.absolute(registration), self.store) {
             Ok(entry) => (Some(entry.image.clone()), Some(entry)),
             Err(error) => {
-                self.problems.add("registration", format_args!("{error:#}"));
+                self.problems.add("registration", hints::shown(&error));
                 (None, None)
             }
         }
@@ -256,9 +256,9 @@ impl Search<'_> {
         }
         let Some(toplevel) = &self.config.toplevel else { return (None, None) };
         let entry = match StorePath::parse(toplevel) {
-            Ok(toplevel) => {
-                cache.boot_disk(&toplevel, self.store, platform, self.config).map_err(|e| format!("{e:#}"))
-            }
+            Ok(toplevel) => cache
+                .boot_disk(&toplevel, self.store, platform, self.config)
+                .map_err(|error| hints::shown(&error)),
             Err(error) => Err(error.to_string()),
         };
         match entry {
@@ -342,7 +342,7 @@ impl Search<'_> {
                 Some(direct)
             }
             Err(error) => {
-                self.problems.add("toplevel", format_args!("{error:#}"));
+                self.problems.add("toplevel", hints::shown(&error));
                 None
             }
         }
@@ -357,7 +357,7 @@ impl Search<'_> {
         let file = self.absolute(file);
         let registration = match closure_file::read(&file, "registration") {
             Ok(bytes) => Registration::parse(&file, &bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(format!("{error:#}")),
+            Err(error) => Err(hints::shown(&error)),
         };
         let registration = match registration {
             Ok(registration) => registration,

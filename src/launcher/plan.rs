@@ -14,6 +14,7 @@ use super::host::{DirectBoot, Facts};
 use super::platform::Platform;
 use super::shell::{self, ShellError};
 use super::{drives, network, option_value, shares};
+use crate::hints;
 
 /// The share in which the guest finds a registration that does not lie in its store.
 const EXCHANGE_SHARE: &str = "xchg";
@@ -56,13 +57,11 @@ impl Plan {
             if !image.is_file() {
                 continue;
             }
-            match check_backing(image) {
-                Err(error @ ReadError::Backing { .. }) => problems.add(option, error),
-                Err(error) => {
-                    let error = anyhow::Error::from(error);
-                    problems.add(option, format_args!("{error:#}; --follow-backing leaves it to QEMU"));
-                }
-                Ok(()) => {}
+            if let Err(error) = check_backing(image) {
+                // Backing files elsewhere have this advice already.
+                let is_advised = matches!(error, ReadError::Backing { .. });
+                let advice = if is_advised { "" } else { "; --follow-backing leaves it to QEMU" };
+                problems.add(option, format_args!("{}{advice}", hints::shown(&error.into())));
             }
         }
     }

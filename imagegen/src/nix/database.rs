@@ -37,7 +37,7 @@ const READ_VERSION_WAL: u8 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// No database, or no permission to read it.
-    #[error("cannot read the Nix database `{database}` (is --store-root right?)")]
+    #[error("cannot read the Nix database `{database}`")]
     Missing {
         /// The file.
         database: String,

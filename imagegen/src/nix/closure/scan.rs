@@ -33,7 +33,7 @@ pub struct Closure {
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// A registered path is not there.
-    #[error("{path} is registered but missing: there is no `{physical}` (is --store-root right?)")]
+    #[error("{path} is registered but missing: there is no `{physical}`")]
     Missing {
         /// The store path.
         path: String,
