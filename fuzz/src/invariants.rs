@@ -142,11 +142,11 @@ impl System {
 pub fn variable_store(bytes: &[u8]) {
     let Ok(store) = VariableStore::parse(bytes) else { return };
     assert!(store.used() <= store.capacity());
-    let written = store.to_bytes();
+    let written = store.to_bytes().unwrap();
     assert_eq!(written.len(), bytes.len());
     let again = VariableStore::parse(&written).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(again.variables(), store.variables());
-    assert_eq!(again.to_bytes(), written);
+    assert_eq!(again.to_bytes().unwrap(), written);
     for variable in store.variables() {
         let _ = describe(variable);
         if let Ok(option) = LoadOption::decode(&variable.data) {

@@ -89,7 +89,7 @@ fn variable_stores() -> Vec<Vec<u8>> {
     // A change leaves the old record behind.
     filled.set(variable("Timeout", vec![6, 0])).unwrap();
     let with_entry = from_template(&empty, Some(&boot_entry())).unwrap();
-    vec![filled.to_bytes(), with_entry, empty]
+    vec![filled.to_bytes().unwrap(), with_entry, empty]
 }
 
 fn variables_json() -> Vec<u8> {

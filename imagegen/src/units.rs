@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use crate::error_kind::{ErrorKind, InternalError};
+
 /// The sector size of every disk this library writes, in bytes.
 pub const SECTOR: u64 = 512;
 
@@ -64,8 +66,23 @@ pub(crate) const fn length(n: usize) -> u64 {
     }
 }
 
+/// Converts a number for the field that it is written to. That it fits was checked before; should it not, nothing is
+/// written.
+#[track_caller]
+pub(crate) fn fit<Field: TryFrom<Number>, Number: Copy + fmt::Display>(
+    number: Number,
+) -> Result<Field, InternalError> {
+    match Field::try_from(number) {
+        Ok(field) => Ok(field),
+        Err(_) => {
+            Err(InternalError::new(format!("{number} does not fit in a {}", std::any::type_name::<Field>())))
+        }
+    }
+}
+
 /// A size that could not be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SizeError {
     /// Neither a number nor a number with a known suffix.
     #[error(
@@ -75,6 +92,16 @@ pub enum SizeError {
     /// More than 2^64 bytes.
     #[error("`{0}` is more than this program can count (2^64 bytes)")]
     TooLarge(String),
+}
+
+impl SizeError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Malformed(_) => ErrorKind::InvalidInput,
+            Self::TooLarge(_) => ErrorKind::TooLarge,
+        }
+    }
 }
 
 impl FromStr for ByteCount {
@@ -137,6 +164,13 @@ mod tests {
         for text in ["18446744073709551616", "16777216T"] {
             assert!(matches!(text.parse::<ByteCount>(), Err(SizeError::TooLarge(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_internal_error() {
+        assert_eq!(fit::<u16, _>(65_535_u64), Ok(65_535));
+        let error = fit::<u16, _>(65_536_usize).unwrap_err();
+        assert!(error.to_string().contains("65536 does not fit in a u16 (imagegen/src/units.rs:"), "{error}");
     }
 
     #[test]

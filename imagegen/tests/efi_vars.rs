@@ -100,7 +100,7 @@ fn both_formats_are_read_and_written_as_they_are() {
             store.variables(),
             [variable("Odd", b"123"), variable("Boot0000", b""), variable("é", b"\0")]
         );
-        assert_eq!(store.to_bytes(), bytes);
+        assert_eq!(store.to_bytes().unwrap(), bytes);
 
         // Replaced in its place, added at the end, deleted.
         store.set(variable("Odd", b"12345678")).unwrap();
@@ -111,7 +111,7 @@ fn both_formats_are_read_and_written_as_they_are() {
             record(format, ADDED, "é", b"\0"),
             record(format, ADDED, "New", b"n"),
         ];
-        assert_eq!(store.to_bytes(), image(format, &records));
+        assert_eq!(store.to_bytes().unwrap(), image(format, &records));
         assert!(matches!(
             store.delete(&"Boot0000".parse().unwrap(), GLOBAL_VARIABLE),
             Err(EfiVarsError::Missing { .. })
@@ -148,7 +148,7 @@ fn the_record_that_counts_is_the_one_that_firmware_would_take() {
             // Written back, each is a finished record.
             let live = data.map(|data| a(ADDED, data.as_bytes()));
             assert_eq!(
-                store.to_bytes(),
+                store.to_bytes().unwrap(),
                 image(format, &[live.into_iter().collect(), vec![last.clone()]].concat())
             );
         }
@@ -171,10 +171,10 @@ fn a_full_store_says_how_much_is_missing() {
             too_much.to_string(),
             format!("the store has no room for `B`: it needs {} bytes, {free} are free", free + 4)
         );
-        assert_eq!(store.to_bytes(), bytes);
+        assert_eq!(store.to_bytes().unwrap(), bytes);
         store.set(variable("B", &vec![1; most])).unwrap();
         assert_eq!(store.used(), capacity);
-        assert_eq!(VariableStore::parse(&store.to_bytes()).unwrap().variables(), store.variables());
+        assert_eq!(VariableStore::parse(&store.to_bytes().unwrap()).unwrap().variables(), store.variables());
         // What is replaced makes room.
         assert!(store.set(variable("A", b"12345")).is_err());
         store.set(variable("B", &vec![2; most])).unwrap();
@@ -296,11 +296,11 @@ fn random_damage_never_panics() {
 /// Does everything there is to do with an image.
 fn exercise(bytes: &[u8]) {
     let Ok(mut store) = VariableStore::parse(bytes) else { return };
-    let written = store.to_bytes();
+    let written = store.to_bytes().unwrap();
     assert_eq!(written.len(), bytes.len());
     let again = VariableStore::parse(&written).unwrap();
     assert_eq!(again.variables(), store.variables());
-    assert_eq!(again.to_bytes(), written);
+    assert_eq!(again.to_bytes().unwrap(), written);
     let json = export_json(store.variables()).unwrap();
     assert_eq!(import_json(&json).unwrap(), store.variables());
     for variable in store.variables() {
@@ -315,10 +315,10 @@ fn exercise(bytes: &[u8]) {
         file_path_list: Vec::new(),
         optional_data: Vec::new(),
     };
-    let before = store.to_bytes();
+    let before = store.to_bytes().unwrap();
     match install_boot_entry(&mut store, &option) {
         Ok(_) => assert!(store.get(&"BootOrder".parse().unwrap(), GLOBAL_VARIABLE).is_some()),
-        Err(_) => assert_eq!(store.to_bytes(), before),
+        Err(_) => assert_eq!(store.to_bytes().unwrap(), before),
     }
 }
 
@@ -362,7 +362,7 @@ fn a_timestamp_needs_the_authenticated_format() {
             Format::Plain => assert!(matches!(result, Err(EfiVarsError::PlainFormat { .. }))),
             Format::Authenticated => {
                 result.unwrap();
-                let bytes = store.to_bytes();
+                let bytes = store.to_bytes().unwrap();
                 assert_eq!(VariableStore::parse(&bytes).unwrap().variables(), std::slice::from_ref(&signed));
             }
         }

@@ -155,7 +155,7 @@ fn change(
     let image = read(path)?;
     let mut store = parse(path, &image)?;
     change(&mut store).with_context(|| format!("cannot change `{}`", path.display()))?;
-    write(changed.output.as_deref().unwrap_or(path), &store.to_bytes(), changed.sync)
+    write(changed.output.as_deref().unwrap_or(path), &store.to_bytes()?, changed.sync)
 }
 
 fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableStore<'image>> {

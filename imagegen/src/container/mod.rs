@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::error_kind::{ErrorKind, InternalError};
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 
 pub use foreign::Foreign;
@@ -82,6 +83,7 @@ pub enum Compression {
 
 /// Why an image file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContainerError {
     /// The system said no.
     #[error("cannot {action} the image file")]
@@ -127,9 +129,28 @@ pub enum ContainerError {
     /// A version that nobody writes any more, or not yet.
     #[error("the qcow2 image has version {0}; this program knows 2 and 3")]
     Version(u32),
+    /// The library contradicts itself.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
+}
+
+impl ContainerError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => ErrorKind::of(source),
+            Self::TooLarge { .. } | Self::FileTooLarge { .. } | Self::BackingName { .. } => {
+                ErrorKind::TooLarge
+            }
+            Self::Plan(_) | Self::NotQcow2 => ErrorKind::InvalidInput,
+            Self::Version(_) => ErrorKind::Unsupported,
+            Self::Internal(error) => error.kind(),
+        }
+    }
 }
 
 /// An image file that is being written.
+#[must_use = "an image is complete only after `finish`"]
 pub struct ImageFile<'f> {
     writer: Writer<'f>,
 }

@@ -16,6 +16,7 @@ use crate::units::ByteCount;
 /// Unlike a file it has its old contents until they are overwritten, and keeps them behind the image's end. A failure
 /// between [`OutputDevice::begin`] and [`OutputDevice::finish`] leaves a part of the image on it.
 #[derive(Debug)]
+#[must_use = "the device is complete only after `finish`"]
 pub struct OutputDevice {
     file: File,
     target: PathBuf,

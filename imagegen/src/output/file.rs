@@ -20,6 +20,7 @@ use super::{Access, OutputError, directory_of};
 /// [`super::remove_unfinished`]. To replace an earlier file it needs a hidden name too, for as long as two system calls
 /// take. What a process that was killed meanwhile leaves is removed when the next one begins to write the target.
 #[derive(Debug)]
+#[must_use = "the file appears only after `finish`"]
 pub struct OutputFile {
     /// Locked, so that nobody takes the hidden file for one that was left behind.
     file: File,
@@ -64,7 +65,6 @@ impl OutputFile {
 
     /// Whether success is to mean that a crash of the machine leaves the whole file: its contents are flushed to the
     /// disk before it gets its name, and its directory after (fsync(2)).
-    #[must_use]
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self

@@ -18,7 +18,8 @@ use super::layout::Layout;
 use super::tables::{COPIED, first_data_cluster, write_l1_table, write_l2_tables, write_refcounts};
 use super::writer::outside_of_plan;
 use crate::container::{Compression, ContainerError};
-use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
+use crate::error_kind::InternalError;
+use crate::units::{ByteCount, GuestOffset, GuestRange, fit, index, length};
 
 /// In L2 entries: the cluster is compressed.
 const COMPRESSED: u64 = 1 << 62;
@@ -63,7 +64,7 @@ impl<'f> Writer<'f> {
         allocated: &[GuestRange],
     ) -> Result<Self, ContainerError> {
         let layout = Layout::new(size, allocated)?;
-        let planned = planned_bytes(&layout, allocated);
+        let planned = planned_bytes(&layout, allocated)?;
         let state = State {
             partial: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -98,8 +99,7 @@ impl<'f> Writer<'f> {
         let partial =
             state.partial.entry(slot).or_insert_with(|| Partial { bytes: vec![0; index(CLUSTER)], count: 0 });
         partial.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-        // At most a cluster.
-        partial.count += u32::try_from(bytes.len()).unwrap_or_default();
+        partial.count += fit::<u32, _>(bytes.len())?;
         if partial.count < self.planned[index(slot)] {
             return Ok(());
         }
@@ -136,12 +136,12 @@ impl<'f> Writer<'f> {
         }
         let State { entries, space, .. } = state;
         self.file.set_len(space.next).map_err(io("set the size of"))?;
-        let entry_of = |slot| entries.get(index(slot)).copied().unwrap_or_default();
-        write_l2_tables(self.file, &self.layout, entry_of).map_err(io("write the L2 tables of"))?;
+        write_l2_tables(self.file, &self.layout, |slot| entries[index(slot)])
+            .map_err(io("write the L2 tables of"))?;
         write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
         let tables = first_data_cluster(&self.layout);
         let count_of = |cluster: u64| match cluster.checked_sub(tables) {
-            Some(data) => space.refcounts.get(index(data)).copied().unwrap_or_default(),
+            Some(data) => space.refcounts[index(data)],
             None => 1,
         };
         write_refcounts(self.file, &self.layout, space.next / CLUSTER, count_of)
@@ -228,7 +228,7 @@ impl Space {
 }
 
 /// How many bytes of each data cluster are in the plan.
-fn planned_bytes(layout: &Layout, allocated: &[GuestRange]) -> Vec<u32> {
+fn planned_bytes(layout: &Layout, allocated: &[GuestRange]) -> Result<Vec<u32>, InternalError> {
     let mut planned = vec![0; index(layout.data_clusters)];
     for range in allocated {
         let mut at = range.start.0;
@@ -236,13 +236,12 @@ fn planned_bytes(layout: &Layout, allocated: &[GuestRange]) -> Vec<u32> {
             let guest = at / CLUSTER;
             let end = range.end.0.min((guest + 1) * CLUSTER);
             if let Some(run) = layout.run_of(guest) {
-                // At most a cluster.
-                planned[index(run.slot + guest - run.guest)] += u32::try_from(end - at).unwrap_or_default();
+                planned[index(run.slot + guest - run.guest)] += fit::<u32, _>(end - at)?;
             }
             at = end;
         }
     }
-    planned
+    Ok(planned)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::layout::Layout;
 use super::{CLUSTER, CLUSTER_BITS};
 use crate::container::{Compression, ContainerError, Format};
-use crate::units::{ByteCount, index, length};
+use crate::error_kind::InternalError;
+use crate::units::{ByteCount, fit, index, length};
 
 /// How every qcow2 file begins.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -93,7 +94,7 @@ pub fn first_cluster(
     header.refcount_table_offset = layout.refcount_table().0.into();
     header.refcount_table_clusters = layout.refcount_table_clusters.into();
     header.refcount_order = REFCOUNT_ORDER.into();
-    header.header_length = u32::try_from(size_of::<Header>()).unwrap_or_default().into();
+    header.header_length = fit::<u32, _>(size_of::<Header>())?.into();
     if compression == Some(Compression::Zstd) {
         header.incompatible_features = INCOMPATIBLE_COMPRESSION_TYPE.into();
         header.compression_type = COMPRESSION_TYPE_ZSTD;
@@ -106,13 +107,12 @@ pub fn first_cluster(
         if name.len() > BACKING_NAME_MAX {
             return Err(ContainerError::BackingName { length: name.len(), limit: BACKING_NAME_MAX });
         }
-        extension(&mut extensions, EXTENSION_BACKING_FORMAT, backing.format.name().as_bytes());
+        extension(&mut extensions, EXTENSION_BACKING_FORMAT, backing.format.name().as_bytes())?;
     }
-    extension(&mut extensions, 0, &[]);
+    extension(&mut extensions, 0, &[])?;
     if !name.is_empty() {
         header.backing_file_offset = length(size_of::<Header>() + extensions.len()).into();
-        // At most `BACKING_NAME_MAX`.
-        header.backing_file_size = u32::try_from(name.len()).unwrap_or_default().into();
+        header.backing_file_size = fit::<u32, _>(name.len())?.into();
     }
 
     let mut cluster = Vec::with_capacity(index(CLUSTER));
@@ -123,11 +123,12 @@ pub fn first_cluster(
     Ok(cluster)
 }
 
-fn extension(out: &mut Vec<u8>, kind: u32, data: &[u8]) {
-    let size = u32::try_from(data.len()).unwrap_or_default();
+fn extension(out: &mut Vec<u8>, kind: u32, data: &[u8]) -> Result<(), InternalError> {
+    let size: u32 = fit(data.len())?;
     out.extend_from_slice(Extension { kind: kind.into(), length: size.into() }.as_bytes());
     out.extend_from_slice(data);
     out.resize(out.len().next_multiple_of(8), 0);
+    Ok(())
 }
 
 /// The size of the disk that a qcow2 file holds, from its header. Older files have a shorter header, but the

@@ -57,7 +57,7 @@ pub fn convert(old: &[u8], template: &[u8]) -> Result<Converted, EfiVarsError> {
     let copied = old.variables().len();
     debug_assert!(store.variables().len() >= copied.max(all));
     Ok(Converted {
-        image: store.to_bytes(),
+        image: store.to_bytes()?,
         copied,
         kept: store.variables().len() - copied,
         used: store.used(),

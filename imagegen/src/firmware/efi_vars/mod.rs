@@ -44,6 +44,7 @@ pub use variable::{
 };
 pub use volume::{Format, format_blank};
 
+use crate::error_kind::InternalError;
 use crate::guid::Guid;
 
 /// The largest image this library is meant for. AAVMF's flash bank is 64 MiB, OVMF's images are far smaller.
@@ -64,7 +65,7 @@ pub fn from_template(template: &[u8], boot_entry: Option<&LoadOption>) -> Result
     if let Some(entry) = boot_entry {
         install_boot_entry(&mut store, entry)?;
     }
-    Ok(store.to_bytes())
+    store.to_bytes()
 }
 
 /// A variable store that could not be read, or a change it could not take.
@@ -238,4 +239,7 @@ pub enum EfiVarsError {
         /// Its vendor.
         vendor: Guid,
     },
+    /// The library contradicts itself.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
 }

@@ -7,8 +7,9 @@ use super::text::EfiText;
 use super::variable::{Attributes, Authentication, Variable};
 use super::volume::{ERASED, Format};
 use super::{EfiTextError, EfiVarsError};
+use crate::error_kind::InternalError;
 use crate::guid::Guid;
-use crate::units::{index, length};
+use crate::units::{fit, index, length};
 
 /// `VARIABLE_DATA`: a record begins here.
 const START_ID: u16 = 0x55aa;
@@ -213,10 +214,14 @@ fn name_size(variable: &Variable) -> usize {
 }
 
 /// Appends the record of a variable, live, to `out`. Its sizes must have been checked by [`record_size`].
-pub(super) fn write_record(variable: &Variable, format: Format, out: &mut Vec<u8>) {
+pub(super) fn write_record(
+    variable: &Variable,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> Result<(), InternalError> {
     let attributes = U32::new(variable.attributes.0);
-    let name_size = size_field(name_size(variable));
-    let data_size = size_field(variable.data.len());
+    let name_size = U32::new(fit(name_size(variable))?);
+    let data_size = U32::new(fit(variable.data.len())?);
     let vendor_guid = variable.vendor.mixed_endian();
     let start_id = U16::new(START_ID);
     let state = STATE_ADDED;
@@ -252,9 +257,5 @@ pub(super) fn write_record(variable: &Variable, format: Format, out: &mut Vec<u8
     out.extend_from_slice(&variable.name.terminated());
     out.extend_from_slice(&variable.data);
     out.resize(out.len().next_multiple_of(ALIGNMENT), ERASED);
-}
-
-/// Sizes are below the store's, a 32-bit number itself.
-fn size_field(size: usize) -> U32 {
-    U32::new(u32::try_from(size).unwrap_or(u32::MAX))
+    Ok(())
 }

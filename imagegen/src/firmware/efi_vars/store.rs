@@ -92,15 +92,15 @@ impl<'image> VariableStore<'image> {
 
     /// The whole image with the variables as they are now: their records one after the other, the rest of the store
     /// erased, and every byte outside it as it was.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EfiVarsError> {
         let mut bytes = Vec::with_capacity(self.image.len());
         bytes.extend_from_slice(&self.image[..self.region.start]);
         for variable in &self.variables {
-            write_record(variable, self.format, &mut bytes);
+            write_record(variable, self.format, &mut bytes)?;
         }
         bytes.resize(self.region.end, ERASED);
         bytes.extend_from_slice(&self.image[self.region.end..]);
-        bytes
+        Ok(bytes)
     }
 
     fn position(&self, name: &EfiText, vendor: Guid) -> Option<usize> {
