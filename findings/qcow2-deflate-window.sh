@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # qemu-img of QEMU 7.2 (Debian 12) and 10.0 (Debian 13): clusters that are compressed with zlib.
 #
-# Guessed (and written into docs/decisions.md): QEMU asks zlib for a window of 2^12 bytes, so a cluster whose matches reach
-#   farther back cannot be read.
+# Guessed (docs/adr/0045-zlib-rs-and-zstd-compress-clusters.md): QEMU asks zlib for a window of 2^12 bytes, so a cluster whose
+#   matches reach farther back cannot be read.
 # Seen: it is read. A cluster is inflated by one call, and zlib takes what was put out in that call for the window, however far
 #   back; the size that was asked for matters between calls only.
 # So: `--compress zlib` keeps to 2^12, as QEMU's own clusters do, but our reader takes other writers' clusters with all of
