@@ -53,9 +53,7 @@ fn no_wing_names_a_higher_one() {
 }
 
 /// Circles of files that are still to be opened; none may be added.
-const CIRCLES: [&[&str]; 11] = [
-    &["boot::efi_program", "boot::systemd_boot"],
-    &["boot::grub::config", "boot::grub::kernel_parameters"],
+const CIRCLES: [&[&str]; 9] = [
     &["fs::ext4::directory", "fs::ext4::htree"],
     &["fs::ext4::geometry", "fs::ext4::inode", "fs::ext4::journal", "fs::ext4::superblock"],
     &["fs::ext4::layout", "fs::ext4::planner"],

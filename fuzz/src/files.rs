@@ -7,10 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use imagegen::boot::Loaders;
 use imagegen::container::Format;
 use imagegen::container::reader::{Backing, Image, Source, Totals};
-use imagegen::fs::file_source::FileSource;
 use imagegen::image::root_disk;
 use imagegen::nix::closure::scan;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
@@ -20,7 +18,7 @@ use imagegen::reading::diff::{Difference, diff};
 use imagegen::reading::inspect::inspect;
 use serde_json::Value;
 
-use super::images::{Base, Patched, boot_disk, options, packed_image, qcow2_image, store_image};
+use super::images::{Base, Patched, boot_disk, packed_image, qcow2_image, store_image};
 use super::invariants::{KERNEL, TOPLEVEL, registration};
 use super::seeds;
 
@@ -193,22 +191,7 @@ fn database_file() -> &'static Base {
         let text = record(TOPLEVEL, &[TOPLEVEL, KERNEL]) + &record(KERNEL, &[KERNEL]);
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
         let closure = scan(registration, StoreRoot::new(store.path()), &Silent).unwrap();
-        let options = root_disk::Options {
-            profile: None,
-            with_store: false,
-            table: root_disk::PartitionTable::None,
-            fat: None,
-            loaders: &Loaders::default(),
-            file_system: options(),
-        };
-        let files = root_disk::files(&closure, &options).unwrap();
-        let contents = files.contents.into_iter().map(|(_, content)| content);
-        let texts = contents.filter_map(|content| match content {
-            FileSource::Bytes(bytes) => Some(bytes.to_vec()),
-            FileSource::File { .. } => None,
-        });
-        let is_database = |bytes: &Vec<u8>| bytes.starts_with(b"SQLite format 3\0");
-        Base::new(texts.into_iter().find(is_database).unwrap())
+        Base::new(root_disk::database(closure.registration.paths()).unwrap())
     })
 }
 

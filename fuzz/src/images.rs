@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
+use imagegen::boot::Loaders;
 use imagegen::container::reader::{ReadError, Source, Window};
 use imagegen::container::{Compression, Format, ImageFile, Sink};
 use imagegen::disk::gpt::reader::PartitionTable;
@@ -16,7 +17,7 @@ use imagegen::fs::ext4::reader::FileSystem as Ext4;
 use imagegen::fs::ext4::{self, Options, Size};
 use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::fs::file_tree::Tree;
-use imagegen::image::boot_disk::{self, Loaders};
+use imagegen::image::boot_disk;
 use imagegen::nix::Registration;
 use imagegen::progress::Silent;
 use imagegen::reading::verify::verify;
@@ -167,8 +168,9 @@ pub fn boot_disk() -> &'static Base {
             file("EFI/nixos/kernel.efi", &[b'k'; 10_000]),
             file("EFI/BOOT/BOOTX64.EFI", b"MZ"),
         ];
-        let loaders = Loaders { files, ..Loaders::default() };
-        let plan = boot_disk::plan(ByteCount(12 << 20), loaders, None).unwrap();
+        let mut loaders = Loaders::default();
+        loaders.add_files(files);
+        let plan = boot_disk::plan(ByteCount(12 << 20), &loaders, None).unwrap();
         let memory = Memory::new(plan.size());
         plan.write(&memory, &Silent).unwrap();
         memory.into_base()

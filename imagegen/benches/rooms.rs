@@ -5,13 +5,14 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use imagegen::boot::Loaders;
 use imagegen::container::{Format, ImageFile, Sink};
 use imagegen::disk::mbr;
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::fs::file_tree::Tree;
-use imagegen::image::boot_disk::{self, Loaders};
+use imagegen::image::boot_disk;
 use imagegen::nix::nar::{self, Hasher, Step, Walk};
 use imagegen::progress::Silent;
 use imagegen::units::{ByteCount, GuestOffset};
@@ -157,8 +158,9 @@ fn boot_disks(criterion: &mut Criterion) {
         NamedFile::new("loader/loader.conf", bytes(40)),
         NamedFile::new("loader/entries/nixos-generation-1.conf", bytes(300)),
     ];
-    let loaders = Loaders { files, grub: None };
-    let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, loaders.clone(), None).unwrap();
+    let mut loaders = Loaders::default();
+    loaders.add_files(files);
+    let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, &loaders, None).unwrap();
     let mut group = criterion.benchmark_group("boot disk");
     group.bench_function("partition table", |bencher| {
         let sectors = boot_disk::DEFAULT_SIZE.0 / 512;

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use imagegen::boot::Loaders;
 use imagegen::container::Sink;
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::fs::file_source::{FileSource, NamedFile};
-use imagegen::image::boot_disk::{self, Loaders};
-use imagegen::image::root_disk::{self, PartitionTable};
+use imagegen::image::boot_disk;
+use imagegen::image::root_disk::{self, PartitionTable, RootDisk};
 use imagegen::image::store_image;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{self, Closure};
@@ -123,7 +124,7 @@ fn every_failed_write_of_a_store_image_is_reported() {
 #[test]
 fn every_failed_write_of_a_boot_disk_is_reported() {
     let source = Source::new();
-    let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
+    let plan = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
     plan.write(&sink, &Silent).unwrap();
     let calls = sink.calls.into_inner();
@@ -138,9 +139,17 @@ fn every_failed_write_of_a_boot_disk_is_reported() {
 }
 
 /// A disk that has everything, with the store or without it.
-fn root_disk_options(loaders: &Loaders, table: PartitionTable, with_store: bool) -> root_disk::Options<'_> {
-    let file_system = ext4::Options { journal: true, ..options() };
-    root_disk::Options { profile: None, with_store, table, loaders, fat: None, file_system }
+fn root_disk<'c>(
+    closure: &'c Closure,
+    source: &Source,
+    table: PartitionTable,
+    with_store: bool,
+) -> RootDisk<'c> {
+    let mut disk = root_disk::Options::new(ext4::Options { journal: true, ..options() });
+    disk.with_store = with_store;
+    disk.table = table;
+    disk.loaders = loaders(source);
+    RootDisk::new(closure, disk).unwrap()
 }
 
 /// The source's closure with the hashes that a database must have.
@@ -154,11 +163,9 @@ fn hashed(source: &Source) -> Closure {
 fn every_failed_write_of_a_root_disk_is_reported() {
     let source = Source::new();
     let closure = hashed(&source);
-    let loaders = loaders(&source);
     let table = PartitionTable::Efi { boot_end: ByteCount(20 << 20) };
-    let options = root_disk_options(&loaders, table, true);
-    let files = root_disk::files(&closure, &options).unwrap();
-    let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+    let disk = root_disk(&closure, &source, table, true);
+    let plan = disk.plan(true, &Silent).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
     plan.write(&sink, true, &Silent).unwrap();
     let calls = sink.calls.into_inner();
@@ -188,7 +195,6 @@ impl Sink for Ranges {
 fn a_root_disk_is_written_within_what_its_plan_allocates_and_its_size() {
     let source = Source::new();
     let closure = hashed(&source);
-    let loaders = loaders(&source);
     let boot_end = ByteCount(20 << 20);
     let tables = [
         PartitionTable::None,
@@ -197,9 +203,8 @@ fn a_root_disk_is_written_within_what_its_plan_allocates_and_its_size() {
         PartitionTable::Hybrid { boot_end },
     ];
     for table in tables {
-        let options = root_disk_options(&loaders, table, true);
-        let files = root_disk::files(&closure, &options).unwrap();
-        let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+        let disk = root_disk(&closure, &source, table, true);
+        let plan = disk.plan(true, &Silent).unwrap();
         let allocated = plan.allocated();
         assert!(allocated.iter().zip(&allocated[1..]).all(|(a, b)| a.end <= b.start), "{table:?}");
         assert!(allocated.last().unwrap().end.0 <= plan.size().0, "{table:?}");
@@ -220,10 +225,8 @@ fn a_boot_file_that_changes_before_it_is_copied_to_a_root_disk_is_named() {
     for (what, change, message) in CHANGES {
         let source = Source::new();
         let closure = hashed(&source);
-        let loaders = loaders(&source);
-        let options = root_disk_options(&loaders, PartitionTable::Legacy, false);
-        let files = root_disk::files(&closure, &options).unwrap();
-        let plan = root_disk::plan(&closure, &files, &options, true, &Silent).unwrap();
+        let disk = root_disk(&closure, &source, PartitionTable::Legacy, false);
+        let plan = disk.plan(true, &Silent).unwrap();
         change(&source);
         let error = plan.write(&FaultySink::new(usize::MAX, KINDS[0]), true, &Silent).unwrap_err();
         let text = chain(&error);
@@ -241,7 +244,9 @@ fn loaders(source: &Source) -> Loaders {
         NamedFile::new("EFI/nixos/kernel.efi", content),
         NamedFile::new("EFI/nixos/empty.efi", empty),
     ];
-    Loaders { files, ..Loaders::default() }
+    let mut loaders = Loaders::default();
+    loaders.add_files(files);
+    loaders
 }
 
 /// What may happen to a file, and what an error says of it.
@@ -346,7 +351,7 @@ fn equal_files_that_change_after_they_were_compared_are_named() {
 fn a_boot_file_that_changes_before_it_is_copied_is_named() {
     for (what, change, expected) in CHANGES {
         let source = Source::new();
-        let plan = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
+        let plan = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
         let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
         let sink = FaultySink::new(usize::MAX, KINDS[0]);
         let text = chain(&plan.write(&sink, &meanwhile).unwrap_err());
@@ -359,7 +364,7 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     let source = Source::new();
     let closure = source.scan();
     let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
-    let disk = boot_disk::plan(ByteCount(12 << 20), loaders(&source), None).unwrap();
+    let disk = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
     let file = source.at("directory/file");
     fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());

@@ -6,22 +6,27 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use imagegen::boot::grub::{
-    GrubDirectory, Options, Place, Resolution, Serial, boot_sector, grub_cfg, install, plan_core,
-};
+use imagegen::boot::grub::{BootDirectory, GrubDirectory, boot_sector, grub_cfg, install, plan_core};
 use imagegen::boot::toplevel::{Boot, BootFile, System};
-use imagegen::boot::{Generations, Timeout};
+use imagegen::boot::{Generations, Menu, Resolution, Serial};
 use imagegen::fixed::ROOT_DISK_UUID;
+use imagegen::fs::ext4;
 use imagegen::fs::file_source::FileSource;
+use imagegen::image::boot_disk::BOOT_DIRECTORY;
+use imagegen::image::root_disk::{self, PartitionTable};
 use imagegen::nix::store_path::StorePath;
 use imagegen::units::Lba;
 
 const SECTOR: usize = 512;
-/// Where GRUB's files are on a boot disk.
-const PLACE: Place = Place::Esp { partition: 2, volume_id: 0x4E49_584F };
-/// Where they are on a disk of one ext4 partition.
-const ROOT: Place = Place::Root { uuid: ROOT_DISK_UUID, with_store: true };
 const BIOS_BOOT: std::ops::RangeInclusive<Lba> = Lba(34)..=Lba(2047);
+
+/// Where GRUB's files are on a disk of one ext4 partition with the store.
+fn on_root_disk() -> BootDirectory {
+    let mut options = root_disk::Options::new(ext4::Options::new("", ROOT_DISK_UUID));
+    options.table = PartitionTable::Legacy;
+    options.with_store = true;
+    options.boot_directory()
+}
 
 fn grub_path() -> PathBuf {
     std::env::var_os("GRUB_PC_DIR").map_or_else(|| PathBuf::from("/usr/lib/grub/i386-pc"), PathBuf::from)
@@ -120,8 +125,8 @@ type Case<'a> = (&'a [&'a str], &'a str, Option<&'a [u8]>);
 fn a_core_image_holds_what_grub_mkimage_puts_in() {
     let script: &[u8] = b"search.fs_uuid 4E49-584F root\nset prefix=($root)/grub\n";
     let cases: [Case<'_>; 8] = [
-        (PLACE.core_modules(), "(hd0,gpt2)/grub", None),
-        (ROOT.core_modules(), "(,msdos1)/boot/grub", None),
+        (BOOT_DIRECTORY.core_modules(), "(hd0,gpt2)/grub", None),
+        (on_root_disk().core_modules(), "(,msdos1)/boot/grub", None),
         (&["biosdisk", "part_gpt", "fat", "search_fs_uuid"], "(,gpt2)/grub", Some(script)),
         (&["normal", "linux", "all_video", "gfxterm", "serial", "fat", "fat"], "/a", Some(b"")),
         (&["zfs", "btrfs", "xfs", "ext2", "lvm", "mdraid1x", "cryptodisk", "luks"], "(hd0)/boot/grub", None),
@@ -152,7 +157,7 @@ fn a_core_image_is_the_same_twice() {
 #[test]
 fn the_boot_sector_keeps_the_partitions() {
     let mbr: [u8; SECTOR] = std::array::from_fn(|i| u8::try_from(i % 251).unwrap());
-    let core = plan_core(&grub(), PLACE.core_modules(), &PLACE.prefix(), None).unwrap();
+    let core = plan_core(&grub(), BOOT_DIRECTORY.core_modules(), &BOOT_DIRECTORY.prefix(), None).unwrap();
     let installed = install(&grub(), &core, &BIOS_BOOT, &mbr).unwrap();
     let boot_img = fs::read(grub_path().join("boot.img")).unwrap();
     for (i, &byte) in installed.boot_sector.iter().enumerate() {
@@ -177,7 +182,7 @@ fn the_boot_sector_keeps_the_partitions() {
 #[test]
 fn too_large_a_core_image_is_refused_with_both_numbers() {
     let grub = grub();
-    let core = plan_core(&grub, PLACE.core_modules(), &PLACE.prefix(), None).unwrap();
+    let core = plan_core(&grub, BOOT_DIRECTORY.core_modules(), &BOOT_DIRECTORY.prefix(), None).unwrap();
     let last = Lba(34 + core.sectors() - 1);
     assert!(install(&grub, &core, &(Lba(34)..=last), &[0; SECTOR]).is_ok());
     let too_small = Lba(34)..=Lba(last.0 - 1);
@@ -313,16 +318,13 @@ fn a_menu_is_right_whatever_the_names() {
     };
     let others = (1..=20).map(|number| (number, system(number))).collect();
     let generations = Generations::new(system(3), others, Some("'".to_owned())).unwrap();
-    let options = Options {
-        place: PLACE,
-        timeout: Timeout::MenuForce,
-        kernel_params: vec!["g={$h}".to_owned()],
-        resolution: Some(Resolution { width: 1024, height: 768 }),
-        serial: Some(Serial { unit: 0, speed: 115_200 }),
-    };
-    let text = grub_cfg(&generations, &options).unwrap();
+    let mut menu = Menu::default();
+    menu.kernel_params = vec!["g={$h}".to_owned()];
+    menu.resolution = Some(Resolution { width: 1024, height: 768 });
+    menu.serial = Some(Serial { unit: 0, speed: 115_200 });
+    let text = grub_cfg(&generations, BOOT_DIRECTORY, &menu).unwrap();
     assert_eq!(script_check(&text), "");
-    let text = grub_cfg(&generations, &Options { place: ROOT, ..options }).unwrap();
+    let text = grub_cfg(&generations, on_root_disk(), &menu).unwrap();
     assert_eq!(script_check(&text), "");
     assert!(text.contains("search --set=drive1 --fs-uuid f222513b-ded1-49fa-b591-20ce86a2fe7f\n"));
     assert!(

@@ -8,11 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::boot::grub::{GrubDirectory, Options, Place, Resolution, Serial, grub_cfg, install, plan_core};
+use imagegen::boot::grub::{GrubDirectory, grub_cfg, install, plan_core};
 use imagegen::boot::toplevel::{Boot, BootFile, System};
-use imagegen::boot::{Generations, Timeout};
+use imagegen::boot::{Generations, Menu, Resolution, Serial, Timeout};
 use imagegen::fixed::ESP_VOLUME_ID;
 use imagegen::fs::file_source::FileSource;
+use imagegen::image::boot_disk::BOOT_DIRECTORY;
 use imagegen::nix::store_path::StorePath;
 use imagegen::units::Lba;
 
@@ -138,7 +139,8 @@ impl Disk {
         let disk = OpenOptions::new().read(true).write(true).open(&self.image).unwrap();
         let mut mbr = [0; 512];
         disk.read_exact_at(&mut mbr, 0).unwrap();
-        let core = plan_core(&grub, PLACE.core_modules(), &PLACE.prefix(), embedded).unwrap();
+        let core =
+            plan_core(&grub, BOOT_DIRECTORY.core_modules(), &BOOT_DIRECTORY.prefix(), embedded).unwrap();
         let installed = install(&grub, &core, &(Lba(34)..=Lba(2047)), &mbr).unwrap();
         disk.write_all_at(&installed.core, installed.core_start.offset().0).unwrap();
         disk.write_all_at(&installed.boot_sector, 0).unwrap();
@@ -160,9 +162,6 @@ impl Disk {
         text
     }
 }
-
-/// That of boot disks.
-const PLACE: Place = Place::Esp { partition: 2, volume_id: ESP_VOLUME_ID };
 
 const VIRTIO: &str = "file=DISK,format=raw,if=virtio";
 
@@ -204,19 +203,15 @@ fn system(number: u32, params: &[&str], special: &str) -> System {
     }
 }
 
-fn options() -> Options {
-    Options {
-        place: PLACE,
-        timeout: Timeout::Seconds(0),
-        kernel_params: Vec::new(),
-        resolution: None,
-        serial: None,
-    }
+fn at_once() -> Menu {
+    let mut menu = Menu::default();
+    menu.timeout = Timeout::Seconds(0);
+    menu
 }
 
 /// The menu of one system.
-fn menu(system: System, options: &Options) -> String {
-    grub_cfg(&Generations::new(system, Vec::new(), None).unwrap(), options).unwrap()
+fn cfg(system: System, menu: &Menu) -> String {
+    grub_cfg(&Generations::new(system, Vec::new(), None).unwrap(), BOOT_DIRECTORY, menu).unwrap()
 }
 
 /// Installs GRUB with this menu, the kernel and an initrd.
@@ -253,7 +248,7 @@ fn parameters_and_initrd_arrive_unchanged() {
     ];
     // Arrives as `"x=y z"`, which is the same to the kernel.
     let params = [&exact[..], &["x=\"y  z $1 } ;\"", "y=\"z\""]].concat();
-    let menu = menu(system(1, &params, "special"), &options());
+    let menu = cfg(system(1, &params, "special"), &at_once());
     let serial = disk_with(&menu, None).boot(VIRTIO);
     let expected = format!("init=/1 {} \"x=y  z $1 }} ;\" y=z", exact.join(" "));
     assert_eq!(what_arrived(&serial), (expected, "this is the initrd".to_owned()));
@@ -266,8 +261,9 @@ fn the_default_entry_boots() {
         let others = vec![(1, system(1, &[], "special")), (2, system(2, &[], "special"))];
         let default = system(1, &[], "special");
         let generations = Generations::new(default, others, specialisation.map(str::to_owned)).unwrap();
-        let options = Options { kernel_params: vec!["last".to_owned()], ..options() };
-        let menu = grub_cfg(&generations, &options).unwrap();
+        let mut menu = at_once();
+        menu.kernel_params = vec!["last".to_owned()];
+        let menu = grub_cfg(&generations, BOOT_DIRECTORY, &menu).unwrap();
         let serial = disk_with(&menu, None).boot(VIRTIO);
         assert_eq!(what_arrived(&serial).0, expected);
     }
@@ -276,14 +272,12 @@ fn the_default_entry_boots() {
 #[test]
 fn the_menu_shows_on_the_serial_port_and_names_are_only_shown() {
     let special = "it's ${prefix} {\"x\"}; reboot";
-    let options = Options {
-        timeout: Timeout::Seconds(1),
-        serial: Some(Serial { unit: 0, speed: 115_200 }),
-        // There is no font, so the menu falls back to text.
-        resolution: Some(Resolution { width: 1024, height: 768 }),
-        ..options()
-    };
-    let menu = menu(system(1, &[], special), &options);
+    let mut menu = Menu::default();
+    menu.timeout = Timeout::Seconds(1);
+    menu.serial = Some(Serial { unit: 0, speed: 115_200 });
+    // There is no font, so the menu falls back to text.
+    menu.resolution = Some(Resolution { width: 1024, height: 768 });
+    let menu = cfg(system(1, &[], special), &menu);
     let serial = disk_with(&menu, None).boot(VIRTIO);
     for title in ["*NixOS  ", "NixOS - it's ${prefix} {\"x\"}; reboot  "] {
         assert!(serial.contains(title), "{serial}");
@@ -293,7 +287,7 @@ fn the_menu_shows_on_the_serial_port_and_names_are_only_shown() {
 
 #[test]
 fn an_embedded_script_runs_before_the_menu() {
-    let menu = menu(system(1, &["$a"], "special"), &options());
+    let menu = cfg(system(1, &["$a"], "special"), &at_once());
     let menu = menu.replace("'$a'", "$embedded");
     let disk = disk_with(&menu, Some(b"set embedded=from-the-script\nexport embedded\n"));
     // On the old disk controller, for a change.

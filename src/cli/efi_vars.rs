@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use imagegen::boot::systemd_boot::Architecture;
+use imagegen::boot::Architecture;
 use imagegen::firmware::efi_vars::{Attributes, AttributesError, EfiText};
 use imagegen::guid::{Guid, GuidError};
 use imagegen::units::ByteCount;

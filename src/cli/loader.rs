@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use imagegen::boot::Timeout;
-use imagegen::boot::grub::{Resolution, Serial};
-use imagegen::boot::systemd_boot::ConsoleMode;
+use imagegen::boot::{ConsoleMode, Loader, MachineId, Resolution, Serial, Timeout};
 
 /// What is installed, and what its menu shows.
 #[derive(Debug, Args)]
@@ -36,7 +34,7 @@ pub struct MenuArgs {
     pub console_mode: ConsoleMode,
     /// systemd-boot: the machine's ID, to be named in every entry
     #[arg(long, value_name = "ID")]
-    pub machine_id: Option<MachineIdArg>,
+    pub machine_id: Option<MachineId>,
     /// GRUB: show the menu in graphics of this size, with the package's font; in text if not given
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub resolution: Option<Resolution>,
@@ -87,13 +85,19 @@ pub enum LoaderArg {
     Grub,
 }
 
+impl From<LoaderArg> for Loader {
+    fn from(arg: LoaderArg) -> Self {
+        match arg {
+            LoaderArg::SystemdBoot => Self::SystemdBoot,
+            LoaderArg::Grub => Self::Grub,
+        }
+    }
+}
+
 impl LoaderArg {
     /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SystemdBoot => "systemd-boot",
-            Self::Grub => "grub",
-        }
+    pub fn name(self) -> String {
+        Loader::from(self).to_string()
     }
 }
 
@@ -145,22 +149,5 @@ impl std::str::FromStr for IgnoredSecretsArg {
         }
         let number = text.parse().ok().filter(|number| *number > 0);
         number.map(Self::Generation).ok_or("write the number of a generation, from 1 on, or no value for all")
-    }
-}
-
-/// A machine ID as in `/etc/machine-id`.
-#[derive(Debug, Clone)]
-pub struct MachineIdArg(pub String);
-
-impl std::str::FromStr for MachineIdArg {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() == 32 && text.bytes().all(is_digit) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a machine ID has 32 hexadecimal digits in lower case (machine-id(5))")
-        }
     }
 }

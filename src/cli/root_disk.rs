@@ -108,16 +108,6 @@ pub enum PartitionTableArg {
 }
 
 impl PartitionTableArg {
-    /// The loaders that a disk with this table has a place for.
-    pub const fn loaders(self) -> &'static [LoaderArg] {
-        match self {
-            Self::None => &[],
-            Self::Legacy => &[LoaderArg::Grub],
-            Self::Efi => &[LoaderArg::SystemdBoot],
-            Self::Hybrid => &[LoaderArg::SystemdBoot, LoaderArg::Grub],
-        }
-    }
-
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -161,7 +151,9 @@ impl RootDiskArgs {
                 "a disk with --partition-table {table} has no EFI system partition for --fat"
             ));
         }
-        if let Some(loader) = self.loader.iter().find(|loader| !table.loaders().contains(loader)) {
+        if let Some(loader) =
+            self.loader.iter().find(|&&loader| !self.table().loaders().contains(&loader.into()))
+        {
             let (loader, table) = (loader.name(), table.name());
             return Some(format!("{loader} has no place on a disk with --partition-table {table}"));
         }

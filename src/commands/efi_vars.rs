@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use imagegen::boot::systemd_boot::Architecture;
+use imagegen::boot::Architecture;
 use imagegen::firmware::efi_vars::{
     self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
     export_json, import_json, vendor_name,

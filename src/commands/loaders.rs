@@ -1,13 +1,10 @@
-//! The boot loaders of a disk, from the options to their files.
+//! The boot loaders of a disk, from the options to the library's.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use imagegen::boot::grub::{self, Place};
-use imagegen::boot::systemd_boot::{self, Architecture, Program};
-use imagegen::boot::toplevel::{self, Boot, EXTRA_INITRD};
-use imagegen::boot::{Generations, GrubLoader, IgnoredSecrets, Loaders};
-use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::boot::toplevel::{self, EXTRA_INITRD};
+use imagegen::boot::{Generations, IgnoredSecrets, Loaders, Menu};
+use imagegen::nix::store_path::StoreRoot;
 
 use super::store_path::store_path;
 use crate::cli::{IgnoredSecretsArg, LoaderArg, MenuArgs};
@@ -40,16 +37,14 @@ fn ignored_secrets(menu: &MenuArgs) -> IgnoredSecrets {
 }
 
 /// Tells what of the systems in the menu is not followed, or not enough to boot by.
-pub fn tell_of_extensions(generations: &Generations, installed: &Installed, reporter: &Reporter) {
+pub fn tell_of_extensions(generations: &Generations, missing_initrds: &[String], reporter: &Reporter) {
     let unknown = generations.unknown_extensions().into_iter().collect::<Vec<_>>();
     if !unknown.is_empty() {
         let unknown = unknown.join("`, `");
         reporter
             .note(&format!("note: bootspec extensions that are not known, and not followed: `{unknown}`"));
     }
-    // FAT knows no case.
-    let there = |path: &str| installed.loaders.files.iter().any(|file| file.path.eq_ignore_ascii_case(path));
-    for path in generations.extra_initrds().into_iter().filter(|path| !there(path)) {
+    for path in missing_initrds {
         reporter.note(&format!(
             "note: `{EXTRA_INITRD}` names {path} on the EFI system partition; put it there before the first boot, \
              since no entry that names it starts without it"
@@ -57,65 +52,34 @@ pub fn tell_of_extensions(generations: &Generations, installed: &Installed, repo
     }
 }
 
-/// What is to be on the disk, and where it comes from.
-pub struct Installed {
-    /// The files, and what lies outside of file systems.
-    pub loaders: Loaders,
-    /// What systemd-boot runs on, if it is installed.
-    pub efi_program: Option<Architecture>,
-    /// The store paths that files are taken from.
-    pub sources: BTreeSet<StorePath>,
-}
-
-/// Collects what each of the boot loaders puts on the disk; GRUB's files go to `place`.
-pub fn install(
-    menu: &MenuArgs,
-    loaders: &[LoaderArg],
-    place: Place,
+/// The loaders that the options name, with what they start.
+pub fn find(
+    args: &MenuArgs,
+    wanted: &[LoaderArg],
     store_root: &Path,
     generations: &Generations,
-) -> anyhow::Result<Installed> {
-    let store = &StoreRoot::new(store_root);
-    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
-    let sources = boots.flat_map(Boot::files).map(|file| file.store_path.clone()).collect();
-    let mut installed = Installed { loaders: Loaders::default(), efi_program: None, sources };
-    let system = &generations.default().system;
+) -> anyhow::Result<Loaders> {
+    let store = StoreRoot::new(store_root);
     let named = |path: Option<&Path>| path.map(|path| store_path(path, store_root)).transpose();
-    if loaders.contains(&LoaderArg::SystemdBoot) {
-        let systemd = named(menu.systemd.as_deref())?;
-        let program = Program::read(store, &system.system, systemd.as_ref(), &system.toplevel)?;
-        let settings = systemd_boot_settings(menu);
-        installed.loaders.files.extend(systemd_boot::files(generations, &program, &settings)?);
-        installed.efi_program = Some(program.architecture());
-        installed.sources.insert(program.store_path().clone());
+    let menu = menu(args);
+    let mut loaders = Loaders::default();
+    if wanted.contains(&LoaderArg::SystemdBoot) {
+        loaders.add_systemd_boot(&store, named(args.systemd.as_deref())?.as_ref(), generations, &menu)?;
     }
-    if loaders.contains(&LoaderArg::Grub) {
-        let grub = named(menu.grub.as_deref())?;
-        let package = grub::Package::find(store, grub.as_ref(), system)?;
-        installed.loaders.files.extend(grub::files(generations, &package, &grub_options(menu, place))?);
-        let core = package.core_image(place)?;
-        installed.loaders.grub = Some(GrubLoader { directory: package.directory().clone(), core });
-        installed.sources.insert(package.store_path().clone());
+    if wanted.contains(&LoaderArg::Grub) {
+        loaders.add_grub(&store, named(args.grub.as_deref())?.as_ref(), generations, &menu)?;
     }
-    Ok(installed)
+    Ok(loaders)
 }
 
-fn systemd_boot_settings(menu: &MenuArgs) -> systemd_boot::Settings {
-    systemd_boot::Settings {
-        timeout: menu.timeout,
-        editor: !menu.no_editor,
-        console_mode: menu.console_mode,
-        kernel_params: menu.kernel_param.clone(),
-        machine_id: menu.machine_id.as_ref().map(|id| id.0.clone()),
-    }
-}
-
-fn grub_options(menu: &MenuArgs, place: Place) -> grub::Options {
-    grub::Options {
-        place,
-        timeout: menu.timeout,
-        kernel_params: menu.kernel_param.clone(),
-        resolution: menu.resolution,
-        serial: menu.serial_console,
-    }
+fn menu(args: &MenuArgs) -> Menu {
+    let mut menu = Menu::default();
+    menu.timeout = args.timeout;
+    menu.kernel_params.clone_from(&args.kernel_param);
+    menu.editor = !args.no_editor;
+    menu.console_mode = args.console_mode;
+    menu.machine_id.clone_from(&args.machine_id);
+    menu.resolution = args.resolution;
+    menu.serial = args.serial_console;
+    menu
 }

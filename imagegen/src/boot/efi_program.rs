@@ -8,8 +8,8 @@ use object::pe::{
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
-use super::file_kind::file_kind;
-use super::systemd_boot::Architecture;
+use super::architecture::Architecture;
+use super::linux::file_kind;
 
 /// The headers of a program for Linux or systemd-boot lie well within its first bytes.
 pub(super) const HEAD: u64 = 64 << 10;
@@ -85,6 +85,5 @@ fn machine_of(architecture: Architecture) -> Machine {
 }
 
 fn known_machine(machine: Machine) -> Option<&'static str> {
-    use Architecture::{Aa64, Ia32, Riscv64, X64};
-    [X64, Ia32, Aa64, Riscv64].into_iter().find(|known| machine_of(*known) == machine).map(Architecture::name)
+    Architecture::ALL.into_iter().find(|known| machine_of(*known) == machine).map(Architecture::name)
 }

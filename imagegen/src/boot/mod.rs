@@ -1,17 +1,19 @@
 //! Boot loaders: what of a NixOS system they start, and the files by which they do.
 
-mod command_line;
+mod architecture;
 mod efi_program;
-mod file_kind;
 pub mod grub;
+mod linux;
 mod loaders;
+mod menu;
 pub mod systemd_boot;
-mod timeout;
 pub mod toplevel;
 
-pub use command_line::command_line_max;
-pub use loaders::{GrubLoader, Loaders};
-pub use timeout::{Timeout, TimeoutError};
+pub use architecture::Architecture;
+pub use linux::command_line_max;
+pub(crate) use loaders::Installed;
+pub use loaders::{Loader, Loaders};
+pub use menu::{ConsoleMode, MachineId, Menu, MenuError, Resolution, Serial, Timeout};
 
 use std::collections::BTreeSet;
 

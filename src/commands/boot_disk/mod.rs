@@ -7,12 +7,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use imagegen::boot::Generations;
-use imagegen::boot::grub::Place;
-use imagegen::boot::systemd_boot::Architecture;
+use imagegen::boot::{Architecture, Generations};
 use imagegen::container::Format;
 use imagegen::firmware::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
-use imagegen::fixed;
 use imagegen::image::boot_disk::{self, Plan};
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::output::{self, OutputFile};
@@ -32,16 +29,15 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     check_options(args);
     let store = StoreRoot::new(&args.store.store_root);
     let generations = loaders::generations(&args.menu, &args.toplevel, &args.store.store_root)?;
-    let place = Place::Esp { partition: boot_disk::ESP_NUMBER, volume_id: fixed::ESP_VOLUME_ID };
-    let installed = loaders::install(&args.menu, &args.loader, place, &args.store.store_root, &generations)?;
-    loaders::tell_of_extensions(&generations, &installed, reporter);
-    let plan = boot_disk::plan(args.size, installed.loaders, args.fat.map(Into::into))?;
+    let loaders = loaders::find(&args.menu, &args.loader, &args.store.store_root, &generations)?;
+    let plan = boot_disk::plan(args.size, &loaders, args.fat.map(Into::into))?;
+    loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
 
-    check_outputs(args, &store, &generations, &installed.sources)?;
+    check_outputs(args, &store, &generations, loaders.sources())?;
     let disk = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
     disk.check_for_partition_table()?;
     let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
-    let efi_vars = efi_vars(args, &plan, installed.efi_program)?;
+    let efi_vars = efi_vars(args, &plan, loaders.efi_program())?;
     write_disk(&plan, &disk, reporter)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
 
@@ -60,7 +56,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             format: Format::from(args.format).name(),
             image_bytes: image_bytes.0,
             virtual_bytes: plan.size().0,
-            contents: Contents::new(args, &plan, &generations, &installed.sources),
+            contents: Contents::new(args, &plan, &generations, loaders.sources()),
             sha256,
             phases: reporter.phases(),
             fixed: fixed_values(),

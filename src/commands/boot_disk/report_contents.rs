@@ -24,7 +24,7 @@ pub struct Contents {
     /// Nothing is compared with a registration.
     verified_paths: usize,
     unverified_paths: usize,
-    loaders: Vec<&'static str>,
+    loaders: Vec<String>,
     generations: Vec<GenerationReport>,
 }
 

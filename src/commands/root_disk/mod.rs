@@ -3,17 +3,13 @@
 
 mod report_contents;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use imagegen::boot::grub::Place;
-use imagegen::boot::toplevel::Boot;
 use imagegen::boot::{Generations, Loaders};
 use imagegen::container::Format;
-use imagegen::fixed;
 use imagegen::fs::ext4;
-use imagegen::image::root_disk::{self, Options, Plan, Profile};
+use imagegen::image::root_disk::{Options, Plan, Profile, RootDisk};
 use imagegen::image::store_image::Verified;
 use imagegen::nix::closure as library;
 use imagegen::nix::closure::Closure;
@@ -45,17 +41,18 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             output::check_apart(output, [closure.store.physical(path).as_path()])?;
         }
     }
-    let systems = Systems::read(args, &closure, reporter)?;
-    let options = Options {
-        profile: systems.profile(),
-        with_store: args.with_store,
-        table: args.table(),
-        fat: args.fat.map(Into::into),
-        loaders: &systems.loaders,
-        file_system: file_system_options(args),
-    };
-    let files = root_disk::files(&closure, &options)?;
-    let plan = root_disk::plan(&closure, &files, &options, !args.no_verify, reporter)?;
+    let systems = Systems::read(args)?;
+    let mut options = Options::new(file_system_options(args));
+    options.profile = systems.profile();
+    options.with_store = args.with_store;
+    options.table = args.table();
+    options.fat = args.fat.map(Into::into);
+    options.loaders = systems.loaders.clone();
+    let disk = RootDisk::new(&closure, options)?;
+    let plan = disk.plan(!args.no_verify, reporter)?;
+    if let Some(generations) = &systems.generations {
+        loaders::tell_of_extensions(generations, plan.missing_initrds(), reporter);
+    }
 
     let output = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
     if args.partition_table != PartitionTableArg::None {
@@ -79,7 +76,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
             contents: Contents::new(args, &plan, &closure, verified),
             sha256,
             phases: reporter.phases(),
-            fixed: fixed_values(&options),
+            fixed: fixed_values(disk.options()),
         })?;
     }
     if args.optimise {
@@ -121,69 +118,30 @@ fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Clos
     Ok(closure)
 }
 
-/// The systems of the profile and what starts them.
+/// The systems of the profile and what starts them. Only a boot loader needs more of a toplevel than its name.
+#[derive(Default)]
 struct Systems {
-    /// With their numbers, ascending.
-    generations: Vec<(u32, StorePath)>,
-    /// The number of the one that is in force.
-    current: u32,
+    toplevel: Option<StorePath>,
+    generations: Option<Generations>,
     loaders: Loaders,
 }
 
 impl Systems {
-    /// The toplevel alone is generation 1; only a boot loader needs more of it than its name.
-    fn read(args: &RootDiskArgs, closure: &Closure, reporter: &Reporter) -> anyhow::Result<Self> {
+    fn read(args: &RootDiskArgs) -> anyhow::Result<Self> {
         let root = &args.store.store_root;
-        let Some(toplevel) = &args.toplevel else {
-            return Ok(Self { generations: Vec::new(), current: 1, loaders: Loaders::default() });
-        };
+        let Some(toplevel) = &args.toplevel else { return Ok(Self::default()) };
         if args.loader.is_empty() {
-            let generations = vec![(1, store_path(toplevel, root)?)];
-            return Ok(Self { generations, current: 1, loaders: Loaders::default() });
+            return Ok(Self { toplevel: Some(store_path(toplevel, root)?), ..Self::default() });
         }
         let generations = loaders::generations(&args.menu, toplevel, root)?;
-        let place = place_of_grub(args);
-        if !place.copies_kernels() {
-            check_kernels(&generations, closure)?;
-        }
-        let installed = loaders::install(&args.menu, &args.loader, place, root, &generations)?;
-        loaders::tell_of_extensions(&generations, &installed, reporter);
-        let numbered =
-            |generation: &imagegen::boot::Generation| (generation.number, generation.system.toplevel.clone());
-        Ok(Self {
-            generations: generations.list().iter().map(numbered).collect(),
-            current: generations.default().number,
-            loaders: installed.loaders,
-        })
+        let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
+        Ok(Self { toplevel: None, generations: Some(generations), loaders })
     }
 
     fn profile(&self) -> Option<Profile<'_>> {
-        let generations: Vec<_> = self.generations.iter().map(|(number, path)| (*number, path)).collect();
-        (!generations.is_empty()).then_some(Profile { generations, current: self.current })
+        let of_generations = self.generations.as_ref().map(Profile::from);
+        of_generations.or_else(|| self.toplevel.as_ref().map(Profile::of))
     }
-}
-
-/// Where GRUB's files go: to the EFI system partition, which is the first one, or to the root file system.
-fn place_of_grub(args: &RootDiskArgs) -> Place {
-    if args.partition_table == PartitionTableArg::Legacy {
-        Place::Root { uuid: args.uuid, with_store: args.with_store }
-    } else {
-        Place::Esp { partition: 1, volume_id: fixed::ESP_VOLUME_ID }
-    }
-}
-
-/// GRUB reads kernels from the store on the disk, so they must be there.
-fn check_kernels(generations: &Generations, closure: &Closure) -> anyhow::Result<()> {
-    let registered: BTreeSet<_> = closure.registration.paths().iter().map(|found| &found.path).collect();
-    let boots = generations.list().iter().flat_map(|generation| generation.system.boots());
-    for file in boots.flat_map(Boot::files) {
-        let path = &file.store_path;
-        ensure!(
-            registered.contains(path),
-            "{path}, which a system starts, is not in the closure; name it with --closure, or register it"
-        );
-    }
-    Ok(())
 }
 
 fn file_system_options(args: &RootDiskArgs) -> ext4::Options {

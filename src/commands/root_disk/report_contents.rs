@@ -28,7 +28,7 @@ pub struct Contents {
     verified_paths: u64,
     unverified_paths: u64,
     partition_table: &'static str,
-    loaders: Vec<&'static str>,
+    loaders: Vec<String>,
     /// The offset of the root file system in bytes.
     root_offset: u64,
 }

@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::boot::file_kind::file_kind;
+use crate::boot::linux::file_kind;
 use crate::units::index;
 
 /// The part of a bzImage that is read: all of its header.

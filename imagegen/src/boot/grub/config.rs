@@ -6,37 +6,41 @@
 
 use std::fmt::{self, Write};
 
-use super::GrubError;
-use super::Place;
+use super::boot_directory::on_drive;
 use super::kernel_parameters::{check_kernel, linux_arguments};
-use super::options::{Options, Resolution, Serial};
+use super::script::{quoted, refuse_control_characters};
+use super::{BootDirectory, GrubError};
 use crate::boot::toplevel::Boot;
-use crate::boot::{Generation, Generations, Timeout};
+use crate::boot::{Generation, Generations, Menu, Resolution, Serial, Timeout};
 use crate::fixed;
 
 /// Where the font of a menu in graphics lies in `/boot`: NixOS's name for it.
 pub const FONT: &str = "converted-font.pf2";
 
 /// Writes `grub.cfg`.
-pub fn grub_cfg(generations: &Generations, options: &Options) -> Result<String, GrubError> {
-    let menu = Menu::new(generations);
+pub fn grub_cfg(
+    generations: &Generations,
+    directory: BootDirectory,
+    menu: &Menu,
+) -> Result<String, GrubError> {
+    let entries = Entries::new(generations);
     let mut text = String::new();
-    push_header(&mut text, options, menu.default);
-    for entry in &menu.system {
-        push_entry(&mut text, options, entry, "--class nixos --unrestricted")?;
+    push_header(&mut text, directory, menu, entries.default);
+    for entry in &entries.system {
+        push_entry(&mut text, directory, menu, entry, "--class nixos --unrestricted")?;
     }
     let submenu = format!("{} - All configurations", generations.distribution());
     refuse_control_characters("title", &submenu)?;
     push(&mut text, format_args!("submenu {} --class submenu {{\n", quoted(&submenu)));
-    for entry in &menu.generations {
-        push_entry(&mut text, options, entry, "--class nixos")?;
+    for entry in &entries.generations {
+        push_entry(&mut text, directory, menu, entry, "--class nixos")?;
     }
     text.push_str("}\n");
     Ok(text)
 }
 
 /// The entries in their order.
-struct Menu<'a> {
+struct Entries<'a> {
     /// The default system, then its specialisations by name.
     system: Vec<Entry<'a>>,
     /// The place of the entry that boots by itself: always one of those above.
@@ -51,7 +55,7 @@ struct Entry<'a> {
     boot: &'a Boot,
 }
 
-impl<'a> Menu<'a> {
+impl<'a> Entries<'a> {
     fn new(generations: &'a Generations) -> Self {
         let default = generations.default();
         let distribution = generations.distribution();
@@ -100,8 +104,8 @@ fn entries(
 
 /// All that stands before the entries. `default` is a number, which unlike a title needs no escapes; `next_entry` is
 /// what `grub-reboot` writes into `grubenv`.
-fn push_header(text: &mut String, options: &Options, default: usize) {
-    let (timeout, style) = match options.timeout {
+fn push_header(text: &mut String, directory: BootDirectory, menu: &Menu, default: usize) {
+    let (timeout, style) = match menu.timeout {
         // GRUB reads more as a negative number, which would be forever.
         Timeout::Seconds(seconds) => (i64::from(seconds.min(i32::MAX.unsigned_abs())), "menu"),
         Timeout::MenuForce => (-1, "menu"),
@@ -109,7 +113,7 @@ fn push_header(text: &mut String, options: &Options, default: usize) {
         Timeout::MenuHidden => (0, "hidden"),
         Timeout::MenuDisabled => (0, "menu"),
     };
-    let search = options.place.search();
+    let search = directory.search();
     push(
         text,
         format_args!(
@@ -132,8 +136,8 @@ set timeout_style={style}
 "#
         ),
     );
-    if let Some(Resolution { width, height }) = options.resolution {
-        let font = Place::named(&options.place.in_boot(FONT));
+    if let Some(Resolution { width, height }) = menu.resolution {
+        let font = on_drive(&directory.path(FONT));
         push(
             text,
             format_args!(
@@ -150,7 +154,7 @@ fi
             ),
         );
     }
-    if let Some(Serial { unit, speed }) = options.serial {
+    if let Some(Serial { unit, speed }) = menu.serial {
         push(
             text,
             format_args!(
@@ -164,44 +168,33 @@ terminal_output --append serial
     }
 }
 
-fn push_entry(text: &mut String, options: &Options, entry: &Entry<'_>, flags: &str) -> Result<(), GrubError> {
+fn push_entry(
+    text: &mut String,
+    directory: BootDirectory,
+    menu: &Menu,
+    entry: &Entry<'_>,
+    flags: &str,
+) -> Result<(), GrubError> {
     let Entry { title, system, boot } = entry;
     refuse_control_characters("title", title)?;
-    let place = options.place;
-    let kernel = place.path(&boot.kernel);
-    let image = format!("(hd0,{})/{kernel}", place.partition());
-    let arguments =
-        linux_arguments(title, &image, boot, &options.kernel_params, check_kernel(boot, system)?)?;
-    let mut initrds: Vec<_> = boot.initrd.iter().map(|initrd| Place::named(&place.path(initrd))).collect();
+    let kernel = directory.path_of_kernel(&boot.kernel);
+    let image = format!("(hd0,{})/{kernel}", directory.partition());
+    let arguments = linux_arguments(title, &image, boot, &menu.kernel_params, check_kernel(boot, system)?)?;
+    let mut initrds: Vec<_> =
+        boot.initrd.iter().map(|initrd| on_drive(&directory.path_of_kernel(initrd))).collect();
     for path in &boot.extra_initrds {
-        let no_esp = || GrubError::NoEsp { entry: title.clone(), path: path.clone() };
-        initrds.push(Place::named(place.on_esp(path).ok_or_else(no_esp)?));
+        if !matches!(directory, BootDirectory::Esp { .. }) {
+            return Err(GrubError::NoEsp { entry: title.clone(), path: path.clone() });
+        }
+        initrds.push(on_drive(path));
     }
-    let (title, search, kernel) = (quoted(title), place.search(), Place::named(&kernel));
+    let (title, search, kernel) = (quoted(title), directory.search(), on_drive(&kernel));
     push(text, format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
     if !initrds.is_empty() {
         push(text, format_args!("  initrd {}\n", initrds.join(" ")));
     }
     text.push_str("}\n\n");
     Ok(())
-}
-
-/// An error if `text`, which is a `what`, holds a control character.
-pub(super) fn refuse_control_characters(what: &'static str, text: &str) -> Result<(), GrubError> {
-    match text.chars().find(|c| c.is_control()) {
-        None => Ok(()),
-        Some(character) => Err(GrubError::ControlCharacter { what, text: text.to_owned(), character }),
-    }
-}
-
-/// One word of GRUB script that stands for `text`, whatever that holds besides control characters.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    // Nothing is special between single quotes, but they end at the next one.
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
@@ -257,19 +250,15 @@ mod tests {
         }
     }
 
-    fn options() -> Options {
-        Options {
-            place: Place::Esp { partition: 2, volume_id: 0x00AB_584F },
-            timeout: Timeout::Seconds(5),
-            kernel_params: vec!["last".to_owned()],
-            resolution: None,
-            serial: None,
-        }
+    const DIRECTORY: BootDirectory = BootDirectory::Esp { partition: 2, volume_id: 0x00AB_584F };
+
+    fn with_last() -> Menu {
+        Menu { kernel_params: vec!["last".to_owned()], ..Menu::default() }
     }
 
     fn menu(default: System, others: Vec<(u32, System)>, specialisation: Option<&str>) -> String {
         let generations = Generations::new(default, others, specialisation.map(str::to_owned)).unwrap();
-        grub_cfg(&generations, &options()).unwrap()
+        grub_cfg(&generations, DIRECTORY, &with_last()).unwrap()
     }
 
     #[test]
@@ -317,7 +306,7 @@ mod tests {
             (Timeout::MenuDisabled, "0", "menu"),
         ] {
             let generations = Generations::new(system("a", &[]), Vec::new(), None).unwrap();
-            let text = grub_cfg(&generations, &Options { timeout, ..options() }).unwrap();
+            let text = grub_cfg(&generations, DIRECTORY, &Menu { timeout, ..Menu::default() }).unwrap();
             assert!(text.contains(&format!("  set timeout={seconds}\nfi\nset timeout_style={style}\n")));
         }
     }
@@ -325,9 +314,9 @@ mod tests {
     #[test]
     fn names_do_not_become_script() {
         let generations = |name: &str| Generations::new(system("a", &[name]), Vec::new(), None).unwrap();
-        let text = grub_cfg(&generations(r#"it's $x {"y"} > \"#), &options()).unwrap();
+        let text = grub_cfg(&generations(r#"it's $x {"y"} > \"#), DIRECTORY, &with_last()).unwrap();
         assert!(text.contains(r#"menuentry 'NixOS - it'\''s $x {"y"} > \' --class"#), "{text}");
-        let error = grub_cfg(&generations("a\nb"), &options()).unwrap_err().to_string();
+        let error = grub_cfg(&generations("a\nb"), DIRECTORY, &with_last()).unwrap_err().to_string();
         assert!(error.contains("'\\n'"), "{error}");
     }
 }

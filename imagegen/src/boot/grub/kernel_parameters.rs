@@ -2,8 +2,8 @@
 
 use super::GrubError;
 use super::bz_image;
-use super::config::{quoted, refuse_control_characters};
-use crate::boot::command_line::command_line_max;
+use super::script::{quoted, refuse_control_characters};
+use crate::boot::linux::command_line_max;
 use crate::boot::toplevel::Boot;
 
 /// GRUB's own parameter, before all others; behind it, the kernel's file.

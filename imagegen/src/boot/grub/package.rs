@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CoreImage, GrubDirectory, GrubError, Place, plan_core};
+use super::{BootDirectory, CoreImage, GrubDirectory, GrubError, plan_core};
 use crate::boot::toplevel::{System, ToplevelError, read_small};
 use crate::fs::file_source::FileSource;
 use crate::nix::store_path::{STORE_DIR, StorePath, StoreRoot};
@@ -52,8 +52,8 @@ impl Package {
     }
 
     /// The core image that finds the file system of GRUB's files by itself.
-    pub fn core_image(&self, place: Place) -> Result<CoreImage, GrubError> {
-        plan_core(&self.directory, place.core_modules(), &place.prefix(), None)
+    pub fn core_image(&self, boot: BootDirectory) -> Result<CoreImage, GrubError> {
+        plan_core(&self.directory, boot.core_modules(), &boot.prefix(), None)
     }
 
     /// The font of menus in graphics.

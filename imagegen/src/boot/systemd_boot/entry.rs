@@ -3,10 +3,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Settings, SystemdBootError};
-use crate::boot::command_line::command_line_max;
+use super::SystemdBootError;
+use crate::boot::linux::command_line_max;
 use crate::boot::toplevel::{Boot, BootFile};
-use crate::boot::{Generation, Generations};
+use crate::boot::{Generation, Generations, Menu};
 use crate::fixed;
 
 /// NixOS's default for generations whose `boot.json` names no key.
@@ -52,12 +52,12 @@ impl Entry<'_> {
 
     /// The entry in the form of the Boot Loader Specification, type 1. The name is made of it, so that keys, their order and
     /// the missing line break at the end are those of nixpkgs' `systemd-boot-builder.py`.
-    pub(super) fn text(&self, settings: &Settings) -> Result<String, SystemdBootError> {
+    pub(super) fn text(&self, menu: &Menu) -> Result<String, SystemdBootError> {
         let boot = self.boot;
         let number = self.generation.number;
         let version = format!("Generation {number} {}, built on {}", boot.label, fixed::BUILD_DATE);
         let mut options = format!("init={}", boot.init);
-        for parameter in boot.kernel_params.iter().chain(&settings.kernel_params) {
+        for parameter in boot.kernel_params.iter().chain(&menu.kernel_params) {
             options.push(' ');
             options.push_str(parameter);
         }
@@ -68,7 +68,7 @@ impl Entry<'_> {
         let mut lines = vec![("title", self.title()), ("version", version), ("linux", path(&boot.kernel))];
         lines.extend(initrds.into_iter().map(|initrd| ("initrd", initrd)));
         lines.push(("options", options));
-        lines.extend(settings.machine_id.clone().map(|id| ("machine-id", id)));
+        lines.extend(menu.machine_id.iter().map(|id| ("machine-id", id.to_string())));
         lines.extend(boot.device_tree.as_ref().map(|tree| ("devicetree", path(tree))));
         lines.push(("sort-key", boot.sort_key.clone().unwrap_or_else(|| SORT_KEY.to_owned())));
         Ok(lines.iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join("\n"))

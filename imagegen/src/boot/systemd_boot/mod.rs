@@ -1,18 +1,13 @@
 //! systemd-boot: the files that `bootctl install` and NixOS's installer put on the EFI system partition.
 
-mod architecture;
 mod entry;
-mod settings;
-
-pub use architecture::Architecture;
-pub use settings::{ConsoleMode, ConsoleModeError, Settings};
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::toplevel::{self, Boot, ToplevelError};
-use super::{Generations, efi_program};
+use super::{Architecture, Generations, Menu, efi_program};
 use crate::fs::file_source::{FileSource, NamedFile};
 use crate::nix::store_path::{ResolveError, StorePath, StoreRoot};
 use crate::units::length;
@@ -101,7 +96,8 @@ impl Program {
         systemd: Option<&StorePath>,
         toplevel: &StorePath,
     ) -> Result<Self, SystemdBootError> {
-        let architecture = Architecture::of_system(system)?;
+        let architecture = Architecture::of_system(system)
+            .ok_or_else(|| SystemdBootError::Architecture(system.to_owned()))?;
         let directory = systemd.map_or_else(|| format!("{toplevel}/systemd"), StorePath::to_string);
         let path = Path::new(&directory).join(PROGRAMS).join(architecture.program());
         let found = store.resolve(&path).map_err(|source| SystemdBootError::Missing { source })?;
@@ -127,15 +123,15 @@ impl Program {
 pub fn files(
     generations: &Generations,
     program: &Program,
-    settings: &Settings,
+    menu: &Menu,
 ) -> Result<Vec<NamedFile>, SystemdBootError> {
-    if let Some(bad) = settings.kernel_params.iter().find(|p| p.contains(char::is_control)) {
+    if let Some(bad) = menu.kernel_params.iter().find(|p| p.contains(char::is_control)) {
         return Err(SystemdBootError::Parameter(bad.clone()));
     }
     let program_file = |path| NamedFile::new(path, FileSource::Bytes(program.bytes.clone()));
     let mut files = vec![
         program_file(program.architecture.program_path()),
-        program_file(format!("EFI/BOOT/{}", program.architecture.fallback())),
+        program_file(program.architecture.fallback_path()),
         // What says to bootctl and kernel-install that entries are files here, one for each.
         text_file("loader/entries.srel", "type1\n".to_owned()),
     ];
@@ -146,7 +142,7 @@ pub fn files(
         if kernels.insert(boot.kernel.logical()) {
             check_kernel(boot, program.architecture)?;
         }
-        let text = entry.text(settings)?;
+        let text = entry.text(menu)?;
         let name = file_name(&text);
         files.push(text_file(&format!("loader/entries/{name}"), text));
         files.extend(boot_files(boot));
@@ -154,7 +150,7 @@ pub fn files(
             default = name;
         }
     }
-    files.push(text_file("loader/loader.conf", loader_conf(default, settings)));
+    files.push(text_file("loader/loader.conf", loader_conf(default, menu)));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files.dedup();
     Ok(files)
@@ -182,11 +178,11 @@ fn text_file(path: &str, text: String) -> NamedFile {
 }
 
 /// The menu's settings, as NixOS writes them.
-fn loader_conf(default: String, settings: &Settings) -> String {
-    let mut lines = vec![("timeout", settings.timeout.to_string()), ("default", default)];
-    if !settings.editor {
+fn loader_conf(default: String, menu: &Menu) -> String {
+    let mut lines = vec![("timeout", menu.timeout.to_string()), ("default", default)];
+    if !menu.editor {
         lines.push(("editor", "0".to_owned()));
     }
-    lines.push(("console-mode", settings.console_mode.to_string()));
+    lines.push(("console-mode", menu.console_mode.to_string()));
     lines.iter().flat_map(|(key, value)| [*key, " ", value, "\n"]).collect()
 }

@@ -4,7 +4,8 @@ mod partitions;
 
 use std::io;
 
-use crate::boot::grub::{GrubError, Installation};
+use crate::boot::Loaders;
+use crate::boot::grub::{self, BootDirectory, GrubError, Installation};
 use crate::container::Sink;
 use crate::disk::gpt::Table;
 use crate::disk::mbr::{BOOT_CODE, Partition};
@@ -14,11 +15,13 @@ use crate::fs::fat::{self, Contents, EspError, Fat};
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
 
-pub use crate::boot::{GrubLoader, Loaders};
 pub use partitions::{ESP_NUMBER, Partitions, PartitionsError};
 
 /// What the module's `diskImage` has.
 pub const DEFAULT_SIZE: ByteCount = ByteCount(60 << 20);
+/// Where GRUB's files are.
+pub const BOOT_DIRECTORY: BootDirectory =
+    BootDirectory::Esp { partition: ESP_NUMBER, volume_id: fixed::ESP_VOLUME_ID };
 /// Sizes are proposed in these steps.
 const STEP: u64 = 1 << 20;
 /// No larger disk is proposed: FAT16 ends at 4 GiB, FAT32 at 2 TiB.
@@ -31,6 +34,7 @@ pub struct Plan {
     table: Table,
     grub: Option<Installation>,
     esp: fat::Plan,
+    missing_initrds: Vec<String>,
 }
 
 /// Why a boot disk cannot be planned or written.
@@ -67,9 +71,9 @@ pub enum BootDiskError {
 
 /// Plans a disk of `size`, rounded up to a whole sector, with an EFI system partition of the kind `fat`, or of mkfs.fat's
 /// choice. If the size is too small, the error says what would do.
-pub fn plan(size: ByteCount, loaders: Loaders, fat: Option<Fat>) -> Result<Plan, BootDiskError> {
-    let Loaders { files, grub } = loaders;
-    let contents = Contents::new(files)?;
+pub fn plan(size: ByteCount, loaders: &Loaders, fat: Option<Fat>) -> Result<Plan, BootDiskError> {
+    let installed = loaders.install(BOOT_DIRECTORY)?;
+    let contents = Contents::new(installed.files)?;
     let (partitions, esp) =
         esp_of(size, &contents, fat).map_err(|error| match smallest_size(size, &contents, fat) {
             Some(enough) if error.is_lack_of_room() => {
@@ -79,8 +83,10 @@ pub fn plan(size: ByteCount, loaders: Loaders, fat: Option<Fat>) -> Result<Plan,
         })?;
     let table = partitions.table();
     let mbr = table.mbr(&[0; BOOT_CODE]);
-    let grub = grub.map(|grub| grub.install(partitions.bios_boot(), &mbr)).transpose()?;
-    Ok(Plan { partitions, table, grub, esp })
+    let gap = partitions.bios_boot();
+    let install = |(directory, core)| grub::install(&directory, &core, &(gap.first..=gap.last), &mbr);
+    let grub = installed.grub.map(install).transpose()?;
+    Ok(Plan { partitions, table, grub, esp, missing_initrds: installed.missing_initrds })
 }
 
 fn esp_of(
@@ -130,6 +136,11 @@ impl Plan {
     /// Where the partitions lie.
     pub fn partitions(&self) -> Partitions {
         self.partitions
+    }
+
+    /// The initial RAM disks that systems name on the EFI system partition and that nobody puts there.
+    pub fn missing_initrds(&self) -> &[String] {
+        &self.missing_initrds
     }
 
     /// The files and directories of the EFI system partition.

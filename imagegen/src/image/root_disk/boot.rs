@@ -2,8 +2,8 @@
 
 use super::RootDiskError;
 use super::partitions::{PartitionTable, Partitions};
-use crate::boot::grub::Installation;
-use crate::boot::{GrubLoader, Loaders};
+use crate::boot::Installed;
+use crate::boot::grub::{self, Installation};
 use crate::container::Sink;
 use crate::disk::mbr::{BOOT_CODE, Partition};
 use crate::fixed;
@@ -29,26 +29,19 @@ pub struct Boot {
 pub fn plan(
     table: PartitionTable,
     file_system: ByteCount,
-    loaders: &Loaders,
+    installed: &Installed,
     fat: Option<Fat>,
 ) -> Result<Boot, RootDiskError> {
     let partitions = Partitions::new(table, file_system)?;
-    let grub = match (&loaders.grub, partitions.core_image()) {
-        (Some(loader), Some(gap)) => Some(install(loader, &partitions, gap)?),
+    let grub = match (&installed.grub, partitions.core_image()) {
+        (Some((directory, core)), Some(gap)) => {
+            let mbr = partitions.first_sectors(&[0; BOOT_CODE]).first_chunk().copied().unwrap_or([0; 512]);
+            Some(grub::install(directory, core, &(gap.first..=gap.last), &mbr)?)
+        }
         _ => None,
     };
-    let esp = table.esp().map(|partition| plan_esp(table, partition, &loaders.files, fat)).transpose()?;
+    let esp = table.esp().map(|partition| plan_esp(table, partition, &installed.files, fat)).transpose()?;
     Ok(Boot { partitions, grub, esp })
-}
-
-fn install(
-    loader: &GrubLoader,
-    partitions: &Partitions,
-    gap: Partition,
-) -> Result<Installation, RootDiskError> {
-    let first_sectors = partitions.first_sectors(&[0; BOOT_CODE]);
-    let mbr = first_sectors.first_chunk().copied().unwrap_or([0; 512]);
-    Ok(loader.install(gap, &mbr)?)
 }
 
 fn plan_esp(

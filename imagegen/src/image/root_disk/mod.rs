@@ -9,9 +9,10 @@ mod skeleton;
 
 use std::io;
 
-use crate::boot::Loaders;
-use crate::boot::grub::GrubError;
+use crate::boot::grub::{BootDirectory, GrubError};
+use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
+use crate::fixed;
 use crate::fs::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
 use crate::fs::fat::{EspError, Fat};
 use crate::fs::file_source::FileSource;
@@ -23,14 +24,15 @@ use crate::nix::{Registered, database as source};
 use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
-pub use database::DatabaseError;
-pub use directory::Files;
+pub use database::{DatabaseError, bytes as database};
 pub use partitions::{BOOT_END, PartitionTable, Partitions, PartitionsError};
 
 use boot::Boot;
+use directory::Files;
 
 /// What the disk holds.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options<'o> {
     /// The system profile; none without.
     pub profile: Option<Profile<'o>>,
@@ -39,11 +41,28 @@ pub struct Options<'o> {
     /// How the disk is divided.
     pub table: PartitionTable,
     /// What it boots by. The files go to the EFI system partition or, where there is none, to the root file system.
-    pub loaders: &'o Loaders,
+    pub loaders: Loaders,
     /// The kind of the EFI system partition's file system; mkfs.fat's choice if none.
     pub fat: Option<Fat>,
     /// The root file system; a fixed size is that of the whole disk.
     pub file_system: ext4::Options,
+}
+
+impl Options<'_> {
+    /// A disk that is this file system as a whole, without store, profile and boot loaders.
+    pub fn new(file_system: ext4::Options) -> Self {
+        let (table, loaders) = (PartitionTable::None, Loaders::default());
+        Self { profile: None, with_store: false, table, loaders, fat: None, file_system }
+    }
+
+    /// Where GRUB's files are on such a disk.
+    pub fn boot_directory(&self) -> BootDirectory {
+        if self.table.esp().is_some() {
+            BootDirectory::Esp { partition: 1, volume_id: fixed::ESP_VOLUME_ID }
+        } else {
+            BootDirectory::Root { uuid: self.file_system.uuid, with_store: self.with_store }
+        }
+    }
 }
 
 /// The systems of a machine, by their numbers.
@@ -55,12 +74,40 @@ pub struct Profile<'o> {
     pub current: u32,
 }
 
+impl<'o> Profile<'o> {
+    /// A profile of one generation, number 1.
+    pub fn of(toplevel: &'o StorePath) -> Self {
+        Self { generations: vec![(1, toplevel)], current: 1 }
+    }
+}
+
+impl<'o> From<&'o Generations> for Profile<'o> {
+    fn from(generations: &'o Generations) -> Self {
+        let numbered = |generation: &'o Generation| (generation.number, &generation.system.toplevel);
+        Self {
+            generations: generations.list().iter().map(numbered).collect(),
+            current: generations.default().number,
+        }
+    }
+}
+
 /// Why a root disk cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RootDiskError {
     /// The profile would lead nowhere.
     #[error("the toplevel {0} is not in the closure; name it with --closure, or register its closure")]
     Toplevel(StorePath),
+    /// GRUB would look for the files of a system where nothing is.
+    #[error("{0}, which a system starts, is not in the closure; name it with --closure, or register it")]
+    NotInClosure(StorePath),
+    /// A loader that such a disk does not boot by.
+    #[error("{loader} has no place on a disk with {table}")]
+    Loader {
+        /// The loader.
+        loader: Loader,
+        /// The kind of partition table.
+        table: PartitionTable,
+    },
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -114,52 +161,76 @@ pub enum RootDiskError {
     FileSource(#[from] ContentError),
 }
 
-/// Puts together all files of the root file system. Every path of the closure must have its hash
-/// ([`crate::nix::closure::fill_in_hashes`]).
-pub fn files(closure: &Closure, options: &Options<'_>) -> Result<Files, RootDiskError> {
-    let paths = closure.registration.paths();
-    let systems = options.profile.iter().flat_map(|profile| &profile.generations);
-    for (_, toplevel) in systems {
-        if !paths.iter().any(|Registered { path, .. }| path == *toplevel) {
+/// A root disk whose files are known.
+#[derive(Debug)]
+#[must_use]
+pub struct RootDisk<'o> {
+    closure: &'o Closure,
+    options: Options<'o>,
+    installed: Installed,
+    files: Files,
+}
+
+impl<'o> RootDisk<'o> {
+    /// Puts together all files of the root file system. Every path of the closure must have its hash
+    /// ([`crate::nix::closure::fill_in_hashes`]).
+    pub fn new(closure: &'o Closure, options: Options<'o>) -> Result<Self, RootDiskError> {
+        let (table, loaders) = (options.table, &options.loaders);
+        if let Some(loader) = loaders.iter().find(|loader| !table.loaders().contains(loader)) {
+            return Err(RootDiskError::Loader { loader, table });
+        }
+        let paths = closure.registration.paths();
+        let known = |wanted: &StorePath| paths.iter().any(|Registered { path, .. }| path == wanted);
+        let directory = options.boot_directory();
+        if !directory.copies_kernels()
+            && let Some(path) = loaders.paths_for_grub().find(|path| !known(path))
+        {
+            return Err(RootDiskError::NotInClosure(path.clone()));
+        }
+        let installed = loaders.install(directory)?;
+        let mut systems = options.profile.iter().flat_map(|profile| &profile.generations);
+        if let Some((_, toplevel)) = systems.find(|(_, toplevel)| !known(toplevel)) {
             return Err(RootDiskError::Toplevel((*toplevel).clone()));
         }
+        let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
+        skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
+        if table.esp().is_none() {
+            skeleton::add_boot_files(&mut root, &installed.files);
+        }
+        if options.with_store {
+            root.store("nix/store", 0o1775, &closure.tree);
+        }
+        let files = root.into_files()?;
+        Ok(Self { closure, options, installed, files })
     }
-    let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
-    skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
-    if options.table.esp().is_none() {
-        skeleton::add_boot_files(&mut root, &options.loaders.files);
+
+    /// Lays out the disk; if `verify`, the sizes of the store's paths are compared with their registration.
+    pub fn plan(&self, verify: bool, progress: &dyn Progress) -> Result<Plan<'_>, RootDiskError> {
+        let Self { closure, options, installed, files } = self;
+        let file_system = plan_file_system(closure, files, options, verify, progress)
+            .map_err(|error| too_small(error, options))?;
+        let boot = boot::plan(options.table, file_system.ext4().size(), installed, options.fat)?;
+        Ok(Plan { files, file_system, boot, missing_initrds: &installed.missing_initrds })
     }
-    if options.with_store {
-        root.store("nix/store", 0o1775, &closure.tree);
+
+    /// What it was made of.
+    pub fn options(&self) -> &Options<'o> {
+        &self.options
     }
-    Ok(root.into_files()?)
 }
 
 /// A root disk, laid out to the last block.
+#[must_use]
 pub struct Plan<'f> {
     files: &'f Files,
     file_system: FileSystem<'f>,
     boot: Boot,
+    missing_initrds: &'f [String],
 }
 
 enum FileSystem<'f> {
     Plain(ext4::Plan<'f>),
     WithStore(store_image::Plan<'f>),
-}
-
-/// Lays out the disk for `files`, made of `closure` with the same options; if `verify`, the sizes of the store's paths
-/// are compared with their registration.
-pub fn plan<'f>(
-    closure: &'f Closure,
-    files: &'f Files,
-    options: &Options<'_>,
-    verify: bool,
-    progress: &dyn Progress,
-) -> Result<Plan<'f>, RootDiskError> {
-    let file_system = plan_file_system(closure, files, options, verify, progress)
-        .map_err(|error| too_small(error, options))?;
-    let boot = boot::plan(options.table, file_system.ext4().size(), options.loaders, options.fat)?;
-    Ok(Plan { files, file_system, boot })
 }
 
 fn plan_file_system<'f>(
@@ -204,6 +275,11 @@ impl Plan<'_> {
     /// Where the root file system lies.
     pub fn partitions(&self) -> &Partitions {
         self.boot.partitions()
+    }
+
+    /// The initial RAM disks that systems name on the EFI system partition and that nobody puts there.
+    pub fn missing_initrds(&self) -> &[String] {
+        self.missing_initrds
     }
 
     /// What is in the root file system, the root directory and the store included.

@@ -1,5 +1,8 @@
 //! The partitions of a root disk, with the names, numbers and places that they have in nixpkgs' make-disk-image.
 
+use std::fmt;
+
+use crate::boot::Loader;
 use crate::disk::gpt::{self, Entry, MbrKind, Table};
 use crate::disk::mbr::{self, BOOT_CODE, OS_TYPE_LINUX, Partition, Record};
 use crate::fixed;
@@ -43,6 +46,18 @@ pub enum PartitionsError {
     TooLarge(ByteCount),
 }
 
+impl fmt::Display for PartitionTable {
+    /// In the words of nixpkgs' make-disk-image.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no partition table",
+            Self::Legacy => "a legacy partition table",
+            Self::Efi { .. } => "an efi partition table",
+            Self::Hybrid { .. } => "a hybrid partition table",
+        })
+    }
+}
+
 impl PartitionTable {
     /// What is left of the disk's size for the file system.
     pub fn file_system_size(self, size: Size) -> Size {
@@ -61,6 +76,16 @@ impl PartitionTable {
     pub fn esp(self) -> Option<Partition> {
         let last = Lba(self.root_start().0.saturating_sub(1));
         self.has_gpt().then_some(Partition { first: Lba(ESP_START), last })
+    }
+
+    /// The loaders that there is a place for on such a disk.
+    pub const fn loaders(self) -> &'static [Loader] {
+        match self {
+            Self::None => &[],
+            Self::Legacy => &[Loader::Grub],
+            Self::Efi { .. } => &[Loader::SystemdBoot],
+            Self::Hybrid { .. } => &[Loader::SystemdBoot, Loader::Grub],
+        }
     }
 
     /// The first sector of the file system.

@@ -1,13 +1,22 @@
-//! Where GRUB's files and the kernels lie, and how GRUB finds them there.
+//! Where GRUB's boot directory lies, and how GRUB finds files there.
 
-use super::config::quoted;
+use super::script::quoted;
 use crate::boot::toplevel::BootFile;
 use crate::guid::Guid;
 
-/// The file system that GRUB reads.
+/// The directory with GRUB's files, and the file system that it lies in. Only the products that lay out a disk make one,
+/// so that it fits the disk.
+///
+/// ```compile_fail
+/// use imagegen::boot::grub::BootDirectory;
+/// // A boot disk has its EFI system partition elsewhere, and GRUB would not find its files.
+/// let _ = BootDirectory::Esp { partition: 7, volume_id: 0 };
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The EFI system partition of a disk with a GPT.
+#[non_exhaustive]
+pub enum BootDirectory {
+    /// The root of the EFI system partition of a disk with a GPT.
+    #[non_exhaustive]
     Esp {
         /// Its number in the table.
         partition: u32,
@@ -15,6 +24,7 @@ pub enum Place {
         volume_id: u32,
     },
     /// `/boot` of an ext4 file system in the first partition of a disk with an MBR.
+    #[non_exhaustive]
     Root {
         /// The file system's UUID, by which the menu finds it.
         uuid: Guid,
@@ -23,7 +33,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl BootDirectory {
     /// The modules of the core image: the BIOS's disks, partition tables and this file system. GRUB loads all others
     /// from the file system.
     pub const fn core_modules(self) -> &'static [&'static str] {
@@ -36,7 +46,7 @@ impl Place {
     /// Where GRUB finds its files. A device name that begins with a comma is on the disk that the BIOS booted from,
     /// whatever its number.
     pub fn prefix(self) -> String {
-        format!("(,{})/{}", self.partition(), self.in_boot("grub"))
+        format!("(,{})/{}", self.partition(), self.path("grub"))
     }
 
     /// GRUB's name for the partition.
@@ -47,11 +57,11 @@ impl Place {
         }
     }
 
-    /// The path of a file in what NixOS mounts on `/boot`, from the root of the file system. Has no `/` in front.
-    pub fn in_boot(self, path: &str) -> String {
+    /// The path of a file in the directory, from the root of the file system, without a `/` in front.
+    pub fn path(self, inside: &str) -> String {
         match self {
-            Self::Esp { .. } => path.to_owned(),
-            Self::Root { .. } => format!("boot/{path}"),
+            Self::Esp { .. } => inside.to_owned(),
+            Self::Root { .. } => format!("boot/{inside}"),
         }
     }
 
@@ -60,21 +70,12 @@ impl Place {
         !matches!(self, Self::Root { with_store: true, .. })
     }
 
-    /// The path of a kernel or initrd, from the root of the file system. Has no `/` in front.
-    pub(super) fn path(self, file: &BootFile) -> String {
+    /// The path of a kernel or initrd, from the root of the file system, without a `/` in front.
+    pub(super) fn path_of_kernel(self, file: &BootFile) -> String {
         if self.copies_kernels() {
-            return self.in_boot(&format!("kernels/{}", file.copy_name()));
+            return self.path(&format!("kernels/{}", file.copy_name()));
         }
-        let place = format!("{}/{}", file.store_path, file.inside);
-        place.trim_matches('/').to_owned()
-    }
-
-    /// The path of a file of the EFI system partition, from the root of the file system, if that is it.
-    pub(super) const fn on_esp(self, path: &str) -> Option<&str> {
-        match self {
-            Self::Esp { .. } => Some(path),
-            Self::Root { .. } => None,
-        }
+        file.logical().trim_matches('/').to_owned()
     }
 
     /// The command that sets `drive1` to the file system.
@@ -85,9 +86,9 @@ impl Place {
         };
         format!("search --set=drive1 --fs-uuid {name}")
     }
+}
 
-    /// The name of a file for GRUB, after [`Place::search`].
-    pub(super) fn named(path: &str) -> String {
-        format!("($drive1)/{}", quoted(path))
-    }
+/// The name of a file for GRUB, after [`BootDirectory::search`].
+pub(super) fn on_drive(path: &str) -> String {
+    format!("($drive1)/{}", quoted(path))
 }
