@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Output;
 
-use support::every_command::status;
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::every_command::status;
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 /// A directory with images, and beside it a file that they must not show.
 struct Place {
@@ -62,7 +60,7 @@ impl Place {
             let Output { status: code, stdout, stderr } = if command[0] == "run" {
                 self.run(image, more)
             } else {
-                imagegen().args(["--quiet"]).args(*command).arg(image).args(more).output().unwrap()
+                imagegen!().args(["--quiet"]).args(*command).arg(image).args(more).output().unwrap()
             };
             let told = String::from_utf8_lossy(&stderr).into_owned();
             let code = status(&Output { status: code, stdout, stderr }, command[0]);
@@ -75,7 +73,7 @@ impl Place {
     fn run(&self, image: &str, more: &[&str]) -> Output {
         let run = |config: &str| {
             fs::write(self.at("vm.toml"), config).unwrap();
-            let mut command = imagegen();
+            let mut command = imagegen!();
             command.args(["run", "--print", "--config", &self.at("vm.toml")]).args(more);
             command.env_remove("NIX_DISK_IMAGE").output().unwrap()
         };

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,8 +11,8 @@ use std::time::{Duration, Instant};
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-use support::store::Store;
-use support::{imagegen, names_in, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, names_in, text, tool};
 
 /// `bench` of one round, with its temporary data in a directory of the test.
 fn bench(directory: &Path) -> Command {
@@ -22,7 +20,7 @@ fn bench(directory: &Path) -> Command {
 }
 
 fn bench_of_rounds(directory: &Path, rounds: &str) -> Command {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["bench", "--rounds", rounds, "--dir", text(directory)]);
     command
 }
@@ -118,7 +116,7 @@ fn every_shape_is_a_closure_that_nix_finds_right() {
     let directory = tempfile::tempdir().unwrap();
     for (shape, files) in [("many-small", "100"), ("flat", "300"), ("few-huge", "4"), ("mix", "100")] {
         let made = directory.path().join(shape);
-        imagegen()
+        imagegen!()
             .args(["bench", "--shape", shape, "--files", files, "--total", "1M", "--make", text(&made)])
             .assert()
             .success()
@@ -142,10 +140,10 @@ fn a_shape_has_the_same_bytes_every_time() {
     let directory = tempfile::tempdir().unwrap();
     let made = [directory.path().join("a"), directory.path().join("b")];
     for made in &made {
-        imagegen().args(["bench", "--make", text(made)]).args(TINY).assert().success();
+        imagegen!().args(["bench", "--make", text(made)]).args(TINY).assert().success();
     }
     tool(&["diff", "-r", "--no-dereference", text(&made[0]), text(&made[1])]);
-    let error = error_of(imagegen().args(["bench", "--make", text(&made[0])]), 1);
+    let error = error_of(imagegen!().args(["bench", "--make", text(&made[0])]), 1);
     assert!(error.contains("is there already"), "{error}");
 }
 
@@ -203,7 +201,7 @@ fn who_cannot_take_part_is_named_with_the_package() {
     // A PATH with none of the tools on it but a shell; those of system directories are found wherever they are.
     let directory = tempfile::tempdir().unwrap();
     let list = |path: &str| {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["bench", "--list"]).env("PATH", path);
         String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
     };
@@ -274,7 +272,7 @@ fn the_boot_disk_of_other_tools_has_the_same_files() {
 fn mistakes_are_told_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     let error = |arguments: &[&str], code| {
-        let error = error_of(imagegen().arg("bench").args(arguments).env("TMPDIR", directory.path()), code);
+        let error = error_of(imagegen!().arg("bench").args(arguments).env("TMPDIR", directory.path()), code);
         assert!(names_in(directory.path()).is_empty(), "{error}");
         error
     };

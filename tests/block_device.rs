@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use support::attempts::Attempts;
-use support::guest::Guest;
-use support::interposer::interposer;
-use support::machine::{Firmware, Machine};
-use support::nix::copy_libraries;
-use support::system::System;
-use support::{imagegen, text, tool};
+use testkit::attempts::Attempts;
+use testkit::guest::Guest;
+use testkit::interposer::interposer;
+use testkit::machine::{Firmware, Machine};
+use testkit::nix::copy_libraries;
+use testkit::system::System;
+use testkit::{imagegen, text, tool};
 
 const MIB: usize = 1 << 20;
 /// What is on the disks before.
@@ -89,7 +87,7 @@ fn devices_are_overwritten_with_what_files_would_hold() {
 
 /// Makes an image as a file, and gives its bytes.
 fn made(arguments: &[&str], file: &Path) -> Vec<u8> {
-    let output = imagegen().args(arguments).arg("-o").arg(file).output().unwrap();
+    let output = imagegen!().args(arguments).arg("-o").arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read(file).unwrap()
 }
@@ -113,7 +111,7 @@ fn make_initrd(initrd: &Path, tree: &Path, system: &System) {
     // Without what a debugger needs it is a tenth of the size.
     tool(&["strip", "-o", text(&program), env!("CARGO_BIN_EXE_nix-imagegen")]);
     copy_libraries(&program, &tree.join("lib"));
-    fs::copy(interposer(), tree.join("lib/interpose.so")).unwrap();
+    fs::copy(interposer(env!("CARGO_TARGET_TMPDIR")), tree.join("lib/interpose.so")).unwrap();
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/block_device/init"), tree.join("init")).unwrap();
     tool(&["cp", "-a", text(&system.store.root.path().join("nix")), text(&tree.join("inputs"))]);
     fs::copy(&system.registration, tree.join("inputs/registration")).unwrap();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,9 +9,9 @@ use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::{Value, json};
-use support::nixos::Nixos;
-use support::program;
-use support::{error_of, names_in, run, text, tool};
+use testkit::nixos::Nixos;
+use testkit::program;
+use testkit::{error_of, imagegen, names_in, run, text, tool};
 
 const SECTOR: usize = 512;
 /// What nixpkgs' `qemu-vm.nix` runs in its helper machine.
@@ -25,7 +23,7 @@ const SGDISK: &str = "--set-alignment=1 --new=1:34:2047 --change-name=1:BIOSBoot
 
 /// Writes the system's disk, which must succeed.
 fn write(system: &Nixos, disk: &Path, arguments: &[&str]) {
-    system.boot_disk().args(arguments).args(["-o", text(disk)]).assert().success().stdout("");
+    system.boot_disk(imagegen!()).args(arguments).args(["-o", text(disk)]).assert().success().stdout("");
 }
 
 /// The files on the EFI system partition, as mtools finds them.
@@ -193,7 +191,7 @@ fn a_disk_is_the_same_whatever_the_circumstances() {
         File::options().append(true).open(file).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     }
     let script = "umask 077; exec \"$@\"";
-    let ours = system.boot_disk();
+    let ours = system.boot_disk(imagegen!());
     let mut other = Command::new("sh");
     other.args(["-c", script, "sh"]).arg(ours.get_program()).args(ours.get_args());
     other.args(["--loader", "grub,systemd-boot", "--format", "qcow2", "-o", text(&two)]);
@@ -222,7 +220,14 @@ fn what_does_not_fit_says_what_would() {
     {
         resize(kernel_size);
         let refused = |size: &str| {
-            error_of(system.boot_disk().args(["--loader", loader, "--size", size, "-o", text(&disk)]))
+            error_of(system.boot_disk(imagegen!()).args([
+                "--loader",
+                loader,
+                "--size",
+                size,
+                "-o",
+                text(&disk),
+            ]))
         };
         let error = refused(size);
         assert!(error.contains(" more than the EFI system partition has room for"), "{error}");
@@ -238,8 +243,9 @@ fn what_does_not_fit_says_what_would() {
     }
     // And it says how much is missing, to a tenth of a MiB.
     let resize = |tenths: u64| resize((tenths << 20) / 10);
-    let attempt =
-        || system.boot_disk().args(["--loader", "systemd-boot", "-o", text(&disk)]).output().unwrap();
+    let attempt = || {
+        system.boot_disk(imagegen!()).args(["--loader", "systemd-boot", "-o", text(&disk)]).output().unwrap()
+    };
     resize(700);
     let error = String::from_utf8(attempt().stderr).unwrap();
     let (_, missing) = error.split_once("the files need ").unwrap();
@@ -314,7 +320,7 @@ fn efi_variables_come_with_the_disk() {
     let template = Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd");
     let files = ["--efi-vars-template", text(template), "--efi-vars", text(&variables)];
     let arguments = |more: &[&str]| -> Command {
-        let mut command = system.boot_disk();
+        let mut command = system.boot_disk(imagegen!());
         command.args(["--loader", "systemd-boot", "-o", text(&disk)]).args(files).args(more);
         command
     };
@@ -327,7 +333,7 @@ fn efi_variables_come_with_the_disk() {
         arguments(&["--boot-disk-entry", "--size", size]).assert().success();
         let expected = at.join("expected.fd");
         let create = ["efi-vars", "create", "--boot-disk-entry", "--boot-disk-size", size, "--template"];
-        support::imagegen().args(create).args([text(template), "-o", text(&expected)]).assert().success();
+        imagegen!().args(create).args([text(template), "-o", text(&expected)]).assert().success();
         assert!(fs::read(&variables).unwrap() == fs::read(&expected).unwrap());
         let printed = tool(&["virt-fw-vars", "--input", text(&variables), "--print"]);
         assert!(printed.contains("title=\"Linux Boot Manager\""), "{printed}");
@@ -338,7 +344,7 @@ fn efi_variables_come_with_the_disk() {
     fs::remove_file(&disk).unwrap();
     fs::remove_file(&variables).unwrap();
     let refused = |template: &str| -> String {
-        let mut command = system.boot_disk();
+        let mut command = system.boot_disk(imagegen!());
         command.args(["--loader", "systemd-boot", "-o", text(&disk), "--efi-vars-template", template]);
         error_of(command.args(["--efi-vars", text(&variables)]))
     };
@@ -357,7 +363,7 @@ fn aarch64_has_its_own_names() {
     let kernel = system.physical(&system.kernel).join("bzImage");
     let directory = tempfile::tempdir().unwrap();
     let on_arm = |kernel_says: &str| {
-        let mut command = system.boot_disk();
+        let mut command = system.boot_disk(imagegen!());
         let error = error_of(command.args(["--loader", "systemd-boot", "-o", "/nowhere/disk"]));
         assert!(error.contains(kernel_says) && error.contains("an Image that is not compressed"), "{error}");
     };
@@ -384,6 +390,6 @@ fn aarch64_has_its_own_names() {
     let printed = tool(&["virt-fw-vars", "--input", text(&variables), "--print"]);
     assert!(printed.contains("FilePath(\\EFI\\systemd\\systemd-bootaa64.efi)"), "{printed}");
 
-    let error = error_of(system.boot_disk().args(["--loader", "grub", "-o", text(&disk)]));
+    let error = error_of(system.boot_disk(imagegen!()).args(["--loader", "grub", "-o", text(&disk)]));
     assert!(error.contains("GRUB for BIOS boots x86_64 and i686 systems"), "{error}");
 }

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use assert_cmd::assert::OutputAssertExt;
-use support::guest::Guest;
-use support::machine::{Firmware, Machine};
-use support::system::empty_variable_store;
-use support::{imagegen, run, text, tool};
+use testkit::guest::Guest;
+use testkit::machine::{Firmware, Machine};
+use testkit::system::empty_variable_store;
+use testkit::{imagegen, run, text, tool};
 
 const OVMF: &str = "/usr/share/OVMF";
 /// What the guest's init says last.
@@ -37,7 +35,7 @@ impl Generations {
             let registration = directory.join("second-registration");
             // Nothing outlives the process but this, and the next one writes it anew.
             let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-disk-boots.qcow2");
-            imagegen()
+            imagegen!()
                 .args([
                     "store-image",
                     "--store-root",
@@ -55,7 +53,7 @@ impl Generations {
     /// Writes a boot disk that waits for nobody, and has the independent tools look at it.
     fn disk(&self, at: &Path, arguments: &[&str]) -> PathBuf {
         let disk = at.join("disk");
-        imagegen()
+        imagegen!()
             .args(["boot-disk", "--store-root", text(&self.root), "--timeout", "0"])
             .args(arguments)
             .args(["-o", text(&disk)])
@@ -166,7 +164,7 @@ fn an_entry_in_the_variables_is_enough_and_without_it_nothing_boots() {
     let create = ["create", "--template", text(&small), "-o", text(&old), "--boot-disk-entry"];
     let convert = ["convert", text(&old), "--template", text(&empty), "-o", text(&converted)];
     for arguments in [create, convert] {
-        imagegen().arg("efi-vars").args(arguments).assert().success();
+        imagegen!().arg("efi-vars").args(arguments).assert().success();
     }
     let said = guest.boot(&Firmware::Ovmf(&code, &converted), &disk);
     assert!(said.has(&format!("init={}/init", guest.first)));
@@ -241,14 +239,14 @@ fn aavmf_starts_an_arm_machine_by_the_entry_in_its_variables() {
     let root = ["--store-root", text(&guest.root)];
     let system = ["--toplevel", &guest.toplevel, "--loader", "systemd-boot", "--timeout", "0"];
     let template = ["--efi-vars-template", "/usr/share/AAVMF/AAVMF_VARS.fd", "--efi-vars", text(&variables)];
-    let mut boot_disk = imagegen();
+    let mut boot_disk = imagegen!();
     boot_disk.arg("boot-disk").args(root).args(system).args(template).args([
         "--boot-disk-entry",
         "-o",
         text(&disk),
     ]);
     boot_disk.assert().success();
-    let mut store_image = imagegen();
+    let mut store_image = imagegen!();
     let registration = ["--registration", text(&guest.registration)];
     store_image.arg("store-image").args(root).args(registration).args(["-o", text(&store)]);
     store_image.assert().success();

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 
 use serde_json::json;
-use support::nixos::Nixos;
-use support::program::{self, AA64, X64};
-use support::{error_of, imagegen, names_in, text};
+use testkit::nixos::Nixos;
+use testkit::program::{self, AA64, X64};
+use testkit::{error_of, imagegen, names_in, text};
 
 const SYSTEMD_BOOT: [&str; 2] = ["--loader", "systemd-boot"];
 const GRUB: [&str; 2] = ["--loader", "grub"];
@@ -18,7 +16,7 @@ const GRUB: [&str; 2] = ["--loader", "grub"];
 fn error(system: &Nixos, arguments: &[&str]) -> Option<String> {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
-    let mut command = system.boot_disk();
+    let mut command = system.boot_disk(imagegen!());
     command.args(arguments).args(["-o", text(&disk)]);
     if command.output().unwrap().status.success() {
         return None;
@@ -211,7 +209,7 @@ fn the_limit_counts_for_root_disks_too() {
     let registration = system.root().join("registration");
     fs::write(&registration, format!("{}\n\n0\n\n0\n", system.toplevel)).unwrap();
     let output = system.root().join("disk");
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--store-root", text(system.root()), "--registration", text(&registration)]);
     command.args(["--toplevel", &system.toplevel, "--partition-table", "efi", "-o", text(&output)]);
     let error = error_of(command.args(SYSTEMD_BOOT));

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::json;
-use support::menu::Menu;
-use support::nixos::Nixos;
-use support::{run, text, tool};
+use testkit::menu::Menu;
+use testkit::nixos::Nixos;
+use testkit::{imagegen, run, text, tool};
 
 /// A system's disk.
 struct Disk {
@@ -23,7 +21,7 @@ impl Disk {
     fn write(system: &Nixos, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("disk");
-        let mut command = system.boot_disk();
+        let mut command = system.boot_disk(imagegen!());
         command.args(arguments).args(["--format", "raw", "-o", text(&image)]).assert().success();
         Self { directory, image }
     }

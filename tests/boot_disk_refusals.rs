@@ -2,22 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::json;
-use support::nixos::{self, Nixos};
-use support::program;
-use support::{error_of, names_in, text};
+use testkit::nixos::{self, Nixos};
+use testkit::program;
+use testkit::{error_of, imagegen, names_in, text};
 
 /// The error for the system's disk, after which there is none.
 fn refused(system: &Nixos, arguments: &[&str]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
-    let error = error_of(system.boot_disk().args(arguments).args(["-o", text(&disk)]));
+    let error = error_of(system.boot_disk(imagegen!()).args(arguments).args(["-o", text(&disk)]));
     assert_eq!(names_in(directory.path()), Vec::<String>::new());
     error
 }
@@ -26,7 +24,7 @@ fn refused(system: &Nixos, arguments: &[&str]) -> String {
 fn accepted(system: &Nixos, arguments: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
-    system.boot_disk().args(arguments).args(["-o", text(&disk)]).assert().success();
+    system.boot_disk(imagegen!()).args(arguments).args(["-o", text(&disk)]).assert().success();
 }
 
 const SYSTEMD_BOOT: [&str; 2] = ["--loader", "systemd-boot"];
@@ -276,7 +274,7 @@ fn options_without_their_loader_are_wrong_usage() {
         (GRUB, &["--console-mode", "max"]),
         (GRUB, &["--systemd", &system.systemd]),
     ] {
-        let mut command = system.boot_disk();
+        let mut command = system.boot_disk(imagegen!());
         let assert =
             command.args(loader).args(option).args(["-o", "/nowhere/disk"]).assert().failure().code(2);
         let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
@@ -293,7 +291,13 @@ fn options_without_their_loader_are_wrong_usage() {
         &["--loader", "systemd-boot", "--ignore-initrd-secrets=0"],
         &["--loader", "systemd-boot", "--ignore-initrd-secrets=new"],
     ] {
-        system.boot_disk().args(arguments).args(["-o", "/nowhere/disk"]).assert().failure().code(2);
+        system
+            .boot_disk(imagegen!())
+            .args(arguments)
+            .args(["-o", "/nowhere/disk"])
+            .assert()
+            .failure()
+            .code(2);
     }
 }
 
@@ -306,7 +310,7 @@ fn outputs_have_names_of_their_own() {
     fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &template).unwrap();
     let refused = |variables: &str, report: &str| {
         let files = ["--efi-vars-template", text(&template), "--efi-vars", variables, "--report", report];
-        error_of(system.boot_disk().args(SYSTEMD_BOOT).args(files).args(["-o", text(&disk)]))
+        error_of(system.boot_disk(imagegen!()).args(SYSTEMD_BOOT).args(files).args(["-o", text(&disk)]))
     };
     let at = |name: &str| format!("{}/./{name}", text(directory.path()));
     assert!(refused(&at("disk"), &at("report")).contains("the disk and the EFI variables cannot both be"));

@@ -7,8 +7,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -17,16 +15,16 @@ use std::process::{Command, Stdio};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::{Value, json};
-use support::menu::Menu;
-use support::nixos::Nixos;
-use support::{error_of, text, tool};
+use testkit::menu::Menu;
+use testkit::nixos::Nixos;
+use testkit::{error_of, imagegen, text, tool};
 
 const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";
 
 fn write(system: &Nixos, arguments: &[&str]) -> (tempfile::TempDir, PathBuf, String) {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("disk");
-    let mut command = system.boot_disk();
+    let mut command = system.boot_disk(imagegen!());
     command.args(["--loader", "systemd-boot", "--format", "raw", "-o", text(&image)]).args(arguments);
     let said = command.assert().success().get_output().stderr.clone();
     (directory, image, String::from_utf8(said).unwrap())
@@ -249,7 +247,8 @@ fn titles_have_the_name_of_the_distribution() {
     assert!(Menu::read(&disk).entries.values().all(|text| text.starts_with("title My $ystem's OS\n")));
 
     fs::write(system.physical(&etc).join("etc/os-release"), "NAME='a\u{1b}[m'\n").unwrap();
-    let error = error_of(system.boot_disk().args(["--loader", "systemd-boot", "-o", "/nowhere/disk"]));
+    let error =
+        error_of(system.boot_disk(imagegen!()).args(["--loader", "systemd-boot", "-o", "/nowhere/disk"]));
     assert!(error.contains("unusable distribution name"), "{error}");
 }
 
@@ -287,7 +286,7 @@ fn extensions_that_cannot_be_followed_are_refused() {
         let mut system = Nixos::new();
         system.bootspec[key] = value;
         system.write_bootspec();
-        error_of(system.boot_disk().args(arguments).args(["-o", "/nowhere/disk"]))
+        error_of(system.boot_disk(imagegen!()).args(arguments).args(["-o", "/nowhere/disk"]))
     };
     for loader in ["systemd-boot", "grub", "systemd-boot,grub"] {
         let loader = ["--loader", loader];

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,8 +9,8 @@ use std::process::Command;
 use assert_cmd::assert::OutputAssertExt;
 use rusqlite::Connection;
 
-use support::guest::Guest;
-use support::{error_of, imagegen, names_in, text, tool};
+use testkit::guest::Guest;
+use testkit::{error_of, imagegen, names_in, text, tool};
 
 /// The database of a copy of the guest's store; the store itself is not copied.
 fn database_copy(guest: &Guest) -> (tempfile::TempDir, PathBuf) {
@@ -26,7 +24,7 @@ fn database_copy(guest: &Guest) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn registration(root: &Path, path: &str) -> Command {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["registration", "--store-root", text(root), "--closure", path]);
     command
 }
@@ -66,7 +64,7 @@ fn registration_graph_and_database_give_the_same_image() {
 
     let image = |name: &str, arguments: &[&str]| {
         let output = at(name);
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["store-image", "--store-root", text(&guest.root), "-o", text(&output)]).args(arguments);
         let assert = command.assert().success();
         (tool(&["sha256sum", text(&output)])[..64].to_owned(), assert.get_output().stderr.clone())
@@ -138,7 +136,7 @@ fn databases_that_cannot_be_used_are_named_and_nothing_is_written() {
     let output = root.path().join("image");
     let refuse = |path: &str, what: &str| {
         for subcommand in ["store-image", "root-disk"] {
-            let mut command = imagegen();
+            let mut command = imagegen!();
             command.args([subcommand, "--store-root", text(root.path()), "--closure", path]);
             let error = error_of(command.args(["-o", text(&output)]));
             assert!(error.contains(what), "{what}: {error}");
@@ -195,7 +193,7 @@ fn graphs_that_cannot_be_used_are_named_and_nothing_is_written() {
             fs::write(file, graph).unwrap();
         }
         for subcommand in [&["store-image"][..], &["root-disk", "--with-store"]] {
-            let mut command = imagegen();
+            let mut command = imagegen!();
             command.args(subcommand).args(["--store-root", text(&guest.root), "-o", text(&output)]);
             let error = error_of(command.arg("--references-graph").args(&files));
             assert!(error.contains(what), "{what}: {error}");
@@ -222,7 +220,7 @@ fn graphs_that_cannot_be_used_are_named_and_nothing_is_written() {
 
 #[test]
 fn exactly_one_source_is_asked_for() {
-    imagegen().args(["store-image", "-o", "x"]).assert().failure().code(2);
+    imagegen!().args(["store-image", "-o", "x"]).assert().failure().code(2);
     let both = ["registration", "--registration", "x", "--closure", "/nix/store/y"];
-    imagegen().args(both).assert().failure().code(2);
+    imagegen!().args(both).assert().failure().code(2);
 }

@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::process::Output;
 
 use serde_json::{Value, json};
-use support::{error_of, imagegen, names_in, text, tool};
+use testkit::{error_of, imagegen, names_in, text, tool};
 
 /// Every option that is a text, or has one; `@` is where it stands.
 fn options() -> Vec<Value> {
@@ -62,7 +60,7 @@ impl Place {
     }
 
     fn run(&self, how: &str) -> std::process::Command {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["run", how, "--config", "vm.json"]).current_dir(self.0.path());
         command.env("TMPDIR", self.0.path()).env("XDG_CACHE_HOME", self.0.path().join("cache"));
         command.env_remove("NIX_DISK_IMAGE").env_remove("USE_TMPDIR");
@@ -158,7 +156,7 @@ fn wrong_files_are_told_in_a_line() {
     tool(&["mkfifo", &at("fifo")]);
     let variables = "/usr/share/OVMF/OVMF_VARS_4M.fd";
     let (store, output) = (at("store.qcow2"), at("output"));
-    let made = imagegen().args(["disk", "create", "--size=1M", "-o", &store]).output().unwrap();
+    let made = imagegen!().args(["disk", "create", "--size=1M", "-o", &store]).output().unwrap();
     assert!(made.status.success());
     for wrong in
         ["zeros", "line", "words.json", "sparse", "fifo", "."].map(at).into_iter().chain(["/dev/zero".into()])
@@ -175,7 +173,7 @@ fn wrong_files_are_told_in_a_line() {
         ];
         for arguments in commands {
             let mut command = std::process::Command::new("timeout");
-            command.args(["--signal=KILL", "60"]).arg(imagegen().get_program()).args(&arguments);
+            command.args(["--signal=KILL", "60"]).arg(imagegen!().get_program()).args(&arguments);
             let error = error_of(command.current_dir(place.0.path()));
             assert!(error.len() < 2000, "{arguments:?}: {} bytes", error.len());
         }

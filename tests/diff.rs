@@ -2,24 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 /// The exit status and the lines on stdout.
 fn diff(left: &Path, right: &Path, more: &[&str]) -> (i32, Vec<String>) {
-    let output = imagegen().args(["diff", text(left), text(right)]).args(more).output().unwrap();
+    let output = imagegen!().args(["diff", text(left), text(right)]).args(more).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
     (output.status.code().unwrap(), lines)
 }
 
 fn store_image(store: &Store, image: &Path, more: &[&str]) {
     let registration = store.register();
-    let output = imagegen()
+    let output = imagegen!()
         .args(["store-image", "--registration", text(&registration), "-o", text(image)])
         .args(["--store-root", text(store.root.path())])
         .args(more)
@@ -107,7 +105,7 @@ fn containers_differ_though_their_contents_do_not() {
     for other in [&plain, &packed, &small] {
         assert_eq!(diff(&raw, other, &["--ignore-container"]), (0, vec![]));
     }
-    let output = imagegen().args(["diff", text(&raw), text(&at("missing"))]).output().unwrap();
+    let output = imagegen!().args(["diff", text(&raw), text(&at("missing"))]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: cannot open"));
 }
@@ -174,7 +172,7 @@ fn variables_differ() {
     let template = "/usr/share/OVMF/OVMF_VARS_4M.fd";
     let (a, b) = (at("a"), at("b"));
     fs::copy(template, &a).unwrap();
-    let created = imagegen()
+    let created = imagegen!()
         .args(["efi-vars", "create", "--template", template, "-o", text(&b), "--boot-disk-entry"])
         .output()
         .unwrap();

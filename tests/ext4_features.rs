@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 const MIB: u64 = 1 << 20;
 
@@ -69,7 +67,7 @@ impl Made {
     fn verify(&self) -> Output {
         let image = self.image();
         let arguments = ["verify", text(&image), "--registration", text(&self.registration)];
-        imagegen().args(arguments).output().unwrap()
+        imagegen!().args(arguments).output().unwrap()
     }
 
     fn judge_right(&self, what: &str) {
@@ -95,7 +93,7 @@ fn error(output: &Output) -> String {
 }
 
 fn inspected(image: &Path) -> serde_json::Value {
-    let output = imagegen().args(["inspect", text(image), "--json"]).output().unwrap();
+    let output = imagegen!().args(["inspect", text(image), "--json"]).output().unwrap();
     assert!(output.status.success(), "{}", error(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }

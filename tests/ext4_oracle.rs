@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -20,8 +18,8 @@ use imagegen::units::ByteCount;
 use mkext4::sink::{CheckingSink, FileSink};
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, ROOT};
 
-use support::random::Random;
-use support::{text, tool};
+use testkit::random::Random;
+use testkit::{text, tool};
 
 const LABEL: &str = "oracle";
 const SIZE: u64 = 256 << 20;

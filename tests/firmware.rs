@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{imagegen, text, tool};
+use testkit::{imagegen, text, tool};
 
 const NV_DATA: [u8; 16] = *b"\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50";
 const CODE: [u8; 16] = *b"\x78\xe5\x8c\x8c\x3d\x8a\x1c\x4f\x99\x35\x89\x61\x85\xc3\x2d\xd3";
@@ -84,7 +82,7 @@ impl Machine {
             text(&self.at("qemu"))
         );
         fs::write(self.at("vm.toml"), config).unwrap();
-        let output = imagegen()
+        let output = imagegen!()
             .args(["run", "--config", "vm.toml", "--print"])
             .current_dir(self.0.path())
             .output()
@@ -202,7 +200,7 @@ fn an_arm_machine_has_banks_of_64_mib() {
         );
         fs::write(machine.at("arm.toml"), config).unwrap();
         let _ = fs::remove_file(machine.at("t-efi-vars.fd"));
-        let output = imagegen()
+        let output = imagegen!()
             .args(["run", "--config", "arm.toml", "--print"])
             .current_dir(machine.0.path())
             .output()
@@ -253,7 +251,7 @@ fn the_variables_of_a_firmware_that_is_no_more_are_converted() {
     let command =
         said.split('`').find(|part| part.contains("efi-vars convert")).unwrap_or_else(|| panic!("{said}"));
     let words: Vec<&str> = command.split(' ').skip(1).collect();
-    assert!(imagegen().args(&words).current_dir(machine.0.path()).status().unwrap().success(), "{command}");
+    assert!(imagegen!().args(&words).current_dir(machine.0.path()).status().unwrap().success(), "{command}");
     let new = words.last().unwrap();
     assert_eq!(fs::metadata(new).unwrap().len(), 540_672);
     let (starts, said) = machine.start(&format!("{options}efiVars = \"{new}\"\n"));
@@ -267,7 +265,7 @@ fn every_variable_is_converted() {
     let at = |name: &str| directory.path().join(name);
     let ours = |arguments: &[&str]| {
         let output =
-            imagegen().arg("efi-vars").args(arguments).current_dir(directory.path()).output().unwrap();
+            imagegen!().arg("efi-vars").args(arguments).current_dir(directory.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
@@ -320,7 +318,7 @@ fn what_does_not_fit_is_named_and_nothing_is_written() {
     fs::write(at("code.fd"), code(CODE_4M)).unwrap();
     let run = |arguments: &[&str]| {
         let output =
-            imagegen().arg("efi-vars").args(arguments).current_dir(directory.path()).output().unwrap();
+            imagegen!().arg("efi-vars").args(arguments).current_dir(directory.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     run(&["set", "large.fd", "--name", "Big", "--data-file", "big"]);
@@ -358,7 +356,7 @@ fn code_in_system_management_mode_starts() {
     )
     .unwrap();
     let console = directory.path().join("console");
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["run", "--accel", "tcg", "--config", text(&config), "--", "-display", "none"]);
     command.args(["-serial", &format!("file:{}", text(&console))]);
     command.args(["-monitor", "none"]).current_dir(directory.path());

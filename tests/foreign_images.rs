@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::guest::Guest;
-use support::{imagegen, text, tool};
+use testkit::guest::Guest;
+use testkit::{imagegen, text, tool};
 
 /// What the program said, and whether it failed as it should.
 fn refused(at: &Path, arguments: &[&str]) -> String {
-    let output = imagegen().args(arguments).current_dir(at).output().unwrap();
+    let output = imagegen!().args(arguments).current_dir(at).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {said}");
     said
@@ -31,7 +29,7 @@ fn images_of_other_programs_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let registration = text(&guest.registration);
-    let mut store = imagegen();
+    let mut store = imagegen!();
     store.args(["store-image", "--store-root", text(&guest.root), "--registration", registration]);
     assert!(
         store
@@ -101,7 +99,7 @@ fn images_of_other_programs_are_named() {
         tool(&["sh", "-c", &command]);
         let converted = at.join("an image.qcow2");
         tool(&["qemu-img", "compare", "-q", text(&converted), text(&raw)]);
-        let mut verify = imagegen();
+        let mut verify = imagegen!();
         verify.args(["verify", text(&converted), "--registration", registration]);
         assert!(verify.status().unwrap().success(), "{format} {options}");
         fs::remove_file(converted).unwrap();
@@ -109,7 +107,7 @@ fn images_of_other_programs_are_named() {
     }
     // It is taken as it is where that is said.
     fs::write(at.join("odd.raw"), [b"KDMV".as_slice(), &[0; 8188]].concat()).unwrap();
-    let mut inspect = imagegen();
+    let mut inspect = imagegen!();
     inspect.args(["inspect", "odd.raw", "--format", "raw"]).current_dir(at);
     assert!(inspect.output().unwrap().status.success());
 }

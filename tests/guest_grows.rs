@@ -3,17 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::guest::Guest;
-use support::machine::{Firmware, Machine};
-use support::store::Store;
-use support::{imagegen, run, text, tool};
+use testkit::guest::Guest;
+use testkit::machine::{Firmware, Machine};
+use testkit::store::Store;
+use testkit::{imagegen, run, text, tool};
 
 const MIB: u64 = 1 << 20;
 
@@ -29,7 +27,7 @@ fn number(disk: &Path, name: &str) -> u64 {
 }
 
 fn root_disk(store: &Store, registration: &Path, disk: &Path, more: &[&str]) {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--store-root", text(store.root.path()), "-o", text(disk)]);
     command.args(["--registration", text(registration), "--with-store", "--format", "raw"]);
     command.args(more).assert().success();
@@ -48,11 +46,11 @@ fn judge(disk: &Path, registration: &Path, size: u64, extra: u32) {
     tool(&["e2fsck", "-fn", text(disk)]);
     assert_eq!(number(disk, "Block count") * 4096, size);
     let output =
-        imagegen().args(["verify", text(disk), "--registration", text(registration)]).output().unwrap();
+        imagegen!().args(["verify", text(disk), "--registration", text(registration)]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains(&format!("3 right, 0 wrong, 0 missing, {extra} extra")), "{stderr}");
     let inspected =
-        String::from_utf8(imagegen().args(["inspect", text(disk)]).output().unwrap().stdout).unwrap();
+        String::from_utf8(imagegen!().args(["inspect", text(disk)]).output().unwrap().stdout).unwrap();
     assert!(inspected.contains("ext4") && !inspected.contains("damaged"), "{inspected}");
 }
 
@@ -82,7 +80,7 @@ fn a_guest_makes_its_root_disk_larger() {
     for name in ["e2fsck", "resize2fs"] {
         let program = Path::new("/sbin").join(name);
         fs::copy(&program, tools.join(name)).unwrap();
-        support::nix::copy_libraries(&program, &tools);
+        testkit::nix::copy_libraries(&program, &tools);
     }
     let guest = Guest::get();
     guest.initrd_with(&at("tree"), &at("initrd"));
@@ -166,13 +164,13 @@ fn inodes_are_as_many_as_asked_for() {
         assert_eq!(of_group, (group / expected).max(least).next_multiple_of(16), "{bytes}");
     }
     let more = ["--bytes-per-inode", "1024", "--size", "5T"];
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--registration", text(&registration), "-o", text(&disk)]).args(more);
     command.args(["--store-root", text(store.root.path())]);
-    let error = support::error_of(&mut command);
+    let error = testkit::error_of(&mut command);
     assert!(error.contains("give a larger --bytes-per-inode"), "{error}");
     for refused in ["1000", "65M", "many", "5T"] {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["root-disk", "--registration", text(&registration), "-o", text(&disk)]);
         assert_eq!(command.args(["--bytes-per-inode", refused]).output().unwrap().status.code(), Some(2));
     }

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::guest::Guest;
-use support::machine::{Firmware, Machine};
-use support::store::Store;
-use support::{imagegen, run, text, tool};
+use testkit::guest::Guest;
+use testkit::machine::{Firmware, Machine};
+use testkit::store::Store;
+use testkit::{imagegen, run, text, tool};
 
 /// What the images are made with, besides room.
 const KINDS: [&[&str]; 3] = [&["--journal"], &[], &["--journal", "--optimise"]];
@@ -25,7 +23,7 @@ fn a_guest_writes_and_what_was_there_stays() {
     let registration = store.register();
     let disks: Vec<PathBuf> = (0..KINDS.len()).map(|i| at(&format!("disk-{i}"))).collect();
     for (disk, kind) in disks.iter().zip(KINDS) {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["store-image", "--store-root", text(store.root.path()), "-o", text(disk)]);
         command.args(["--registration", text(&registration), "--format", "raw", "--additional-space", "64M"]);
         command.args(kind).assert().success();
@@ -54,7 +52,7 @@ fn a_guest_writes_and_what_was_there_stays() {
         assert!(debugfs("cat /written/linked") == fs::read(store.physical(0).join("size-4097")).unwrap());
 
         let output =
-            imagegen().args(["verify", text(disk), "--registration", text(&registration)]).output().unwrap();
+            imagegen!().args(["verify", text(disk), "--registration", text(&registration)]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(stderr.contains("3 right, 0 wrong, 0 missing, 1 extra"), "{stderr}");
 
@@ -64,7 +62,7 @@ fn a_guest_writes_and_what_was_there_stays() {
         tool(&["resize2fs", text(disk)]);
         tool(&["e2fsck", "-fn", text(disk)]);
         let output =
-            imagegen().args(["verify", text(disk), "--registration", text(&registration)]).output().unwrap();
+            imagegen!().args(["verify", text(disk), "--registration", text(&registration)]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(stderr.contains("3 right, 0 wrong, 0 missing, 1 extra"), "{stderr}");
     }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -11,13 +9,13 @@ use std::time::Instant;
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::store::Store;
-use support::{imagegen, run, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, run, text, tool};
 
 const GIB: u64 = 1 << 30;
 
 fn store_image(store: &Store, registration: &Path, output: &Path, more: &[&str]) {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["store-image", "--store-root", text(store.root.path())]);
     command.args(["--registration", text(registration), "-o", text(output)]).args(more);
     command.assert().success();
@@ -138,7 +136,10 @@ fn a_file_of_70_gib_goes_through_the_program() {
         image.read_exact_at(&mut found, block * 4096 + place % 4096).unwrap();
         assert_eq!(&found, b"ddd", "{place}");
     }
-    imagegen().args(["verify", text(&at("qcow2")), "--registration", text(&registration)]).assert().success();
+    imagegen!()
+        .args(["verify", text(&at("qcow2")), "--registration", text(&registration)])
+        .assert()
+        .success();
 }
 
 #[test]
@@ -163,5 +164,8 @@ fn a_file_system_of_more_than_2_tib_goes_through_the_program() {
     tool(&["qemu-img", "check", text(&at("qcow2"))]);
     let shown = tool(&["dumpe2fs", "-h", text(&at("raw"))]);
     assert!(shown.contains(&format!("Block count:              {}", 3200 * GIB / 4096)), "{shown}");
-    imagegen().args(["verify", text(&at("qcow2")), "--registration", text(&registration)]).assert().success();
+    imagegen!()
+        .args(["verify", text(&at("qcow2")), "--registration", text(&registration)])
+        .assert()
+        .success();
 }

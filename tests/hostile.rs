@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 
-use support::store::Store;
-use support::{imagegen, text};
+use testkit::store::Store;
+use testkit::{imagegen, text};
 
 #[test]
 fn sizes_that_do_not_add_up_are_wrong_and_no_more() {
@@ -19,7 +17,7 @@ fn sizes_that_do_not_add_up_are_wrong_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
     let root = text(store.root.path());
-    let run = |arguments: &[&str]| imagegen().args(arguments).output().unwrap();
+    let run = |arguments: &[&str]| imagegen!().args(arguments).output().unwrap();
     let options = ["--registration", text(&registration), "--store-root", root, "-o", text(&image)];
     assert!(run(&[&["store-image"], &options[..]].concat()).status.success());
 

@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use support::guest::Guest;
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::guest::Guest;
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 fn inspect(image: &Path, more: &[&str]) -> String {
-    let output = imagegen().args(["inspect", text(image)]).args(more).output().unwrap();
+    let output = imagegen!().args(["inspect", text(image)]).args(more).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -35,7 +33,7 @@ fn a_store_image_agrees_with_dumpe2fs() {
     let (image, raw) = (directory.path().join("store.qcow2"), directory.path().join("raw"));
     let registration = store.register();
     let root = text(store.root.path());
-    let output = imagegen()
+    let output = imagegen!()
         .args([
             "store-image",
             "--registration",
@@ -148,7 +146,7 @@ fn a_disk_of_grub_is_the_same_in_every_container() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let disk = at("disk.qcow2");
-    let mut boot_disk = imagegen();
+    let mut boot_disk = imagegen!();
     boot_disk.args(["boot-disk", "--loader=systemd-boot,grub", "--toplevel", &guest.toplevel, "-q"]);
     boot_disk.args(["--store-root", text(&guest.root), "-o", text(&disk)]);
     assert!(boot_disk.status().unwrap().success());

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::store::Store;
-use support::{imagegen, text};
+use testkit::store::Store;
+use testkit::{imagegen, text};
 
 const FILES: u64 = 1_000_000;
 /// 100 MiB and 400 bytes a file.
@@ -36,7 +34,7 @@ fn a_million_files_take_a_hundred_mebibytes_and_400_bytes_each() {
     let figures = directory.path().join("figures");
     let optimise = r#"optimise="$IMAGEGEN" store-image --quiet --registration "$REGISTRATION" --store-root "$ROOT" \
         --optimise -o "$OUT""#;
-    let mut bench = imagegen();
+    let mut bench = imagegen!();
     bench.args(["bench", "--registration", text(&registration), "--store-root", text(store.root.path())]);
     bench.args(["--rounds", "1", "--only", "qcow2,optimise", "--peer", optimise]);
     bench.args(["--dir", text(directory.path()), "--json", text(&figures)]).assert().success();

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::{Value, json};
 
-use support::guest::Guest;
-use support::nix::NixStore;
-use support::{imagegen, names_in, text};
+use testkit::guest::Guest;
+use testkit::nix::NixStore;
+use testkit::{imagegen, names_in, text};
 
 /// Builds an attribute and gives its output.
 fn build(store: &NixStore, guest: &Guest, files: &str, attribute: &str) -> PathBuf {
@@ -30,7 +28,7 @@ fn check(store: &NixStore, guest: &Guest, files: &str, attribute: &str) {
 }
 
 fn by_command_line(store: &NixStore, subcommand: &str, arguments: &[&str], output: &Path) {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args([subcommand, "--store-root", text(&store.root), "-o", text(output)]).args(arguments);
     command.assert().success();
 }
@@ -42,8 +40,8 @@ fn assert_same(a: &Path, b: &Path) {
 #[test]
 fn derivations_give_the_bytes_of_the_command_line_twice() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
 
@@ -98,8 +96,8 @@ fn without_derivers(registration: &str) -> String {
 #[test]
 fn root_disks_are_the_command_lines_too() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
 
@@ -125,8 +123,8 @@ fn root_disks_are_the_command_lines_too() {
 #[test]
 fn a_virtual_machine_has_its_images_and_a_start_script() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     let vm = build(&store, &guest, &files, "vm");
     let script = fs::read_to_string(vm.join("bin/run-demo-vm")).unwrap();
     let logical = format!("/{}", vm.strip_prefix(&store.root).unwrap().display());
@@ -170,8 +168,8 @@ fn a_virtual_machine_has_its_images_and_a_start_script() {
 #[test]
 fn wrong_attributes_fail_with_their_reason() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     for (attribute, what) in [
         ("unknownOption", "error: the derivation's options: unexpected argument '--no-such-option' found"),
         ("reservedOption", "error: the option `output` is not for derivations"),
@@ -183,15 +181,15 @@ fn wrong_attributes_fail_with_their_reason() {
         assert!(!output.status.success() && said.contains(what), "{attribute}: {said}");
     }
     // Started by hand, outside of any derivation.
-    let error = support::error_of(imagegen().arg("builder").env_remove("NIX_ATTRS_JSON_FILE"));
+    let error = testkit::error_of(imagegen!().arg("builder").env_remove("NIX_ATTRS_JSON_FILE"));
     assert!(error.contains("no text in the attribute `imagegen`"), "{error}");
 }
 
 #[test]
 fn the_module_evaluates_and_its_machine_builds() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     let program = build(&store, &guest, &files, "program");
     let program = format!("/{}", program.strip_prefix(&store.root).unwrap().display());
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nix/module.nix");
@@ -249,8 +247,8 @@ fn the_module_evaluates_and_its_machine_builds() {
 #[test]
 fn a_builder_of_the_farm_without_kvm_takes_the_derivations() {
     let guest = Guest::get();
-    let store = NixStore::with_guest(&guest);
-    let files = store.add_program();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let files = store.add_program(env!("CARGO_BIN_EXE_nix-imagegen"));
     // Built here, so that only the images are left for the other store.
     build(&store, &guest, &files, "program");
     let other = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -271,5 +269,5 @@ fn a_builder_of_the_farm_without_kvm_takes_the_derivations() {
         // And what this machine makes is the same.
         check(&store, &guest, &files, attribute);
     }
-    support::run(&["chmod", "-R", "u+w", text(other.path())]);
+    testkit::run(&["chmod", "-R", "u+w", text(other.path())]);
 }

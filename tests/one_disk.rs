@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +10,8 @@ use std::process::Command;
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-use support::guest::Guest;
-use support::{error_of, imagegen, names_in, run, text, tool};
+use testkit::guest::Guest;
+use testkit::{error_of, imagegen, names_in, run, text, tool};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,7 +20,7 @@ const KINDS: [(&str, &str); 3] =
     [("legacy", "grub"), ("efi", "systemd-boot"), ("hybrid", "systemd-boot,grub")];
 
 fn one_disk(guest: &Guest, output: &Path, more: &[&str]) -> Command {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     let root = ["--store-root", text(&guest.root), "--registration", text(&guest.registration)];
     command.arg("root-disk").args(root).args(["--toplevel", &guest.toplevel, "-o", text(output)]).args(more);
     command
@@ -185,7 +183,7 @@ fn every_generation_of_the_menu_is_in_the_profile() {
     let second = fs::read_to_string(guest.root.with_file_name("second-toplevel")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--store-root", text(&guest.root), "--registration", text(&registration)]);
     command.args(["--toplevel", second.trim(), "--generation", &format!("4={}", guest.toplevel)]);
     command.args(["--partition-table", "legacy", "--loader", "grub", "--format", "raw", "-o", text(&disk)]);
@@ -258,7 +256,7 @@ fn options_that_do_not_go_together_are_wrong_usage() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(what), "{said}");
     }
-    let mut command = imagegen();
+    let mut command = imagegen!();
     let registration = ["--registration", text(&guest.registration), "-o", text(&disk)];
     command.arg("root-disk").args(registration).args([
         "--partition-table",

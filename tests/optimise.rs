@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +10,8 @@ use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::store::{Store, fill_awkwardly};
-use support::{imagegen, run, text, tool};
+use testkit::store::{Store, fill_awkwardly};
+use testkit::{imagegen, run, text, tool};
 
 /// A store that Nix made, with two paths that have files in common.
 struct NixStore {
@@ -47,7 +45,7 @@ impl NixStore {
     }
 
     fn image(&self, output: &Path, more: &[&str]) -> String {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["store-image", "--store-root", text(self.root.path())]);
         command.args(["--registration", text(&self.registration), "-o", text(output)]);
         let done = command.args(more).assert().success();
@@ -130,7 +128,7 @@ fn equal_files_are_hard_links_whatever_the_source_has() {
         tool(&["diff", "-r", "--no-dereference", text(&source), text(&unpacked)]);
     }
     for image in ["plain", "optimised"] {
-        imagegen()
+        imagegen!()
             .args(["verify", text(&at(image)), "--registration", text(&store.registration)])
             .assert()
             .success();
@@ -174,7 +172,7 @@ fn a_root_disk_with_its_store_has_the_same_links() {
     let store = NixStore::new();
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("root");
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--store-root", text(store.root.path())]);
     command.args(["--registration", text(&store.registration), "--format", "raw", "-o", text(&image)]);
     command.args(["--optimise"]).assert().code(2);
@@ -188,7 +186,10 @@ fn a_root_disk_with_its_store_has_the_same_links() {
     let schema = inode(&image, "/nix/var/nix/db/schema");
     assert_eq!(schema.1, 1);
     assert_eq!(tool(&["debugfs", "-R", "cat /nix/var/nix/db/schema", text(&image)]).trim(), "10");
-    imagegen().args(["verify", text(&image), "--registration", text(&store.registration)]).assert().success();
+    imagegen!()
+        .args(["verify", text(&image), "--registration", text(&store.registration)])
+        .assert()
+        .success();
 }
 
 /// The report's numbers are what a list of all files by contents and permissions says.
@@ -245,7 +246,7 @@ fn more_names_than_an_inode_can_have_become_several_files() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("raw");
     let registration = store.register();
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args([
         "store-image",
         "--store-root",
@@ -259,5 +260,5 @@ fn more_names_than_an_inode_can_have_become_several_files() {
     let links = |i: u32| inode(&image, &format!("{name}/{i:06}"));
     assert_eq!((links(0).1, links(65_000).1), (65_000, 3));
     assert_eq!((links(0).0, links(65_000).0), (links(64_999).0, links(65_002).0));
-    imagegen().args(["verify", text(&image), "--registration", text(&registration)]).assert().success();
+    imagegen!().args(["verify", text(&image), "--registration", text(&registration)]).assert().success();
 }

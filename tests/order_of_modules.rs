@@ -89,6 +89,21 @@ fn no_files_name_each_other() {
     assert_eq!(found, known, "circles of files that name each other: {found:#?}");
 }
 
+/// What tests and fuzz targets share is in `testkit/`, not in files that one package takes from another.
+#[test]
+fn no_package_takes_files_of_another() {
+    let mut files = Vec::new();
+    for directory in ["tests", "imagegen/tests", "testkit/src", "fuzz/fuzz_targets", "fuzz/examples"] {
+        list(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut files);
+    }
+    assert!(files.len() > 100, "only {} files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let attribute = text.lines().find(|line| line.trim_start().starts_with("#[path"));
+        assert_eq!(attribute, None, "{}", file.display());
+    }
+}
+
 /// Every file that one reaches along the arrows, itself only if it lies on a circle.
 fn reached_from(file: &str, arrows: &Arrows) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -14,8 +12,8 @@ use qcow2_rs::dev::Qcow2DevParams;
 use qcow2_rs::helpers::Qcow2IoBuf;
 use qcow2_rs::utils::qcow2_setup_dev_sync;
 
-use support::guest::Guest;
-use support::{imagegen, text};
+use testkit::guest::Guest;
+use testkit::{imagegen, text};
 
 /// The guest's store image and boot disk.
 fn build(guest: &Guest, directory: &Path, format: &str) {
@@ -25,9 +23,9 @@ fn build(guest: &Guest, directory: &Path, format: &str) {
     let registration = text(&guest.registration);
     let store_image =
         ["store-image", "--store-root", root, "--registration", registration, "--format", format];
-    imagegen().args(store_image).args(["-o", &store]).assert().success();
+    imagegen!().args(store_image).args(["-o", &store]).assert().success();
     let boot_disk = ["boot-disk", "--store-root", root, "--toplevel", &guest.toplevel, "--format", format];
-    imagegen().args(boot_disk).args(["--loader", "systemd-boot", "-o", &boot]).assert().success();
+    imagegen!().args(boot_disk).args(["--loader", "systemd-boot", "-o", &boot]).assert().success();
 }
 
 /// Reads a whole qcow2 image through `qcow2-rs`.

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use support::store::Store;
-use support::{error_of, imagegen, names_in, run, text, tool};
+use testkit::store::Store;
+use testkit::{error_of, imagegen, names_in, run, text, tool};
 
 /// A store with two small paths, its registration, and a directory for outputs.
 struct Place {
@@ -32,7 +30,7 @@ impl Place {
     }
 
     fn image(&self, subcommand: &str, arguments: &[&str]) -> Command {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args([subcommand, "--registration", &self.registration]);
         command.args(["--store-root", text(self.store.root.path())]).args(arguments);
         command
@@ -63,7 +61,7 @@ fn directories_devices_and_read_only_places_are_refused() {
             &["efi-vars", "export", "/usr/share/OVMF/OVMF_VARS_4M.fd"],
         ];
         for command in commands {
-            let error = error_of(imagegen().args(command).args(["-o", &target]));
+            let error = error_of(imagegen!().args(command).args(["-o", &target]));
             assert!(error.contains(what), "{command:?} {target}: {error}");
         }
     }
@@ -83,9 +81,9 @@ fn a_block_device_is_refused_without_force() {
         target = tool(&["find", "/dev", "-type", "b"]).lines().next().expect("a block device").to_owned();
     }
     let create = ["disk", "create", "--size", "1M", "--format", "raw", "-o", &target];
-    let error = error_of(imagegen().args(create));
+    let error = error_of(imagegen!().args(create));
     let export = ["efi-vars", "export", "/usr/share/OVMF/OVMF_VARS_4M.fd", "-o", &target];
-    let never = error_of(imagegen().args(export));
+    let never = error_of(imagegen!().args(export));
     if made {
         fs::remove_file(device).unwrap();
     }
@@ -99,12 +97,12 @@ fn force_changes_nothing_for_files() {
     let place = Place::new();
     for target in [place.at("new"), place.at("new")] {
         let create = ["disk", "create", "--force", "--size", "1M", "--format", "raw", "-o", &target];
-        assert!(imagegen().args(create).output().unwrap().status.success());
+        assert!(imagegen!().args(create).output().unwrap().status.success());
         assert_eq!(fs::metadata(&target).unwrap().len(), 1 << 20);
     }
     fs::create_dir(place.at("directory")).unwrap();
     let create = ["disk", "create", "--force", "--size", "1M", "-o", &place.at("directory")];
-    assert!(error_of(imagegen().args(create)).contains("is a directory"));
+    assert!(error_of(imagegen!().args(create)).contains("is a directory"));
 }
 
 #[test]
@@ -130,7 +128,7 @@ fn inputs_are_not_overwritten() {
         let error = error_of(&mut place.image(subcommand, &["-o", &new, "--report", &new]));
         assert!(error.contains("and its report cannot both be"), "{error}");
     }
-    let mut through_link = imagegen();
+    let mut through_link = imagegen!();
     through_link.args(["store-image", "--registration", &link, "-o", &place.registration]);
     assert!(error_of(&mut through_link).contains("is, or lies in, the input"));
     assert_eq!(fs::read(&place.registration).unwrap(), before);
@@ -144,15 +142,15 @@ fn inputs_are_not_overwritten() {
     let base = place.at("base");
     fs::write(&base, vec![1; 512]).unwrap();
     let overlay = ["disk", "create", "-o", &base, "--backing", &base, "--backing-format", "raw"];
-    assert!(error_of(imagegen().args(overlay)).contains("is, or lies in, the input"));
+    assert!(error_of(imagegen!().args(overlay)).contains("is, or lies in, the input"));
     assert_eq!(fs::read(&base).unwrap(), vec![1; 512]);
 
     let template = place.at("vars");
     fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &template).unwrap();
     let create = ["efi-vars", "create", "--template", &template, "-o", &template];
-    assert!(error_of(imagegen().args(create)).contains("is, or lies in, the input"));
+    assert!(error_of(imagegen!().args(create)).contains("is, or lies in, the input"));
     let export = ["efi-vars", "export", &template, "-o", &template];
-    assert!(error_of(imagegen().args(export)).contains("is, or lies in, the input"));
+    assert!(error_of(imagegen!().args(export)).contains("is, or lies in, the input"));
 }
 
 #[test]
@@ -162,7 +160,7 @@ fn names_that_command_a_terminal_are_escaped() {
     tool(&["mkfifo", text(&place.store.physical(0).join(name))]);
     let error = error_of(&mut place.image("store-image", &["-o", &place.at("image")]));
     assert!(error.contains("turn\\u{202e}around \\u{1b}[2J\\nerror: \\u{7}` is a fifo"), "{error}");
-    let error = error_of(imagegen().args(["disk", "create", "--size=1", "-o", &place.at("no\n/disk")]));
+    let error = error_of(imagegen!().args(["disk", "create", "--size=1", "-o", &place.at("no\n/disk")]));
     assert!(error.contains("no\\n/disk"), "{error}");
 }
 

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use support::stand_in::{StandIn, failure};
-use support::{imagegen, names_in, text, tool};
+use testkit::stand_in::{StandIn, failure};
+use testkit::{imagegen, names_in, text, tool};
 
 const OTHER_USER: u32 = 64_123;
 
@@ -28,7 +26,8 @@ fn is_root() -> bool {
 #[test]
 fn nothing_of_a_machine_is_for_others_whatever_the_umask() {
     for umask in ["0", "022", "077"] {
-        let machine = StandIn::new("find . -printf '%m %p\\n' > \"$HERE/seen\"");
+        let machine =
+            StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "find . -printf '%m %p\\n' > \"$HERE/seen\"");
         machine.success(&format!("umask {umask}"));
         let seen = fs::read_to_string(machine.path("seen")).unwrap();
         let mut lines: Vec<&str> = seen.lines().collect();
@@ -51,6 +50,7 @@ fn nothing_of_a_machine_is_for_others_whatever_the_umask() {
 #[test]
 fn a_tpms_state_is_for_nobody_else() {
     let machine = StandIn::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
         "find \"$NIX_SWTPM_DIR\" ! -type l -perm /077 > \"$HERE/seen\"; ls -l \"$NIX_SWTPM_DIR\"",
     );
     let config = fs::read_to_string(machine.path("vm.toml")).unwrap() + "tpm.enable = true\n";
@@ -71,7 +71,7 @@ fn a_tpms_state_is_for_nobody_else() {
 fn what_replaces_a_file_keeps_its_mode() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&directory.path().join(name)).to_owned();
-    let system = support::system::System::new();
+    let system = testkit::system::System::new();
     let root = text(system.store.root.path());
     let (registration, template) = (text(&system.registration), text(&system.variables));
     let image = at("image");
@@ -105,7 +105,7 @@ fn what_replaces_a_file_keeps_its_mode() {
     fs::copy(template, &image).unwrap();
     for (changed, old) in [("set", 0o600), ("delete", 0o640)] {
         set_mode(Path::new(&image), old);
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["efi-vars", changed, &image, "--name", "Timeout"]);
         command.args(["--data-hex", "0500"].iter().filter(|_| changed == "set"));
         assert!(command.status().unwrap().success());
@@ -115,7 +115,7 @@ fn what_replaces_a_file_keeps_its_mode() {
 
 #[test]
 fn a_directory_that_others_can_change_is_no_place_for_a_machine() {
-    let machine = StandIn::new("pwd > \"$HERE/seen\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "pwd > \"$HERE/seen\"");
     let refused = |directory: &Path, words: &str| {
         let mut command = machine.command("");
         let error = failure(command.env("USE_TMPDIR", "1").env("TMPDIR", directory));
@@ -160,7 +160,7 @@ fn a_directory_that_others_can_change_is_no_place_for_a_machine() {
 
 #[test]
 fn a_cache_that_others_can_change_is_refused() {
-    let machine = StandIn::new("touch \"$HERE/started\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "touch \"$HERE/started\"");
     machine.success("umask 0");
     fs::remove_file(machine.path("started")).unwrap();
     let (above, cache) = (machine.path("cache"), machine.path("cache/nix-imagegen"));
@@ -195,7 +195,7 @@ fn a_cache_that_others_can_change_is_refused() {
 
 #[test]
 fn without_a_home_the_cache_is_in_a_directory_of_the_users_own() {
-    let machine = StandIn::new("touch \"$HERE/started\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "touch \"$HERE/started\"");
     // In a namespace, where nobody's own is touched, the number is root's.
     let place = "/var/tmp/nix-imagegen-0";
     fs::create_dir(machine.path("var-tmp")).unwrap();
@@ -219,7 +219,7 @@ fn without_a_home_the_cache_is_in_a_directory_of_the_users_own() {
 
 #[test]
 fn only_an_image_that_is_whole_is_used() {
-    let machine = StandIn::new("touch \"$HERE/started\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "touch \"$HERE/started\"");
     machine.success("");
     let [image] = machine.cached("-store.qcow2").try_into().unwrap();
     let [seal] = machine.cached("-store.seal").try_into().unwrap();
@@ -264,7 +264,7 @@ fn only_an_image_that_is_whole_is_used() {
 
 #[test]
 fn what_is_planted_under_a_name_of_the_cache_is_neither_followed_nor_waited_for() {
-    let machine = StandIn::new("touch \"$HERE/started\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "touch \"$HERE/started\"");
     machine.success("");
     let precious = machine.path("precious");
     for ending in ["-store.qcow2", "-store.seal", "-store.lock", "-boot.qcow2", "-boot.seal", "-boot.lock"] {
@@ -303,7 +303,7 @@ fn what_is_planted_under_a_name_of_the_cache_is_neither_followed_nor_waited_for(
 
 #[test]
 fn a_cache_that_cannot_be_written_to_serves_what_it_has() {
-    let machine = StandIn::new("touch \"$HERE/started\"");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), "touch \"$HERE/started\"");
     machine.success("");
     // Read-only for root too.
     let read_only = "mount --bind cache cache && mount -o remount,ro,bind cache cache";
@@ -322,6 +322,7 @@ fn a_cache_that_cannot_be_written_to_serves_what_it_has() {
 #[test]
 fn whatever_a_guest_leaves_is_removed() {
     let mut machine = StandIn::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
         "cd xchg; mkdir -p a/b/c; echo > a/b/c/f; chmod 0 a/b/c a/b; chmod 555 a; mkdir many; cd many; seq 3000 | xargs touch",
     );
     let mut starter = Vec::new();
@@ -343,6 +344,7 @@ fn whatever_a_guest_leaves_is_removed() {
 #[test]
 fn what_is_mounted_or_cannot_be_removed_stays_and_is_told() {
     let machine = StandIn::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
         "mkdir -p xchg/a/m xchg/b; echo > xchg/b/f; mount --bind \"$HERE/precious\" xchg/a/m; mount --bind xchg/b/f xchg/b/f",
     );
     fs::create_dir(machine.path("precious")).unwrap();
@@ -361,7 +363,7 @@ fn what_is_mounted_or_cannot_be_removed_stays_and_is_told() {
 
 #[test]
 fn ports_and_shares_that_others_could_use_are_told_once() {
-    let machine = StandIn::new(":");
+    let machine = StandIn::new(env!("CARGO_BIN_EXE_nix-imagegen"), ":");
     let config = fs::read_to_string(machine.path("vm.toml")).unwrap();
     fs::write(
         machine.path("vm.toml"),

@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use support::every_command::{EveryCommand, status};
+use testkit::every_command::{EveryCommand, status};
 
 /// The words that start a program as a user who may have so many processes. Root has no limit, so another user is taken;
 /// without root, the other processes of this user count too, which makes the limit one.
@@ -22,7 +20,7 @@ fn limited(processes: u32) -> Vec<String> {
 
 #[test]
 fn limits_of_one_to_eight_processes_leave_the_work_done() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     for processes in 1..=8 {
         let words = limited(processes);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -38,7 +36,7 @@ fn limits_of_one_to_eight_processes_leave_the_work_done() {
 
 #[test]
 fn images_are_the_same_with_any_limit_and_any_number_of_jobs() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     let output = every.at("output");
     for compression in ["none", "zlib", "zstd"] {
         let mut expected: Option<Vec<u8>> = None;

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -13,9 +11,9 @@ use std::process::{Command, Stdio};
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::{Value, json};
 
-use support::guest::Guest;
-use support::store::Store;
-use support::{error_of, imagegen, run, text};
+use testkit::guest::Guest;
+use testkit::store::Store;
+use testkit::{error_of, imagegen, run, text};
 
 const CONFIG: &str = "build-users-group =\nsubstitute = false\nexperimental-features = nix-command";
 
@@ -35,7 +33,7 @@ fn graph_of(registration: &str) -> String {
 
 /// What the program prints, which must succeed.
 fn printed(arguments: &[&str]) -> String {
-    let assert = imagegen().arg("registration").args(arguments).assert().success();
+    let assert = imagegen!().arg("registration").args(arguments).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()
 }
 
@@ -91,7 +89,7 @@ fn hashes_are_computed_and_nix_loads_what_is_printed() {
     assert_eq!(printed(&["--registration", text(&partly), "--store-root", text(&guest.root)]), registration);
 
     // Without the files there are no hashes either.
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["registration", "--references-graph", text(&graph), "--store-root"]);
     let error = error_of(command.arg(directory.path()));
     assert!(error.contains("paths have no hash") && error.contains("is --store-root right?"), "{error}");
@@ -147,7 +145,7 @@ fn documents_without_a_path_are_told() {
     for document in ["", "\n", "{}", "[]", r#"{"info":{},"storeDir":"/nix/store","version":2}"#] {
         fs::write(&file, document).unwrap();
         for subcommand in ["store-image", "root-disk", "registration"] {
-            let mut command = imagegen();
+            let mut command = imagegen!();
             command.arg(subcommand).args(root).args(["--references-graph", text(&file), "-o", text(&output)]);
             let error = error_of(&mut command);
             assert!(error.contains("empty has no path in it"), "{error}");
@@ -155,14 +153,14 @@ fn documents_without_a_path_are_told() {
     }
     fs::write(&file, "").unwrap();
     for subcommand in [&["store-image"][..], &["root-disk", "--with-store"]] {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(subcommand).args(root).args(["--registration", text(&file), "-o", text(&output)]);
         let error = error_of(&mut command);
         assert!(error.contains("is empty: it registers no store path") && !output.exists(), "{error}");
     }
     // A database may begin empty, where the store is not on the disk.
     for subcommand in ["root-disk", "registration"] {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.arg(subcommand).args(root).args(["--registration", text(&file), "-o", text(&output)]);
         let said = command.assert().success().get_output().stderr.clone();
         assert!(String::from_utf8_lossy(&said).starts_with("warning: "), "{subcommand}");
@@ -177,7 +175,7 @@ fn what_nix_would_not_load_is_not_printed() {
     let refuse = |text_of_file: &str, what: &str| {
         fs::write(&file, text_of_file).unwrap();
         for subcommand in [&["registration"][..], &["root-disk", "--with-store"]] {
-            let mut command = imagegen();
+            let mut command = imagegen!();
             command.args(subcommand).args(["--store-root", text(store.root.path())]);
             let output = store.root.path().join("output");
             let error = error_of(command.args(["--registration", text(&file), "-o", text(&output)]));

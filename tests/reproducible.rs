@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
@@ -13,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use support::random::Random;
-use support::system::System;
-use support::{imagegen, text, tool};
+use testkit::random::Random;
+use testkit::system::System;
+use testkit::{imagegen, text, tool};
 
 /// What the pinned images are made with, besides their inputs. `@root@`, `@variables@` and so on are paths.
 const PRODUCTS: [(&str, &str); 8] = [
@@ -313,7 +311,7 @@ fn an_image_can_be_made_again_from_its_report_alone() {
     let setting = Setting { root: ".".into(), registration: "registration".into(), ..setting };
     let has_report = |name: &str| ["store", "boot", "root"].iter().any(|product| name.starts_with(product));
     for (name, arguments) in PRODUCTS.iter().filter(|(name, _)| has_report(name)) {
-        let first = imagegen()
+        let first = imagegen!()
             .current_dir(system.store.root.path())
             .args(arguments.split_whitespace().map(|word| setting.filled_in(word)))
             .arg("-o")
@@ -328,7 +326,7 @@ fn an_image_can_be_made_again_from_its_report_alone() {
         let program = &report["program"];
         assert_eq!(program["version"], env!("CARGO_PKG_VERSION"));
         let arguments = program["arguments"].as_array().unwrap();
-        let again = imagegen()
+        let again = imagegen!()
             .current_dir(program["directory"].as_str().unwrap())
             .args(arguments.iter().map(|argument| OsString::from(argument.as_str().unwrap())))
             .arg("-o")

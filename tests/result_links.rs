@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,8 +10,8 @@ use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::guest::Guest;
-use support::{error_of, imagegen, text};
+use testkit::guest::Guest;
+use testkit::{error_of, imagegen, text};
 
 /// A directory with links to parts of the guest, whose store lies elsewhere.
 struct Links {
@@ -47,7 +45,7 @@ impl Links {
 
     /// In the directory of the links, for the store of the guest.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.current_dir(self.directory.path()).args(arguments);
         command.args(["--store-root", text(&self.guest.root)]);
         command

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +11,11 @@ use std::process::Command;
 use assert_cmd::assert::OutputAssertExt;
 use rusqlite::Connection;
 
-use support::guest::Guest;
-use support::{error_of, imagegen, run, text, tool};
+use testkit::guest::Guest;
+use testkit::{error_of, imagegen, run, text, tool};
 
 fn root_disk(guest: &Guest, output: &Path, more: &[&str]) -> Command {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args(["root-disk", "--store-root", text(&guest.root), "-o", text(output)]).args(more);
     command
 }
@@ -288,7 +286,7 @@ fn what_is_said_to_be_on_disk_is_what_is_occupied() {
         let closure =
             ["--closure", &guest.toplevel, "--with-store", "--format", format, "--report", text(&report)];
         let disk = root_disk(&guest, &image, &closure).output().unwrap();
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["boot-disk", "--store-root", text(&guest.root), "--toplevel", &guest.toplevel]);
         command.args(["--loader", "systemd-boot", "--format", format]);
         let boot = directory.path().join("boot");

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 
-use support::guest::Guest;
-use support::machine::{Firmware, Machine};
-use support::nix::NixStore;
-use support::{imagegen, text, tool};
+use testkit::guest::Guest;
+use testkit::machine::{Firmware, Machine};
+use testkit::nix::NixStore;
+use testkit::{imagegen, text, tool};
 
 /// What the guest's init runs: Nix through the loader that came with it, as it was on this machine.
 const CHECK: &str = r#"#! @shell@
@@ -39,12 +37,12 @@ struct Prepared {
 impl Prepared {
     fn new(guest: &Guest) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = NixStore::with_guest(guest);
+        let store = NixStore::with_guest(guest, env!("CARGO_TARGET_TMPDIR"));
         let files = directory.path().join("guest-check");
         fs::create_dir(&files).unwrap();
         let nix = fs::canonicalize("/usr/bin/nix-store").unwrap();
         fs::copy(&nix, files.join("nix-store")).unwrap();
-        support::nix::copy_libraries(&nix, &files);
+        testkit::nix::copy_libraries(&nix, &files);
         let check = files.join("check");
         fs::write(&check, CHECK.replace("@shell@", &format!("{}/bin/sh", guest.path("-busybox")))).unwrap();
         fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
@@ -54,7 +52,7 @@ impl Prepared {
 
     fn write(&self, subcommand: &str, arguments: &[&str]) -> PathBuf {
         let output = self.directory.path().join(format!("{subcommand}.qcow2"));
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command
             .args([subcommand, "--store-root", text(&self.store.root), "-o", text(&output)])
             .args(arguments);
@@ -156,7 +154,7 @@ fn one_disk_boots_an_arm_machine() {
     let guest = Guest::at("target/guest-aarch64");
     let directory = tempfile::tempdir().unwrap();
     let [disk, variables] = ["disk", "variables.fd"].map(|name| directory.path().join(name));
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args([
         "root-disk",
         "--store-root",

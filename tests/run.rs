@@ -1,8 +1,6 @@
 //! `run` from end to end: what it prints, what it makes, and real boots of the Debian guest, by translation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -10,13 +8,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use support::guest::Guest;
-use support::home::{Home, success, wait};
-use support::{names_in, text, tool};
+use testkit::guest::Guest;
+use testkit::home::{Home, success, wait};
+use testkit::{names_in, text, tool};
 
 /// The guest that says what it found in its store.
 fn home(options: &str) -> Home {
-    Home::new(Guest::get(), options)
+    Home::new(env!("CARGO_BIN_EXE_nix-imagegen"), Guest::get(), options)
 }
 
 fn check_guest(said: &str) {

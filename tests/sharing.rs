@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
-use support::attempts::Attempts;
-use support::guest::Guest;
-use support::machine::{Firmware, Machine};
-use support::nix::copy_libraries;
-use support::random::Random;
-use support::store::Store;
-use support::{imagegen, run, text, tool};
+use testkit::attempts::Attempts;
+use testkit::guest::Guest;
+use testkit::machine::{Firmware, Machine};
+use testkit::nix::copy_libraries;
+use testkit::random::Random;
+use testkit::store::Store;
+use testkit::{imagegen, run, text, tool};
 
 const MIB: usize = 1 << 20;
 /// As much as XFS wants at least.
@@ -45,7 +43,7 @@ fn images_share_blocks_with_their_sources() {
     // Here every NAR is hashed, so that nothing can be shared.
     let digest = |arguments: &[&str]| {
         let image = at("image");
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(arguments).args(["--store-root", text(store.root.path())]);
         command.args(["--registration", text(&registration), "-q", "-o", text(&image)]);
         let output = command.output().unwrap();

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{imagegen, names_in, text, tool};
+use testkit::{imagegen, names_in, text, tool};
 
 /// The subcommands, as `--help` lists them.
 fn subcommands() -> Vec<String> {
-    let help = String::from_utf8(imagegen().arg("--help").output().unwrap().stdout).unwrap();
+    let help = String::from_utf8(imagegen!().arg("--help").output().unwrap().stdout).unwrap();
     let list = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     names
@@ -24,7 +22,7 @@ fn subcommands() -> Vec<String> {
 fn completions(shell: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join(shell);
-    let output = imagegen().args(["completions", shell]).output().unwrap();
+    let output = imagegen!().args(["completions", shell]).output().unwrap();
     assert!(output.status.success());
     fs::write(&file, output.stdout).unwrap();
     (directory, file)
@@ -83,7 +81,7 @@ fn zsh_and_fish_understand_their_scripts() {
 fn every_subcommand_has_a_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let pages = directory.path();
-    assert!(imagegen().args(["man", "-o", text(pages)]).status().unwrap().success());
+    assert!(imagegen!().args(["man", "-o", text(pages)]).status().unwrap().success());
     let names = names_in(pages);
     for subcommand in subcommands() {
         assert!(names.contains(&format!("nix-imagegen-{subcommand}.1")), "{subcommand}: {names:?}");
@@ -96,14 +94,14 @@ fn every_subcommand_has_a_manual_page() {
         let title = name.trim_end_matches(".1");
         assert!(shown.starts_with(&format!("{title}(1)")), "{name}: {shown}");
     }
-    let printed = imagegen().arg("man").output().unwrap().stdout;
+    let printed = imagegen!().arg("man").output().unwrap().stdout;
     assert_eq!(printed, fs::read(pages.join("nix-imagegen.1")).unwrap());
 }
 
 #[test]
 fn a_missing_directory_or_shell_is_named() {
-    let error = support::error_of(imagegen().args(["man", "-o", "/no/such/directory"]));
+    let error = testkit::error_of(imagegen!().args(["man", "-o", "/no/such/directory"]));
     assert!(error.contains("/no/such/directory"), "{error}");
-    let output = imagegen().args(["completions", "csh"]).output().unwrap();
+    let output = imagegen!().args(["completions", "csh"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }

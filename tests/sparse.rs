@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Output};
 
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 struct Place(tempfile::TempDir);
 
@@ -38,7 +36,7 @@ impl Place {
 
 /// Runs the program for at most a minute.
 fn run(arguments: &[&str]) -> Output {
-    let program = imagegen().get_program().to_owned();
+    let program = imagegen!().get_program().to_owned();
     let output =
         Command::new("timeout").args(["--signal=KILL", "60"]).arg(program).args(arguments).output().unwrap();
     assert!(output.status.code().is_some(), "{arguments:?} took more than a minute");

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,12 +11,12 @@ use std::process::Command;
 use assert_cmd::assert::OutputAssertExt;
 use ext4_view::{Ext4, Metadata};
 
-use support::store::Store;
-use support::{error_of, imagegen, names_in, run, text, tool};
+use testkit::store::Store;
+use testkit::{error_of, imagegen, names_in, run, text, tool};
 
 /// `store-image` for a store, with its registration.
 fn store_image(store: &Store, registration: &Path) -> Command {
-    let mut command = imagegen();
+    let mut command = imagegen!();
     command.args([
         "store-image",
         "--store-root",

@@ -3,18 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use support::every_command::{EveryCommand, status};
-use support::{error_of, imagegen, names_in, text};
+use testkit::every_command::{EveryCommand, status};
+use testkit::{error_of, imagegen, names_in, text};
 
 /// Standard error full, closed, or a pipe without a reader.
 #[test]
 fn the_exit_status_does_not_depend_on_standard_error() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     for line in every.lines() {
         for more in [&[][..], &["--progress=bar"], &["--progress=json"]] {
             let arguments: Vec<_> =
@@ -32,7 +30,7 @@ fn the_exit_status_does_not_depend_on_standard_error() {
 
 #[test]
 fn standard_output_that_cannot_be_written_to_is_a_failure() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     for line in every.lines() {
         let full = &["bash", "-c", "exec \"$@\" >/dev/full", "bash"];
         let output = every.command_by(full, &line.arguments).output().unwrap();
@@ -56,7 +54,7 @@ fn standard_output_that_cannot_be_written_to_is_a_failure() {
 /// As `head` leaves it.
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     for line in every.lines() {
         // The reader is gone before the program starts.
         let script = "exec 3> >(:); wait $!; exec \"$@\" >&3 3>&-";
@@ -70,7 +68,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 /// An image must not be opened as a stream that was closed, and get the messages that are meant for it.
 #[test]
 fn outputs_are_the_same_whatever_is_closed() {
-    let every = EveryCommand::new();
+    let every = EveryCommand::new(env!("CARGO_BIN_EXE_nix-imagegen"));
     let made = |stream: &str, arguments: &[String]| {
         let _ = fs::remove_file(every.at("output"));
         let script = format!("exec \"$@\" {stream}");
@@ -111,7 +109,7 @@ fn links_to_open_files_are_not_replaced() {
         for command in commands {
             // Standard output is a file that could be replaced.
             let stdout = fs::File::options().append(true).open(at("file")).unwrap();
-            let output = imagegen().args(command).arg(&target).stdout(stdout).output().unwrap();
+            let output = imagegen!().args(command).arg(&target).stdout(stdout).output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(told.contains("leads to a file that is open already"), "{command:?} {target}: {told}");
             assert_eq!(output.status.code(), Some(1));
@@ -128,11 +126,11 @@ fn a_dash_is_a_word_and_no_file_name() {
     for arguments in
         [&["disk", "create", "--size", "1M"][..], &["disk", "create", "--size", "1M", "--format", "raw"]]
     {
-        let error = error_of(imagegen().args(arguments).args(["-o", "-"]).current_dir(directory.path()));
+        let error = error_of(imagegen!().args(arguments).args(["-o", "-"]).current_dir(directory.path()));
         assert!(error.contains("`-` stands for standard output"), "{error}");
         assert!(names_in(directory.path()).is_empty());
         let made =
-            imagegen().args(arguments).args(["-o", "./-"]).current_dir(directory.path()).output().unwrap();
+            imagegen!().args(arguments).args(["-o", "./-"]).current_dir(directory.path()).output().unwrap();
         assert!(made.status.success());
         fs::remove_file(directory.path().join("-")).unwrap();
     }

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use support::store::Store;
-use support::{imagegen, text, tool};
+use testkit::store::Store;
+use testkit::{imagegen, text, tool};
 
 /// A store, its registration and its image.
 struct Fixture {
@@ -25,7 +23,7 @@ impl Fixture {
         let fixture = Self { store, registration, directory: tempfile::tempdir().unwrap() };
         for format in ["raw", "qcow2"] {
             let registration = text(&fixture.registration);
-            let output = imagegen()
+            let output = imagegen!()
                 .args(["store-image", "--registration", registration, "--format", format])
                 .args(["--store-root", text(fixture.store.root.path()), "-o", text(&fixture.at(format))])
                 .output()
@@ -40,7 +38,7 @@ impl Fixture {
     }
 
     fn verify(&self, image: &Path, more: &[&str]) -> Output {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["verify", text(image), "--registration", text(&self.registration)]).args(more);
         command.output().unwrap()
     }

@@ -1,6 +1,6 @@
 //! Writes the inputs to begin with into `fuzz/corpus/TARGET/`, where cargo-fuzz looks for them.
 
-use imagegen_fuzz::{invariants::TARGETS, seeds};
+use testkit::hostile::{invariants::TARGETS, seeds};
 
 fn main() -> std::io::Result<()> {
     for (target, _) in TARGETS {

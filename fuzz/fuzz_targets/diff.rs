@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::files::diff_images(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::files::diff_images(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::files::inspect_image(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::files::inspect_image(bytes));

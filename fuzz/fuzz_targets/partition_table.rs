@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::images::partition_table(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::images::partition_table(bytes));

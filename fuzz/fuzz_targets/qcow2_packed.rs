@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::files::qcow2_packed(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::files::qcow2_packed(bytes));

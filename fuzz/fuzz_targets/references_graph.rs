@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::invariants::references_graph(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::invariants::references_graph(bytes));

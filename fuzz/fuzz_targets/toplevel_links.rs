@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imagegen_fuzz::invariants::toplevel_links(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::hostile::invariants::toplevel_links(bytes));

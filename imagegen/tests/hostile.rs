@@ -3,19 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-#[path = "../../fuzz/src/files.rs"]
-#[allow(missing_docs, reason = "shared with the fuzz targets")]
-mod files;
-#[path = "../../fuzz/src/images.rs"]
-#[allow(missing_docs, reason = "shared with the fuzz targets")]
-mod images;
-#[path = "../../fuzz/src/invariants.rs"]
-#[allow(missing_docs, reason = "shared with the fuzz targets")]
-mod invariants;
-#[path = "../../fuzz/src/seeds.rs"]
-#[allow(missing_docs, reason = "shared with the fuzz targets")]
-mod seeds;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -23,6 +10,7 @@ use imagegen::container::reader::{Backing, Image};
 use imagegen::fs::file_tree::{NodeId, Tree};
 use imagegen::nix::nar;
 use imagegen::reading::diff::diff;
+use testkit::hostile::{files, images, invariants, seeds};
 
 /// How many damaged copies of the seeds each target gets at least.
 const MUTATIONS: usize = 4000;

@@ -3,10 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-#[path = "../../tests/support/random.rs"]
-#[allow(dead_code, reason = "this test uses a part of it")]
-mod random;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -29,8 +25,8 @@ use imagegen::nix::closure::{self, Closure};
 use imagegen::nix::store_path::StoreRoot;
 use imagegen::progress::{Progress, Silent};
 use imagegen::units::GuestOffset;
-use random::Random;
 use sha2::{Digest, Sha256};
+use testkit::random::Random;
 
 const MIB: usize = 1 << 20;
 const JOBS: [usize; 4] = [1, 2, 3, 8];

@@ -4,19 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::guest::Guest;
-use support::nix::copy_libraries;
-use support::random::Random;
-use support::system::System;
-use support::{imagegen, run, text, tool};
+use testkit::guest::Guest;
+use testkit::nix::copy_libraries;
+use testkit::random::Random;
+use testkit::system::System;
+use testkit::{imagegen, run, text, tool};
 
 const MIB: u64 = 1 << 20;
 const CRASHES: usize = 50;
@@ -77,7 +74,7 @@ fn no_crash_leaves_a_damaged_image_that_is_used() {
     let system = System::new();
     make_initrd(&at("initrd"), &at("tree"), &system);
     let good = |name: &str, more: &[&str]| {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(["store-image", "-q", "--registration", text(&system.registration)]);
         command.arg("--store-root").arg(system.store.root.path()).args(more).arg("-o").arg(at(name));
         assert!(command.status().unwrap().success());

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::interposer::interposer;
-use super::support::random::Random;
-use super::support::store::Store;
-use super::support::system::{System, firmware_pair};
-use super::support::{imagegen, names_in, text};
+use testkit::interposer::interposer;
+use testkit::random::Random;
+use testkit::store::Store;
+use testkit::system::{System, firmware_pair};
+use testkit::{imagegen, names_in, text};
 
 /// What is in the place of an output before.
 pub const OLD: &[u8] = b"the old one";
@@ -188,7 +188,7 @@ impl Case {
     }
 
     fn command(&self) -> Command {
-        let mut command = imagegen();
+        let mut command = imagegen!();
         command.args(&self.arguments).arg("--quiet");
         // Where `run` makes a machine's directory, which is not the test's business.
         command.env("TMPDIR", self.scratch.path());
@@ -198,7 +198,10 @@ impl Case {
     /// The program, in which the call with the number `at` goes wrong.
     fn with_fault(&self, kind: &str, at: u32) -> Command {
         let mut command = self.command();
-        command.env("LD_PRELOAD", interposer()).env("FAULT_KIND", kind).env("FAULT_AT", at.to_string());
+        command
+            .env("LD_PRELOAD", interposer(env!("CARGO_TARGET_TMPDIR")))
+            .env("FAULT_KIND", kind)
+            .env("FAULT_AT", at.to_string());
         // Every temporary directory of this test, and no other file of the machine.
         command.env("FAULT_UNDER", std::env::temp_dir().join(".tmp")).env("FAULT_SHARES", "yes");
         command

@@ -4,12 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod case;
-#[path = "../support/mod.rs"]
-mod support;
-
 use case::{Case, OLD, Tally};
-use support::random::Random;
-use support::run;
+use testkit::random::Random;
+use testkit::run;
 
 /// What the system may answer, and where it may end the program.
 const KINDS: [&str; 7] = ["EIO", "ENOSPC", "EINTR", "short", "kill", "killed", "term"];

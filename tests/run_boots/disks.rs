@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::support::guest::Guest;
-use crate::support::scripted::{Said, Scripted};
-use crate::support::text;
+use testkit::guest::Guest;
+use testkit::scripted::{Said, Scripted};
+use testkit::text;
 
 /// Of every disk its name, its size in bytes, and what it begins with.
 const DISKS: &str = r#"
@@ -21,8 +21,10 @@ fn boot(options: &str, script: &str) -> Said {
     let own = tempfile::tempdir().unwrap();
     let image = own.path().join("a, b");
     fs::write(&image, [b"beginning".to_vec(), vec![b'x'; 1015]].concat()).unwrap();
-    let machine = Scripted::new(&format!(
-        r#"
+    let machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
+        &format!(
+            r#"
         registration = "{}"
         useNixStoreImage = true
         writableStore = false
@@ -35,9 +37,10 @@ fn boot(options: &str, script: &str) -> Said {
         driveExtraOpts = {{ format = "raw", readonly = "on" }}
         deviceExtraOpts.serial = "of-its-own"
         "#,
-        text(&Guest::scripted().registration),
-        text(&image)
-    ));
+            text(&Guest::scripted().registration),
+            text(&image)
+        ),
+    );
     // A SCSI controller waits 3 s for its bus otherwise, and each disk has one.
     let mut run = machine.home.run(&[]);
     machine.boot_by(run.env("QEMU_KERNEL_PARAMS", "sym53c8xx.settle=0"), &format!("{DISKS}{script}"))

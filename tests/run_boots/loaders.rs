@@ -4,10 +4,10 @@ use std::fs;
 
 use assert_cmd::assert::OutputAssertExt;
 
-use crate::support::guest::Guest;
-use crate::support::home::Home;
-use crate::support::scripted::Scripted;
-use crate::support::{imagegen, names_in, text, tool};
+use testkit::guest::Guest;
+use testkit::home::Home;
+use testkit::scripted::Scripted;
+use testkit::{imagegen, names_in, text, tool};
 
 /// What the guest finds of its boot disk.
 const BOOT: &str = r#"
@@ -19,6 +19,7 @@ echo "COMMAND-LINE $(cat /proc/cmdline)"
 #[test]
 fn efi_variables_keep_a_change_over_two_boots() {
     let machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
         r#"
         useBootLoader = true
         useEFIBoot = true
@@ -31,7 +32,7 @@ fn efi_variables_keep_a_change_over_two_boots() {
     // As the module's derivation has it, with an entry in the variables.
     let home = &machine.home;
     fs::create_dir(home.path("disk")).unwrap();
-    imagegen()
+    imagegen!()
         .args(["boot-disk", "--store-root", text(&home.guest.root), "--toplevel", &home.guest.toplevel])
         .args(["--loader", "systemd-boot", "--timeout", "0", "-o", text(&home.path("disk/disk.img"))])
         .args(["--efi-vars-template", "/usr/share/OVMF/OVMF_VARS_4M.fd", "--boot-disk-entry"])
@@ -66,8 +67,10 @@ fn efi_variables_keep_a_change_over_two_boots() {
 #[test]
 fn a_bios_boots_grub_and_the_store_from_images_made_just_in_time() {
     let registration = Guest::scripted().registration;
-    let machine = Scripted::new(&format!(
-        r#"
+    let machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
+        &format!(
+            r#"
         registration = "{}"
         useNixStoreImage = true
         useBootLoader = true
@@ -75,8 +78,9 @@ fn a_bios_boots_grub_and_the_store_from_images_made_just_in_time() {
         diskSize = 32
         bios = "bios"
         "#,
-        text(&registration)
-    ));
+            text(&registration)
+        ),
+    );
     let home = &machine.home;
     fs::create_dir(home.path("bios")).unwrap();
     fs::copy("/usr/share/seabios/bios-256k.bin", home.path("bios/bios.bin")).unwrap();
@@ -99,7 +103,7 @@ fn an_arm_machine_boots_directly() {
         "registration = \"{}\"\nuseNixStoreImage = true\ndiskImage = false\ncores = 2",
         text(&registration)
     );
-    let home = Home::new(guest, &options);
+    let home = Home::new(env!("CARGO_BIN_EXE_nix-imagegen"), guest, &options);
     let (said, _) = home.boot(&[]);
     home.guest.check(&said);
     let kernel = said.lines().find_map(|line| line.strip_prefix("GUEST-KERNEL "));
@@ -107,7 +111,7 @@ fn an_arm_machine_boots_directly() {
 
     // A loader needs firmware that starts it.
     let guest = Guest::at("target/guest-aarch64");
-    let error = Home::new(guest, "useBootLoader = true").error(&[]);
+    let error = Home::new(env!("CARGO_BIN_EXE_nix-imagegen"), guest, "useBootLoader = true").error(&[]);
     assert!(
         error.contains("useBootLoader: an aarch64 machine has no BIOS that starts a loader; set useEFIBoot"),
         "{error}"

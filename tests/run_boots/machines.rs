@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::scripted::Scripted;
-use crate::support::{text, tool};
+use testkit::scripted::Scripted;
+use testkit::{text, tool};
 
 #[test]
 fn processors_memory_arguments_and_a_tpm_reach_the_guest() {
     let mut machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
         r#"
         name = "seen"
         cores = 3
@@ -91,7 +92,10 @@ fn two_machines_of_one_network_reach_each_other() {
     let cards = ["vlans = [77]", "interfaces.lan = { vlan = 77, assignIP = true }"];
     let [server, client] = [1, 2].map(|node| {
         let card = cards[node - 1];
-        Scripted::new(&format!("diskImage = false\nnodeNumber = {node}\nname = \"node{node}\"\n{card}"))
+        Scripted::new(
+            env!("CARGO_BIN_EXE_nix-imagegen"),
+            &format!("diskImage = false\nnodeNumber = {node}\nname = \"node{node}\"\n{card}"),
+        )
     });
     let shared = tempfile::tempdir().unwrap();
     let (address, server_script) = card(&server);

@@ -6,5 +6,3 @@ mod loaders;
 mod machines;
 mod network;
 mod shares;
-#[path = "../support/mod.rs"]
-mod support;

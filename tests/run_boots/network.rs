@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::scripted::{Said, Scripted};
+use testkit::scripted::{Said, Scripted};
 
 /// A server in the guest, which first tries to reach the host by its own forwarded port and by the address that QEMU
 /// gives the host. It serves until the host has seen what it wants.
@@ -61,8 +61,10 @@ fn ask(port: u16) -> std::io::Result<String> {
 fn boot(options: &str) -> Said {
     let server = serve();
     let ports = [free_port(), free_port()];
-    let machine = Scripted::new(&format!(
-        r#"
+    let machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
+        &format!(
+            r#"
         forwardPorts = [
             {{ host = {{ address = "127.0.0.1", port = {} }}, guest.port = 8080 }},
             {{ from = "guest", host = {{ address = "127.0.0.1", port = {} }},
@@ -70,9 +72,10 @@ fn boot(options: &str) -> Said {
         ]
         {options}
         "#,
-        ports[0],
-        server.port(),
-    ));
+            ports[0],
+            server.port(),
+        ),
+    );
     let home = &machine.home;
     let shared = home.path("shared");
     fs::create_dir(&shared).unwrap();

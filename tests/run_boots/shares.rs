@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::support::guest::Guest;
-use crate::support::scripted::{Scripted, words};
-use crate::support::{names_in, text, tool};
+use testkit::guest::Guest;
+use testkit::scripted::{Scripted, words};
+use testkit::{names_in, text, tool};
 
 /// What a guest tells of its mounts.
 const MOUNTS: &str = r#"
@@ -14,8 +14,10 @@ while read -r device point kind options rest; do echo "MOUNT $point $kind $devic
 #[test]
 fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
     let registration = Guest::scripted().registration;
-    let machine = Scripted::new(&format!(
-        r#"
+    let machine = Scripted::new(
+        env!("CARGO_BIN_EXE_nix-imagegen"),
+        &format!(
+            r#"
         registration = "{}"
         msize = 65536
         useHostCerts = true
@@ -24,8 +26,9 @@ fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
         fileSystems."/srv" = {{ fsType = "tmpfs", options = ["size=1m", "mode=0700"] }}
         fileSystems."/tmp/shared" = {{ device = "/dev/nothing" }}
         "#,
-        text(&registration)
-    ));
+            text(&registration)
+        ),
+    );
     let home = &machine.home;
     for directory in ["a, b", "deep", "shared"] {
         fs::create_dir(home.path(directory)).unwrap();
@@ -91,7 +94,8 @@ fn a_direct_boot_has_the_store_of_this_machine_and_its_shares() {
 
 #[test]
 fn the_root_disk_keeps_its_files_and_those_in_the_store_over_two_boots() {
-    let machine = Scripted::new("diskSize = 48\nwritableStoreUseTmpfs = false");
+    let machine =
+        Scripted::new(env!("CARGO_BIN_EXE_nix-imagegen"), "diskSize = 48\nwritableStoreUseTmpfs = false");
     let script = format!(
         r#"{MOUNTS}
         echo "DISK $(cat /sys/class/block/vda/size)"

@@ -18,7 +18,7 @@ pub struct StandIn {
 
 impl StandIn {
     /// `script` runs in the machine's directory, with `$HERE` as this one.
-    pub fn new(script: &str) -> Self {
+    pub fn new(program: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let system = System::new();
         // Another user is to find everything, too.
@@ -28,11 +28,11 @@ impl StandIn {
         let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("qemu/bin")).unwrap();
         fs::create_dir(at("tmp")).unwrap();
-        let program = at("qemu/bin/qemu-system-x86_64");
+        let qemu = at("qemu/bin/qemu-system-x86_64");
         let here = shell_quoted(directory.path());
         let version = "[ \"$1\" = --version ] && echo QEMU emulator version 9.2.0 && exit";
-        fs::write(&program, format!("#!/bin/sh\n{version}\nHERE={here}\n{script}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&qemu, format!("#!/bin/sh\n{version}\nHERE={here}\n{script}\n")).unwrap();
+        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
         let (code, variables) = firmware_pair(directory.path());
         let config = format!(
             "toplevel = {:?}\nregistration = {:?}\nuseNixStoreImage = true\nuseBootLoader = true\nuseEFIBoot = true\n\
@@ -44,8 +44,7 @@ impl StandIn {
             text(&variables)
         );
         fs::write(at("vm.toml"), config).unwrap();
-        let program = env!("CARGO_BIN_EXE_nix-imagegen").into();
-        Self { directory, system, program }
+        Self { directory, system, program: program.into() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use super::system::System;
-use super::{imagegen, text, tool};
+use super::{text, tool};
 
 /// Seconds after which a command waits for ever; a thousand times what each takes.
 const PATIENCE: &str = "120";
@@ -29,12 +29,9 @@ pub struct EveryCommand {
 }
 
 impl EveryCommand {
-    pub fn new() -> Self {
-        let every = Self {
-            system: System::new(),
-            directory: tempfile::tempdir().unwrap(),
-            program: PathBuf::from(imagegen().get_program()),
-        };
+    pub fn new(program: &str) -> Self {
+        let every =
+            Self { system: System::new(), directory: tempfile::tempdir().unwrap(), program: program.into() };
         let program = every.at("program");
         fs::copy(&every.program, &program).unwrap();
         let every = Self { program: program.into(), ..every };

@@ -4,17 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{text, tool};
+use super::{project, text, tool};
 
 /// The library that makes calls fail, compiled once.
-pub fn interposer() -> &'static Path {
+pub fn interposer(directory: &str) -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/interpose.c");
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpose.so");
+        let source = project().join("tests/faults/interpose.c");
+        let library = Path::new(directory).join("interpose.so");
         let new = library.with_extension(format!("{}.so", std::process::id()));
         let options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"];
-        tool(&[&["cc"], &options[..], &["-o", text(&new), source, "-ldl"]].concat());
+        tool(&[&["cc"], &options[..], &["-o", text(&new), text(&source), "-ldl"]].concat());
         fs::rename(new, &library).unwrap();
         library
     })

@@ -1,12 +1,19 @@
-//! What several end-to-end tests need.
+//! What the tests of both packages and the fuzz targets share. It stands below them all, and is never published.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test may panic"
+)]
+#![allow(missing_docs, clippy::new_without_default, reason = "nobody but the tests sees it")]
 
 pub mod attempts;
 pub mod every_command;
 pub mod guest;
 pub mod home;
+pub mod hostile;
 pub mod interposer;
 pub mod machine;
 pub mod menu;
@@ -22,9 +29,17 @@ pub mod system;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The program under test.
-pub fn imagegen() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_nix-imagegen"))
+/// The program under test, which cargo names to the program's own tests alone.
+#[macro_export]
+macro_rules! imagegen {
+    () => {
+        ::std::process::Command::new(env!("CARGO_BIN_EXE_nix-imagegen"))
+    };
+}
+
+/// The project's directory.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Runs a tool that must be there and succeed, and gives what it printed.

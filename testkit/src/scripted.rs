@@ -20,8 +20,8 @@ pub struct Scripted {
 
 impl Scripted {
     /// The config has these options.
-    pub fn new(options: &str) -> Self {
-        let home = Home::new(Guest::scripted(), options);
+    pub fn new(program: &str, options: &str) -> Self {
+        let home = Home::new(program, Guest::scripted(), options);
         Self { home, in_initrd: "" }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::program;
 use super::random::Random;
 use super::store::Store;
-use super::{imagegen, text};
+use super::text;
 
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 
@@ -108,10 +108,9 @@ impl Nixos {
     }
 
     /// `boot-disk` for the system, all but the loader and the output.
-    pub fn boot_disk(&self) -> Command {
-        let mut command = imagegen();
-        command.args(["boot-disk", "--store-root", text(self.root()), "--toplevel", &self.toplevel]);
-        command
+    pub fn boot_disk(&self, mut imagegen: Command) -> Command {
+        imagegen.args(["boot-disk", "--store-root", text(self.root()), "--toplevel", &self.toplevel]);
+        imagegen
     }
 
     /// The links and files of the toplevel, without `boot.json`.

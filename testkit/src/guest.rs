@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{text, tool};
+use super::{project, text, tool};
 
 /// The guest's closure in a store of its own.
 pub struct Guest {
@@ -27,7 +27,7 @@ impl Guest {
 
     /// The one that was made in this directory, relative to the project's.
     pub fn at(directory: &str) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+        let directory = project().join(directory);
         let toplevel =
             fs::read_to_string(directory.join("toplevel")).expect("run scripts/make-guest.sh target/guest");
         Self {
@@ -72,8 +72,8 @@ impl Guest {
 
     /// Checks what a guest that looks at its store says of it, as other tools have worked it out.
     pub fn check(&self, said: &str) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/expected-guest.sh");
-        let expected = tool(&[script, text(self.root.parent().unwrap())]);
+        let script = project().join("scripts/expected-guest.sh");
+        let expected = tool(&[text(&script), text(self.root.parent().unwrap())]);
         assert_eq!(expected.lines().count(), 2);
         for line in expected.lines().chain(["GUEST-STORE-IS-WRITABLE", "NIX-IMAGEGEN-GUEST-OK"]) {
             assert!(said.lines().any(|said| said.ends_with(line)), "no {line} in {said}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::guest::Guest;
-use super::{run, text, tool};
+use super::{project, run, text, tool};
 
 /// Nothing of the machine's own Nix is read or asked.
 const CONFIG: &str = "build-users-group =\nsubstitute = false\nexperimental-features =";
@@ -17,9 +17,9 @@ pub struct NixStore {
 }
 
 impl NixStore {
-    /// A copy of the guest's store: its files are linked, its database copied.
-    pub fn with_guest(guest: &Guest) -> Self {
-        let directory = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    /// A copy of the guest's store in a directory of the same file system: its files are linked, its database copied.
+    pub fn with_guest(guest: &Guest, below: &str) -> Self {
+        let directory = tempfile::Builder::new().tempdir_in(below).unwrap();
         let root = directory.path().join("root");
         fs::create_dir_all(root.join("nix/var/nix")).unwrap();
         tool(&["cp", "-al", text(&guest.root.join("nix/store")), text(&root.join("nix"))]);
@@ -46,19 +46,19 @@ impl NixStore {
     }
 
     /// Puts the program under test and its shared libraries into the store, for nix/local-program.nix.
-    pub fn add_program(&self) -> String {
+    pub fn add_program(&self, built: &str) -> String {
         let files = self.directory.path().join("nix-imagegen-files");
         fs::create_dir(&files).unwrap();
         let program = files.join("nix-imagegen");
         // Without what a debugger needs it is a tenth of the size.
-        tool(&["strip", "-o", text(&program), env!("CARGO_BIN_EXE_nix-imagegen")]);
+        tool(&["strip", "-o", text(&program), built]);
         copy_libraries(&program, &files);
         self.nix(&["nix-store", "--add", text(&files)])
     }
 
     /// Builds an attribute of tests/nix/guest.nix.
     pub fn build(&self, guest: &Guest, files: &str, attribute: &str, more: &[&str]) -> Output {
-        let expression = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nix/guest.nix");
+        let expression = project().join("tests/nix/guest.nix");
         let mut command = self.command("nix-build");
         command.arg(expression).args(["-A", attribute, "--no-out-link"]);
         command.args(["--argstr", "files", files, "--argstr", "shell", &guest.path("-busybox")]);

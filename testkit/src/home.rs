@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::guest::Guest;
-use super::{imagegen, names_in, text};
+use super::{names_in, text};
 
 /// Far more than any boot takes; the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -15,18 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(400);
 pub struct Home {
     pub directory: tempfile::TempDir,
     pub guest: Guest,
+    program: PathBuf,
 }
 
 impl Home {
     /// The config has these options besides those that all tests have.
-    pub fn new(guest: Guest, options: &str) -> Self {
+    pub fn new(program: &str, guest: Guest, options: &str) -> Self {
         // Shells, QEMU and kernels each take something in this name for more than a name.
         let directory = tempfile::Builder::new().prefix("a, b's $HOME ").tempdir().unwrap();
         fs::create_dir(directory.path().join("tmp")).unwrap();
         let config =
             format!("toplevel = {:?}\nmemorySize = 512\ngraphics = false\n{options}\n", guest.toplevel);
         fs::write(directory.path().join("vm.toml"), config).unwrap();
-        Self { directory, guest }
+        Self { directory, guest, program: program.into() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -35,7 +36,7 @@ impl Home {
 
     /// `run` with the guest's store and nothing of the tester's environment but `PATH`.
     pub fn run(&self, arguments: &[&str]) -> Command {
-        let mut command = imagegen();
+        let mut command = Command::new(&self.program);
         command.args(["run", "--config", "vm.toml", "--store-root"]).arg(&self.guest.root).args(arguments);
         for name in
             ["NIX_DISK_IMAGE", "NIX_EFI_VARS", "USE_TMPDIR", "SHARED_DIR", "QEMU_OPTS", "QEMU_NET_OPTS"]
