@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use support::imagegen;
+use testkit::imagegen;
 
 /// Directories of this repository. A path in a text that begins with one of them is meant to be there.
 const ROOMS: [&str; 9] =
@@ -186,7 +184,7 @@ fn every_path_is_there() {
 
 /// The options that `--help` of a subcommand names.
 fn options_of(subcommand: &[&str]) -> BTreeSet<String> {
-    let output = imagegen().args(subcommand).arg("--help").output().unwrap();
+    let output = imagegen!().args(subcommand).arg("--help").output().unwrap();
     assert!(output.status.success(), "{subcommand:?}");
     let help = String::from_utf8(output.stdout).unwrap();
     help.lines()
@@ -208,7 +206,7 @@ fn long_option(word: &str) -> Option<String> {
 /// The subcommands, those of two words too.
 fn subcommands() -> Vec<Vec<String>> {
     let names = |words: &[String]| -> Vec<String> {
-        let output = imagegen().args(words).arg("--help").output().unwrap();
+        let output = imagegen!().args(words).arg("--help").output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         let Some((_, list)) = help.split_once("Commands:\n") else { return Vec::new() };
         let lines = list.lines().take_while(|line| !line.is_empty());
