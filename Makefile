@@ -13,6 +13,7 @@ demo:
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	scripts/make-guest.sh target/guest
 	scripts/make-guest.sh target/guest-aarch64 aarch64
 	scripts/make-guest.sh target/guest-scripted scripted
