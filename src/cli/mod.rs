@@ -102,7 +102,7 @@ pub enum Command {
     Man(ManArgs),
     /// Clean up behind QEMU
     #[command(hide = true)]
-    Caretaker(CaretakerArgs),
+    Cleanup(CleanupArgs),
 }
 
 /// Where the store is.

@@ -64,7 +64,7 @@ pub enum AcceleratorArg {
 
 /// Arguments of the process that cleans up behind QEMU; nobody else calls it.
 #[derive(Debug, Args)]
-pub struct CaretakerArgs {
+pub struct CleanupArgs {
     /// A directory to remove
     #[arg(long)]
     pub remove: Option<PathBuf>,

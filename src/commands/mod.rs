@@ -24,7 +24,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
-use crate::launcher::caretaker;
+use crate::launcher::cleanup;
 use crate::progress::Reporter;
 
 pub use bench::clean_up;
@@ -55,8 +55,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Run(args) => run::run(args, &reporter),
-        Command::Caretaker(args) => {
-            caretaker::run(args);
+        Command::Cleanup(args) => {
+            cleanup::run(args);
             Ok(())
         }
     }?;

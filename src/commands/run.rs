@@ -13,12 +13,13 @@ use imagegen::nix::store_path::StoreRoot;
 use super::{boot_disk, store_image};
 use crate::cli::{AcceleratorArg, BootDiskArgs, RunArgs, StoreImageArgs};
 use crate::launcher::config::Problems;
-use crate::launcher::host::{self, Found, TpmFacts};
+use crate::launcher::host::{self, Host, Image};
 use crate::launcher::image_cache::{Cache, Recipe};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
+use crate::launcher::tpm::Swtpm;
 use crate::launcher::{
-    Accelerator, Config, Environment, caretaker, choose, exposure, guest, make, qemu, tpm,
+    Accelerator, Config, Environment, WorkingDirectory, choose, cleanup, guest, qemu, warnings,
 };
 use crate::progress::Reporter;
 use crate::streams;
@@ -37,48 +38,42 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
 
     let environment = Environment::of_process();
     let qemu = qemu::find(&config, &environment, platform, &mut problems);
-    let mut found = host::find(&config, &environment, &store, platform, &mut problems)?;
+    let mut host = host::find(&config, &environment, &store, platform, &mut problems)?;
     if let Some(qemu) = &qemu {
-        found.facts.accelerator = accelerator(args.accel, qemu, platform);
+        host.accelerator = accelerator(args.accel, qemu, platform);
     }
-    // After the probe, which takes its time: nobody cleans up behind a signal before the plan is made.
-    let directory = make::working_directory(&environment)?;
-    directory.path().clone_into(&mut found.facts.directory);
-    let plan = plan::plan(&config, &environment, &found.facts, &args.qemu_arguments, &mut problems);
+    // After the probe, which takes its time: until the plan is made, a signal would leave the directory behind.
+    let directory = WorkingDirectory::open(&environment)?;
+    directory.path().clone_into(&mut host.directory);
+    let plan = plan::plan(&config, &environment, &host, &args.qemu_arguments, &mut problems);
     plan.find_directories(&mut problems);
     if !args.backing.follow_backing {
         plan.check_images(&mut problems);
     }
     problems.into_error().with_context(context)?;
     let qemu = qemu.context("there is no QEMU")?;
-    for warning in &found.warnings {
+    for warning in warnings::all(&config, &host, &plan) {
         reporter.note(&format!("warning: {warning}"));
     }
 
-    let tpm = found.facts.tpm.as_ref();
+    let tpm = host.tpm.as_ref();
     let mut kept_open = Vec::new();
     if !args.print {
-        // From here on somebody cleans up, whatever happens to this process.
-        let socket = tpm.map(TpmFacts::socket);
-        kept_open.push(caretaker::start(
-            directory.removable(),
-            socket.as_deref(),
-            !plan.goes_into_background(),
-        )?);
+        // From here on another process cleans up, whatever happens to this one.
+        let socket = tpm.map(Swtpm::socket);
+        let keeps_stderr = !plan.goes_into_background();
+        kept_open.push(cleanup::start(directory.removable(), socket.as_deref(), keeps_stderr)?);
     }
-    kept_open.extend(provide_images(args, &environment, &found, reporter)?);
+    kept_open.extend(provide_images(args, &environment, &host, reporter)?);
     for file in &plan.files {
-        make::make(file)?;
-    }
-    for warning in exposure::warnings(&config, &plan) {
-        reporter.note(&format!("warning: {warning}"));
+        file.make()?;
     }
     let directory = directory.keep();
     if args.print {
         return print(args, &qemu, &plan.arguments, tpm);
     }
     if let Some(tpm) = tpm {
-        tpm::start(tpm)?;
+        tpm.start()?;
     }
     become_qemu(&qemu, &plan, &directory, &kept_open)
 }
@@ -104,13 +99,14 @@ fn become_qemu(qemu: &Path, plan: &Plan, directory: &Path, kept_open: &[OwnedFd]
 fn provide_images(
     args: &RunArgs,
     environment: &Environment,
-    found: &Found,
+    host: &Host,
     reporter: &Reporter,
 ) -> anyhow::Result<Vec<OwnedFd>> {
     let cache = Cache::of(environment);
     let store_root = [OsStr::new("--store-root"), args.store.store_root.as_os_str()];
     let mut images = Vec::new();
-    for entry in [&found.store_image, &found.boot_disk].into_iter().flatten() {
+    for image in [&host.store_image, &host.boot_disk].into_iter().flatten() {
+        let Image::Cached(entry) = image else { continue };
         let output = [OsStr::new("--output"), entry.image.as_os_str()];
         let make = || match &entry.recipe {
             Recipe::StoreImage { registration } => {
@@ -150,14 +146,14 @@ fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::R
 }
 
 /// The words as a JSON list, or as one line that a shell runs as it stands.
-fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&TpmFacts>) -> anyhow::Result<()> {
+fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&Swtpm>) -> anyhow::Result<()> {
     let command = words(qemu, arguments)?;
     let mut text = String::new();
     if args.json {
         text.push_str(&serde_json::to_string_pretty(&command)?);
     } else {
         if let Some(tpm) = tpm {
-            text.push_str(&shell_words::join(words(&tpm.program, &tpm::arguments(tpm))?));
+            text.push_str(&shell_words::join(words(&tpm.program, &tpm.arguments())?));
             text.push_str(" && ");
         }
         text.push_str(&shell_words::join(command));

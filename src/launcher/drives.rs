@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::config::{BOOT_DRIVE, Config, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
-use super::environment::ScriptVariables;
-use super::host::Facts;
-use super::plan::NewFile;
-use super::{options, shell};
+use super::config::{BOOT_DRIVE, Config, DiskImage, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
+use super::host::{Host, Image, ScriptVariables};
+use super::new_file::NewFile;
+use super::{qemu, shell};
 
 /// The disks of a machine.
 pub struct Drives {
@@ -26,24 +25,24 @@ pub struct Drives {
 /// empty disks, then the config's own.
 pub fn plan(
     config: &Config,
-    facts: &Facts,
+    host: &Host,
     variables: &ScriptVariables<'_>,
     problems: &mut Problems,
 ) -> Drives {
     let mut arguments = Vec::new();
-    // Those of the cache are this program's, which makes damaged ones anew.
+    // Images of the cache need no check: this program made them, and makes damaged ones anew.
     let named = [
-        ("diskImage", &facts.root_disk),
-        ("storeImage", if config.store_image.is_some() { &facts.store_image } else { &None }),
-        ("bootDisk", if config.boot_disk.is_some() { &facts.boot_disk } else { &None }),
+        ("diskImage", host.root_disk.as_deref()),
+        ("storeImage", host.store_image.as_ref().and_then(Image::of_config)),
+        ("bootDisk", host.boot_disk.as_ref().and_then(Image::of_config)),
     ];
-    let named = named.map(|(option, image)| Some((option.to_owned(), image.clone()?)));
+    let named = named.map(|(option, image)| Some((option.to_owned(), image?.to_owned())));
     let mut images: Vec<_> = named.into_iter().flatten().collect();
     let interface = config.qemu.disk_interface;
     for (number, (option, drive)) in (1..).zip(all(config)) {
         match shell::word(&drive.file, variables) {
             Ok(file) => {
-                let image = facts.directory.join(&file);
+                let image = host.directory.join(&file);
                 if images.iter().all(|(_, named)| *named != image) {
                     images.push((option, image));
                 }
@@ -53,17 +52,17 @@ pub fn plan(
         }
     }
 
-    let root = facts.root_disk.as_ref().zip(config.disk_size);
+    let root = host.root_disk.as_ref().zip(config.disk_size);
     let before_directory =
         root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib }).into_iter().collect();
-    let layer = |backing: &Option<PathBuf>, name: &str| {
-        let path = facts.directory.join(name);
-        backing.clone().map(|backing| NewFile::Overlay { path, backing })
-    };
-    let layers = [layer(&facts.store_image, STORE_LAYER), layer(&facts.boot_disk, BOOT_LAYER)];
+    let layers = [(&host.store_image, STORE_LAYER), (&host.boot_disk, BOOT_LAYER)];
+    let layers = layers.map(|(image, name)| {
+        let backing = image.as_ref()?.path().to_owned();
+        Some(NewFile::Overlay { path: host.directory.join(name), backing })
+    });
     let empty = (0..)
         .zip(&config.empty_disk_images)
-        .map(|(i, &mib)| NewFile::EmptyDisk { path: facts.directory.join(empty_disk(i)), mib });
+        .map(|(i, &mib)| NewFile::EmptyDisk { path: host.directory.join(empty_disk(i)), mib });
     let files: Vec<_> = layers.into_iter().flatten().chain(empty).collect();
     images.retain(|(_, image)| !files.iter().any(|file| file.path() == image));
     Drives { arguments, before_directory, files, images }
@@ -92,7 +91,7 @@ fn all(config: &Config) -> Vec<(String, Drive)> {
         device_extra_opts: owned(device),
     };
     let mut drives = Vec::new();
-    if config.disk_image != super::config::DiskImage::None {
+    if config.disk_image != DiskImage::None {
         let cautious = [("cache", "writeback"), ("werror", "report")];
         drives.push(drive(Some(ROOT_DRIVE), "\"$NIX_DISK_IMAGE\"", &cautious, &[]));
     }
@@ -156,12 +155,12 @@ fn drive_arguments(number: usize, drive: &Drive, file: OsString, interface: Disk
         DiskInterface::Scsi => (Some("lsi53c895a"), "scsi-hd,"),
         DiskInterface::Virtio | DiskInterface::Ide => (None, "virtio-blk-pci,"),
     };
-    let mut arguments = vec!["-drive".into(), options(drive_options)];
+    let mut arguments = vec!["-drive".into(), qemu::option_list(drive_options)];
     if let Some(controller) = controller {
         arguments.extend(["-device".into(), controller.into()]);
     }
     let mut device = OsString::from(device);
-    device.push(options(device_options));
+    device.push(qemu::option_list(device_options));
     arguments.extend(["-device".into(), device]);
     arguments
 }

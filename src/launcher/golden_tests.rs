@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::config::{DiskImage, Problems};
-use super::firmware::EfiFacts;
-use super::host::{DirectBoot, Facts, TpmFacts};
+use super::direct_boot::DirectBoot;
+use super::firmware::EfiFlash;
+use super::host::Host;
 use super::platform::Platform;
+use super::tpm::Swtpm;
 use super::{Accelerator, Config, Environment, guest, plan};
 
 /// The cases.
@@ -30,7 +32,7 @@ fn config(case: &str, problems: &mut Problems) -> Config {
 }
 
 /// A machine on which everything is where the cases say it is.
-fn facts(config: &Config, environment: &Environment) -> Facts {
+fn host(config: &Config, environment: &Environment) -> Host {
     let home = Path::new("/home/me");
     let platform = config.system.unwrap_or(Platform::X86_64);
     let file = |variable: &str, otherwise: PathBuf| {
@@ -45,19 +47,19 @@ fn facts(config: &Config, environment: &Environment) -> Facts {
         Platform::X86_64 => "/nix/store/ovmf/FV/OVMF_CODE.fd",
         Platform::Aarch64 => "/nix/store/ovmf/FV/AAVMF_CODE.fd",
     };
-    Facts {
+    Host {
         platform,
         accelerator: Accelerator::Tcg,
         current_directory: home.into(),
         directory: "/tmp/nix-vm.0123456789".into(),
         root_disk: (config.disk_image != DiskImage::None).then(|| file("NIX_DISK_IMAGE", root_disk)),
-        efi: config.boots_by_efi().then(|| EfiFacts {
+        efi: config.boots_by_efi().then(|| EfiFlash {
             firmware: config.efi.firmware.clone().unwrap_or_else(|| firmware.into()),
             variables: file("NIX_EFI_VARS", efi_vars),
             template: None,
             smm: false,
         }),
-        tpm: config.tpm.enable.then(|| TpmFacts {
+        tpm: config.tpm.enable.then(|| Swtpm {
             program: "/nix/store/swtpm/bin/swtpm".into(),
             directory: file("NIX_SWTPM_DIR", format!("{}-swtpm", config.name).into()),
         }),
@@ -97,10 +99,10 @@ fn every_case_gives_the_arguments_of_the_module() {
         let mut problems = Problems::default();
         let config = config(&case, &mut problems);
         let environment = environment(&case);
-        let facts = facts(&config, &environment);
+        let host = host(&config, &environment);
         let more: Vec<OsString> =
             part(&case, "more").unwrap_or_default().lines().map(OsString::from).collect();
-        let plan = plan::plan(&config, &environment, &facts, &more, &mut problems);
+        let plan = plan::plan(&config, &environment, &host, &more, &mut problems);
         problems.into_error().unwrap_or_else(|problems| panic!("{name}: {problems}"));
         let arguments: Vec<&str> = plan.arguments.iter().map(|word| word.to_str().unwrap()).collect();
         let expected: Vec<&str> = part(&case, "arguments").unwrap().lines().collect();

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::config::{
-    BOOT_DRIVE, Config, DiskImage, DiskInterface, FileSystem, NetworkCard, STORE_DRIVE, STORE_SHARE,
+    BOOT_DRIVE, Config, DiskImage, DiskInterface, FileSystem, NetworkCard, STORE_DRIVE, STORE_TAG,
 };
 use super::platform::Platform;
-use super::{drives, plan, shares};
+use super::{drives, plan, shared_directories};
 
 /// Where the read-only store is, if a writable layer lies over it.
 const READ_ONLY_STORE: &str = "/nix/.ro-store";
@@ -144,7 +144,7 @@ pub fn guest(config: &Config, platform: Platform) -> Guest {
 
 /// A writable layer lies over the store, however the store comes.
 fn has_layer(config: &Config) -> bool {
-    let has_store = config.use_nix_store_image || shares::all(config).contains_key(STORE_SHARE);
+    let has_store = config.use_nix_store_image || shared_directories::all(config).contains_key(STORE_TAG);
     config.writable_store && has_store
 }
 
@@ -186,8 +186,8 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
         mounts.push(Mount::new(read_only_store, &device, "ext4", &["ro"]));
     }
     let msize = format!("msize={}", config.msize);
-    for (tag, share) in shares::all(config) {
-        let is_store = tag == STORE_SHARE;
+    for (tag, share) in shared_directories::all(config) {
+        let is_store = tag == STORE_TAG;
         let mount_point = if is_store && config.writable_store { READ_ONLY_STORE } else { &share.target };
         let mut mount = Mount::new(mount_point, &tag, "9p", &["trans=virtio", "version=9p2000.L", &msize]);
         mount.options.extend(is_store.then(|| "cache=loose".to_owned()));

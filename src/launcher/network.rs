@@ -1,21 +1,22 @@
 //! The user network with its forwarded ports, and networks between machines.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::config::{Config, ForwardPort, Side};
 use super::environment::Environment;
-use super::host::Facts;
-use super::option_value;
+use super::host::Host;
+use super::qemu::option_value;
 
 /// Where machines of one network find each other: a multicast group whose packets stay on this machine.
 const GROUP: &str = "230.0.0.1";
 const FIRST_PORT: u64 = 21_000;
 
 /// A virtio card on QEMU's user network.
-pub fn user_network(config: &Config, environment: &Environment, facts: &Facts) -> Vec<OsString> {
+pub fn user_network(config: &Config, environment: &Environment, host: &Host) -> Vec<OsString> {
     let mut user = OsString::from("user,id=user.0,");
     for rule in &config.forward_ports {
-        user.push(forwarding(rule, facts));
+        user.push(forwarding(rule, &host.netcat));
         user.push(",");
     }
     if config.restrict_network {
@@ -27,7 +28,7 @@ pub fn user_network(config: &Config, environment: &Environment, facts: &Facts) -
 }
 
 /// The addresses were checked with the config's rules.
-fn forwarding(rule: &ForwardPort, facts: &Facts) -> OsString {
+fn forwarding(rule: &ForwardPort, netcat: &Path) -> OsString {
     let ForwardPort { from, proto, host, guest } = rule;
     let proto = proto.name();
     let mut text = OsString::new();
@@ -37,7 +38,7 @@ fn forwarding(rule: &ForwardPort, facts: &Facts) -> OsString {
         Side::Guest => {
             text.push(format!("guestfwd={proto}:{}:{}-cmd:", guest.address, guest.port));
             // QEMU splits the command as a shell would.
-            let netcat = facts.netcat.to_string_lossy();
+            let netcat = netcat.to_string_lossy();
             text.push(option_value(shell_words::quote(&netcat).into_owned()));
             text.push(format!(" {} {}", host.address, host.port));
         }

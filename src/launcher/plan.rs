@@ -9,11 +9,14 @@ use imagegen::container::reader::{ReadError, check_backing};
 use imagegen::output::Access;
 
 use super::config::{Config, Problems};
-use super::environment::{Environment, ScriptVariables};
-use super::host::{DirectBoot, Facts};
+use super::direct_boot::DirectBoot;
+use super::environment::Environment;
+use super::host::{Host, ScriptVariables};
+use super::new_file::NewFile;
 use super::platform::Platform;
+use super::qemu::option_value;
 use super::shell::{self, ShellError};
-use super::{drives, network, option_value, shares};
+use super::{drives, network, shared_directories};
 use crate::hints;
 
 /// The share in which the guest finds a registration that does not lie in its store.
@@ -67,78 +70,25 @@ impl Plan {
     }
 }
 
-/// A file to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NewFile {
-    /// A directory for this user alone, if there is none.
-    Directory(PathBuf),
-    /// A directory that the guest's users can read too, if there is none.
-    OpenDirectory(PathBuf),
-    /// An empty qcow2 disk, if there is no file.
-    EmptyDisk {
-        /// The disk.
-        path: PathBuf,
-        /// Its size in MiB.
-        mib: u64,
-    },
-    /// A writable layer, in the place of any earlier one.
-    Overlay {
-        /// The layer.
-        path: PathBuf,
-        /// What it lies over.
-        backing: PathBuf,
-    },
-    /// A copy for this user alone, if there is no file.
-    Copy {
-        /// The template.
-        from: PathBuf,
-        /// The copy.
-        to: PathBuf,
-    },
-    /// A copy, in the place of any earlier one.
-    FreshCopy {
-        /// The original.
-        from: PathBuf,
-        /// The copy.
-        to: PathBuf,
-        /// Whether the guest's users can read it too.
-        access: Access,
-    },
-}
-
-impl NewFile {
-    /// What is made.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Directory(path)
-            | Self::OpenDirectory(path)
-            | Self::EmptyDisk { path, .. }
-            | Self::Overlay { path, .. }
-            | Self::Copy { to: path, .. }
-            | Self::FreshCopy { to: path, .. } => path,
-        }
-    }
-}
-
 /// Plans the machine; `more` arguments come last.
 pub fn plan(
     config: &Config,
     environment: &Environment,
-    facts: &Facts,
+    host: &Host,
     more: &[OsString],
     problems: &mut Problems,
 ) -> Plan {
-    let variables = ScriptVariables { environment, facts };
-    let drives = drives::plan(config, facts, &variables, problems);
-    let shares = shares::plan(config, facts, &variables, problems);
-    let registration = config.registration.as_deref().filter(|_| facts.direct_boot.is_some());
+    let variables = ScriptVariables { environment, host };
+    let drives = drives::plan(config, host, &variables, problems);
+    let shares = shared_directories::plan(config, host, &variables, problems);
+    let registration = config.registration.as_deref().filter(|_| host.direct_boot.is_some());
     let guest_registration = registration.and_then(|path| registration_in_guest(config, path));
 
     let mut all = Arguments { list: Vec::new(), variables: &variables, problems };
-    let smm = facts.efi.as_ref().is_some_and(|efi| efi.smm);
+    let smm = host.efi.as_ref().is_some_and(|efi| efi.smm);
     // QEMU's default board has no system management mode.
-    let board = if smm { "q35,smm=on," } else { facts.platform.board() };
-    all.pair("-machine", format!("{board}accel={}", facts.accelerator.name()));
+    let board = if smm { "q35,smm=on," } else { host.platform.board() };
+    all.pair("-machine", format!("{board}accel={}", host.accelerator.name()));
     all.pair("-cpu", "max");
     all.pair("-name", option_value(config.name.as_str()));
     all.pair("-m", config.memory_size.to_string());
@@ -146,20 +96,20 @@ pub fn plan(
     all.pair("-device", "virtio-rng-pci");
     match &config.qemu.networking_options {
         Some(own) => all.texts("qemu.networkingOptions", own),
-        None => all.list.extend(network::user_network(config, environment, facts)),
+        None => all.list.extend(network::user_network(config, environment, host)),
     }
     all.list.extend(shares.arguments);
     all.list.extend(drives.arguments);
     if config.qemu.virtio_keyboard {
         all.pair("-device", "virtio-keyboard");
     }
-    all.list.extend(facts.platform.input_devices().iter().map(OsString::from));
-    if let Some(direct) = &facts.direct_boot {
+    all.list.extend(host.platform.input_devices().iter().map(OsString::from));
+    if let Some(direct) = &host.direct_boot {
         all.pair("-kernel", &direct.kernel);
         all.pair("-initrd", &direct.initrd);
         let registration = guest_registration.as_deref();
-        let line = kernel_command_line(config, environment, facts, direct, registration);
-        let limit = command_line_max(facts.platform.name());
+        let line = kernel_command_line(config, environment, host, direct, registration);
+        let limit = command_line_max(host.platform.name());
         if line.len() > limit {
             let what = format_args!(
                 "its kernel's command line has {} bytes, with what `run` and QEMU_KERNEL_PARAMS add to kernel-params; Linux \
@@ -170,7 +120,7 @@ pub fn plan(
         }
         all.pair("-append", line);
     }
-    if let Some(efi) = &facts.efi {
+    if let Some(efi) = &host.efi {
         all.pair("-drive", with_file("if=pflash,format=raw,unit=0,readonly=on,file=", &efi.firmware));
         all.pair("-drive", with_file("if=pflash,format=raw,unit=1,file=", &efi.variables));
         if efi.smm {
@@ -178,15 +128,15 @@ pub fn plan(
         }
     }
     if let Some(bios) = &config.bios {
-        all.pair("-bios", facts.current_directory.join(bios).join("bios.bin"));
+        all.pair("-bios", host.current_directory.join(bios).join("bios.bin"));
     }
     if !config.graphics {
         all.one("-nographic");
     }
-    if let Some(tpm) = &facts.tpm {
+    if let Some(tpm) = &host.tpm {
         all.pair("-chardev", with_file("socket,id=chrtpm,path=", &tpm.socket()));
         all.pair("-tpmdev", "emulator,id=tpm_dev_0,chardev=chrtpm");
-        let model = config.tpm.device_model.as_deref().unwrap_or_else(|| facts.platform.tpm_device());
+        let model = config.tpm.device_model.as_deref().unwrap_or_else(|| host.platform.tpm_device());
         all.pair("-device", format!("{model},tpmdev=tpm_dev_0"));
     }
     all.list.extend(network::cards(config, environment));
@@ -202,16 +152,16 @@ pub fn plan(
     if let (Some(path), Some(in_guest)) = (registration, guest_registration)
         && path != in_guest
     {
-        let from = facts.current_directory.join(path);
-        let to = facts.exchange().join(REGISTRATION);
+        let from = host.current_directory.join(path);
+        let to = host.exchange().join(REGISTRATION);
         files.push(NewFile::FreshCopy { from, to, access: Access::Private });
     }
     let images = drives.images;
     files.extend(drives.files);
-    if let Some((efi, template)) = facts.efi.as_ref().and_then(|efi| Some((efi, efi.template.as_ref()?))) {
+    if let Some((efi, template)) = host.efi.as_ref().and_then(|efi| Some((efi, efi.template.as_ref()?))) {
         files.push(NewFile::Copy { from: template.clone(), to: efi.variables.clone() });
     }
-    files.extend(facts.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
+    files.extend(host.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
     Plan { arguments: all.list, files, directories: shares.directories, images }
 }
 
@@ -223,7 +173,7 @@ pub fn registration_in_guest(config: &Config, registration: &Path) -> Option<Pat
     } else if config.shared_directories.contains_key(EXCHANGE_SHARE) {
         None
     } else {
-        Some(Path::new(shares::EXCHANGE_TARGET).join(REGISTRATION))
+        Some(Path::new(shared_directories::EXCHANGE_TARGET).join(REGISTRATION))
     }
 }
 
@@ -231,7 +181,7 @@ pub fn registration_in_guest(config: &Config, registration: &Path) -> Option<Pat
 fn kernel_command_line(
     config: &Config,
     environment: &Environment,
-    facts: &Facts,
+    host: &Host,
     direct: &DirectBoot,
     registration: Option<&Path>,
 ) -> OsString {
@@ -242,7 +192,7 @@ fn kernel_command_line(
         line.push(registration);
     }
     line.push(" ");
-    line.push(consoles(config, facts.platform).join(" "));
+    line.push(consoles(config, host.platform).join(" "));
     line.push(" ");
     line.push(environment.get("QEMU_KERNEL_PARAMS").unwrap_or_default());
     line

@@ -1,12 +1,15 @@
-//! QEMU itself: where it is, and whether it is new enough.
+//! QEMU itself: where it is, whether it is new enough, and how its options are written.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::config::{Config, Problems};
 use super::environment::Environment;
-use super::host::program;
 use super::platform::Platform;
+use super::search::program;
 
 /// The oldest QEMU that reads every image this program writes: zstd in qcow2 came with it.
 const OLDEST: (u32, u32) = (5, 1);
@@ -68,6 +71,35 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (_, version) = text.split_once("version ")?;
     let mut parts = version.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Escapes a value for QEMU's comma-separated options: a comma is written twice (QEMU's manual, "-drive"). Whatever
+/// the value is, it cannot become another option.
+pub fn option_value(value: impl Into<OsString>) -> OsString {
+    let value = value.into();
+    let mut escaped = Vec::with_capacity(value.len());
+    for &byte in value.as_bytes() {
+        escaped.push(byte);
+        if byte == b',' {
+            escaped.push(byte);
+        }
+    }
+    OsString::from_vec(escaped)
+}
+
+/// `key=value,…` with the keys in order, as Nix orders attribute sets.
+pub fn option_list<'a>(pairs: impl IntoIterator<Item = (&'a str, OsString)>) -> OsString {
+    let sorted: BTreeMap<&str, OsString> = pairs.into_iter().collect();
+    let mut out = OsString::new();
+    for (key, value) in sorted {
+        if !out.is_empty() {
+            out.push(",");
+        }
+        out.push(key);
+        out.push("=");
+        out.push(option_value(value));
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,55 +1,73 @@
-//! The TPM: a process of its own, swtpm, to which QEMU connects.
+//! The TPM: swtpm, a process of its own to which QEMU connects.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
 
-use super::host::TpmFacts;
-
-/// swtpm's arguments: it keeps its state in the directory, goes into the background when QEMU can connect, and ends
-/// when QEMU does.
-pub fn arguments(tpm: &TpmFacts) -> Vec<OsString> {
-    let directory = &tpm.directory;
-    let at = |option: &str, path: &Path, more: &str| {
-        let mut text = OsString::from(option);
-        text.push(path);
-        text.push(more);
-        text
-    };
-    vec![
-        "socket".into(),
-        "--tpmstate".into(),
-        at("dir=", directory, ",mode=0600"),
-        "--ctrl".into(),
-        at("type=unixio,path=", &tpm.socket(), ",mode=0600"),
-        // As an option of --ctrl it is not known before swtpm 0.8.
-        "--terminate".into(),
-        "--pid".into(),
-        at("file=", &directory.join("pid"), ""),
-        "--daemon".into(),
-        "--tpm2".into(),
-        "--log".into(),
-        at("file=", &directory.join("stdout"), ",level=6"),
-    ]
+/// The emulator of a machine's TPM.
+#[derive(Debug, Clone)]
+pub struct Swtpm {
+    /// The program.
+    pub program: PathBuf,
+    /// Where it keeps its state.
+    pub directory: PathBuf,
 }
 
-/// Starts swtpm, whose files are for this user alone.
-pub fn start(tpm: &TpmFacts) -> anyhow::Result<()> {
-    let program = tpm.program.display();
-    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let output = Command::new(&tpm.program)
-        .args(arguments(tpm))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    rustix::process::umask(umask);
-    let output = output.with_context(|| format!("cannot start `{program}`"))?;
-    if !output.success() {
-        bail!("`{program}` ended ({output}); `{}` may say why", tpm.directory.join("stdout").display());
+impl Swtpm {
+    /// Where QEMU connects.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
     }
-    Ok(())
+
+    /// swtpm's arguments: it keeps its state in the directory, goes into the background when QEMU can connect, and ends
+    /// when QEMU does.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let directory = &self.directory;
+        let at = |option: &str, path: &Path, more: &str| {
+            let mut text = OsString::from(option);
+            text.push(path);
+            text.push(more);
+            text
+        };
+        vec![
+            "socket".into(),
+            "--tpmstate".into(),
+            at("dir=", directory, ",mode=0600"),
+            "--ctrl".into(),
+            at("type=unixio,path=", &self.socket(), ",mode=0600"),
+            // Before swtpm 0.8, --ctrl has no such option.
+            "--terminate".into(),
+            "--pid".into(),
+            at("file=", &directory.join("pid"), ""),
+            "--daemon".into(),
+            "--tpm2".into(),
+            "--log".into(),
+            at("file=", &self.log(), ",level=6"),
+        ]
+    }
+
+    /// Starts swtpm, whose files only this user can read.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let program = self.program.display();
+        let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let status = Command::new(&self.program)
+            .args(self.arguments())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        rustix::process::umask(umask);
+        let status = status.with_context(|| format!("cannot start `{program}`"))?;
+        if !status.success() {
+            bail!("`{program}` ended ({status}); `{}` may say why", self.log().display());
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("stdout")
+    }
 }

@@ -102,7 +102,7 @@ impl Home {
         String::from_utf8_lossy(&fs::read(self.path("console")).unwrap_or_default()).replace('\r', "")
     }
 
-    /// The caretaker works after QEMU's end.
+    /// The process that cleans up works after QEMU's end.
     pub fn is_cleaned_up(&self) {
         wait(|| names_in(&self.path("tmp")).is_empty(), || format!("{:?}", names_in(&self.path("tmp"))));
     }

@@ -327,8 +327,8 @@ pub const ROOT_DRIVE: &str = "root";
 pub const STORE_DRIVE: &str = "nix-store";
 /// The boot disk's drive.
 pub const BOOT_DRIVE: &str = "boot";
-/// The share with the store.
-pub const STORE_SHARE: &str = "nix-store";
+/// The mount tag of the shared store.
+pub const STORE_TAG: &str = "nix-store";
 
 impl Config {
     /// QEMU loads the kernel itself.

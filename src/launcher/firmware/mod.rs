@@ -1,7 +1,7 @@
 //! The UEFI firmware and the machine's own copy of its variables.
 
-mod fit;
-mod pairs;
+mod build;
+mod file_names;
 
 use std::fmt::Write;
 use std::fs;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
 
-use super::host::Search;
 use super::platform::{Firmware, Platform};
+use super::search::Search;
 
-pub use fit::mismatch;
+pub use build::mismatch;
 
 /// The two flash chips.
 #[derive(Debug, Clone)]
-pub struct EfiFacts {
+pub struct EfiFlash {
     /// The firmware's code.
     pub firmware: PathBuf,
     /// The variables, which the machine writes.
@@ -31,7 +31,7 @@ pub struct EfiFacts {
 const BESIDE_BOOT_DISK: &str = "efi-vars.fd";
 
 /// Finds the firmware and, where the machine has no variables yet, what to copy them from.
-pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path>) -> Option<EfiFacts> {
+pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path>) -> Option<EfiFlash> {
     if !search.config.boots_by_efi() {
         return None;
     }
@@ -41,7 +41,7 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     let variables = search.real_path("efiVars", &variables);
     let firmware = search.config.efi.firmware.as_deref().map(|path| search.absolute(path));
     if let Some(firmware) = &firmware
-        && let Some(what) = fit::not_code(platform, firmware)
+        && let Some(what) = build::not_code(platform, firmware)
     {
         let code = code_for(platform, firmware);
         let remedy = code.map(|code| format!("; the code beside it is `{}`", code.display()));
@@ -67,7 +67,7 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
         template
     };
     let source = template.as_deref().unwrap_or(&variables);
-    if let Some(what) = fit::not_variables(source) {
+    if let Some(what) = build::not_variables(source) {
         search.problems.add(option_of(search, template.as_deref()), what);
         return None;
     }
@@ -85,8 +85,8 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
             PathBuf::new()
         }),
     };
-    let smm = platform == Platform::X86_64 && pairs::needs_smm(&firmware);
-    Some(EfiFacts { firmware, variables, template, smm })
+    let smm = platform == Platform::X86_64 && file_names::needs_smm(&firmware);
+    Some(EfiFlash { firmware, variables, template, smm })
 }
 
 fn template(
@@ -127,7 +127,9 @@ fn installed(platform: Platform) -> impl Iterator<Item = &'static Firmware> {
 
 /// The first variables beside a firmware's code that are of the same build.
 fn variables_for(platform: Platform, firmware: &Path) -> Option<PathBuf> {
-    pairs::variables_beside(firmware).into_iter().find(|path| mismatch(platform, firmware, path).is_none())
+    file_names::variables_beside(firmware)
+        .into_iter()
+        .find(|path| mismatch(platform, firmware, path).is_none())
 }
 
 /// Tells of a pair that the config names and that is none: the machine would start, and lose every variable.
@@ -147,7 +149,7 @@ fn check_pair(
     let of_firmware = variables_for(platform, firmware);
     // Writing to a string cannot fail.
     let _ = match (template, of_firmware) {
-        (None, _) if !fit::is_store(variables) => {
+        (None, _) if !build::is_store(variables) => {
             write!(
                 what,
                 "; remove it, and the machine begins with empty variables, or name another file as efiVars"
@@ -201,7 +203,7 @@ fn conversion(variables: &Path, of_firmware: Option<&Path>) -> String {
 
 /// The first code beside variables that is of the same build.
 fn code_for(platform: Platform, variables: &Path) -> Option<PathBuf> {
-    pairs::code_beside(variables).into_iter().find(|code| mismatch(platform, code, variables).is_none())
+    file_names::code_beside(variables).into_iter().find(|code| mismatch(platform, code, variables).is_none())
 }
 
 /// The firmware that variables belong to: beside them or what they were copied from, by name, else one of the
@@ -216,7 +218,7 @@ fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> 
     let with_keys = platform == Platform::X86_64 && has_keys(variables);
     let fitting = platform.firmware().iter().filter(|known| known.variables_size == size);
     let codes = fitting.flat_map(|known| {
-        let secure = if with_keys { pairs::secure_beside(Path::new(known.code)) } else { Vec::new() };
+        let secure = if with_keys { file_names::secure_beside(Path::new(known.code)) } else { Vec::new() };
         secure.into_iter().chain([PathBuf::from(known.code)])
     });
     let found =
@@ -226,9 +228,9 @@ fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> 
         let shown = variables.display();
         let other = installed(platform).find(|known| known.variables_size != size);
         match other {
-            Some(other) if fit::is_store(variables) => format!(
+            Some(other) if build::is_store(variables) => format!(
                 "`{shown}` has {}, and no firmware of that build is on this machine (there is `{}`); {}",
-                fit::build(platform, size),
+                build::build(platform, size),
                 other.code,
                 conversion(variables, Some(Path::new(other.variables)))
             ),

@@ -3,10 +3,10 @@
 //! An image's name is the digest of all that it follows from. While it is made, a lock beside it is held alone; while a
 //! machine runs from it, it is itself locked, by QEMU. What has not been used for a month goes.
 //!
-//! Nobody else can write to the directory, and an image is used only if its [`mod@seal`] says that it is whole.
+//! Nobody else can write to the directory, and an image is used only if its [`checksums`] say that it is whole.
 
-mod seal;
-mod shelf;
+mod checksums;
+mod directory;
 
 use std::fs::File;
 use std::io::Write;
@@ -26,8 +26,8 @@ use super::environment::Environment;
 use super::platform::Platform;
 use crate::closure_file;
 use crate::progress::Reporter;
-use seal::{Flaw, Seal};
-use shelf::Shelf;
+use checksums::{Checksums, Damage};
+use directory::CacheDirectory;
 
 /// To be raised when the same inputs give other images.
 const GENERATION: &str = concat!("nix-imagegen ", env!("CARGO_PKG_VERSION"), " just in time 2");
@@ -82,8 +82,8 @@ impl Cache {
 
     /// The store image of a registration. Store paths never change, so their names and hashes say all of them.
     pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
-        let contents = closure_file::read(registration, "registration")?;
-        let key = digest(&[b"store image", &store_bytes(store), &contents]);
+        let bytes = closure_file::read(registration, "registration")?;
+        let key = digest(&[b"store image", &store_bytes(store), &bytes]);
         let recipe = Recipe::StoreImage { registration: registration.to_owned() };
         Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), recipe })
     }
@@ -122,27 +122,27 @@ impl Cache {
         make: impl FnOnce() -> anyhow::Result<()>,
         reporter: &Reporter,
     ) -> anyhow::Result<OwnedFd> {
-        let place = Shelf::open(&self.directory)?;
+        let directory = CacheDirectory::open(&self.directory)?;
         let name = Path::new(entry.image.file_name().context("an image has a name")?);
-        let lock = place.lock(&name.with_extension(shelf::LOCK))?;
-        let image = provide(&place, name, lock.as_ref(), thoroughly, make, reporter)?;
+        let lock = directory.lock(&name.with_extension(directory::LOCK))?;
+        let image = provide(&directory, name, lock.as_ref(), thoroughly, make, reporter)?;
         // Before the lock is let go, since whoever removes images needs both.
         let shared = retry_on_intr(|| rustix::fs::flock(&image, FlockOperation::NonBlockingLockShared));
         shared.with_context(|| format!("cannot lock `{}`", entry.image.display()))?;
-        lock.iter().for_each(shelf::used_now);
+        lock.iter().for_each(directory::used_now);
         Ok(image.into())
     }
 }
 
 fn provide(
-    place: &Shelf,
+    directory: &CacheDirectory,
     name: &Path,
     lock: Option<&File>,
     thoroughly: bool,
     make: impl FnOnce() -> anyhow::Result<()>,
     reporter: &Reporter,
 ) -> anyhow::Result<File> {
-    let shown = place.path(name);
+    let shown = directory.path(name);
     let shown = shown.display();
     let mut has_waited = false;
     let mut take = |at_once, waiting| match lock {
@@ -156,53 +156,58 @@ fn provide(
         }),
     };
     take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
-    if let Ok(Some(image)) = find(place, name, thoroughly, reporter) {
+    if let Ok(Some(image)) = find(directory, name, thoroughly, reporter) {
         return Ok(image);
     }
     take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
     // Another process may have made it meanwhile.
-    let flaw = match find(place, name, thoroughly, reporter) {
+    let damage = match find(directory, name, thoroughly, reporter) {
         Ok(Some(image)) => return Ok(image),
         Ok(None) => None,
-        Err(flaw) => Some(flaw),
+        Err(damage) => Some(damage),
     };
     ensure!(
-        place.is_writable(),
+        directory.is_writable(),
         "the cache cannot be written to and has no whole `{shown}`; set XDG_CACHE_HOME to another directory"
     );
-    if let Some(flaw) = flaw {
-        reporter.note(&format!("`{shown}` is damaged, and made anew: {flaw}"));
-        if let Flaw::NotOwn = flaw {
-            place.clear(name)?;
+    if let Some(damage) = damage {
+        reporter.note(&format!("`{shown}` is damaged, and made anew: {damage}"));
+        if let Damage::NotOwn = damage {
+            directory.clear(name)?;
         }
     }
-    place.remove_unused();
+    directory.remove_unused();
     make()?;
     let context = || format!("cannot keep `{shown}`");
-    let image = place.close(name).with_context(context)?.with_context(context)?;
-    let sealed = Seal::of(&image, reporter).with_context(context)?;
-    seal(place, name, &sealed).with_context(context)?;
+    let image = directory.close(name).with_context(context)?.with_context(context)?;
+    let checksums = Checksums::of(&image, reporter).with_context(context)?;
+    keep(directory, name, &checksums).with_context(context)?;
     Ok(image)
 }
 
 /// An image that is whole; none if there is nothing of its name.
-fn find(place: &Shelf, name: &Path, thoroughly: bool, reporter: &Reporter) -> Result<Option<File>, Flaw> {
-    let Some(image) = place.file(name)? else { return Ok(None) };
-    let known = place.seal(name).ok_or(Flaw::Unsealed)?;
+fn find(
+    directory: &CacheDirectory,
+    name: &Path,
+    thoroughly: bool,
+    reporter: &Reporter,
+) -> Result<Option<File>, Damage> {
+    let Some(image) = directory.file(name)? else { return Ok(None) };
+    let known = directory.checksums(name).ok_or(Damage::Unknown)?;
     if let Some(again) = known.check(&image, thoroughly, reporter)? {
         // In a cache that cannot be written to, it is compared again at the next start.
-        let _ = seal(place, name, &again);
+        let _ = keep(directory, name, &again);
     }
     Ok(Some(image))
 }
 
-fn seal(place: &Shelf, name: &Path, seal: &Seal) -> anyhow::Result<()> {
-    let name = name.with_extension(shelf::SEAL);
-    if let Err(Flaw::NotOwn) = place.file(&name) {
-        place.clear(&name)?;
+fn keep(directory: &CacheDirectory, name: &Path, checksums: &Checksums) -> anyhow::Result<()> {
+    let name = name.with_extension(directory::CHECKSUMS);
+    if let Err(Damage::NotOwn) = directory.file(&name) {
+        directory.clear(&name)?;
     }
-    let output = OutputFile::create_for(&place.path(&name), Access::Private)?.durable(true);
-    output.file().write_all(&seal.to_bytes()?)?;
+    let output = OutputFile::create_for(&directory.path(&name), Access::Private)?.durable(true);
+    output.file().write_all(&checksums.to_bytes()?)?;
     Ok(output.finish()?)
 }
 

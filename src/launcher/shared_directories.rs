@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use imagegen::output::Access;
 
-use super::config::{Config, Problems, STORE_SHARE, SecurityModel, SharedDirectory};
-use super::environment::ScriptVariables;
-use super::host::Facts;
-use super::plan::NewFile;
-use super::{option_value, shell};
+use super::config::{Config, Problems, STORE_TAG, SecurityModel, SharedDirectory};
+use super::host::{Host, ScriptVariables};
+use super::new_file::NewFile;
+use super::qemu::option_value;
+use super::shell;
 
 /// Where the guest mounts the directory for exchange.
 pub const EXCHANGE_TARGET: &str = "/tmp/xchg";
 /// The share with the certificates, and the file in it.
-const CERTIFICATES_SHARE: &str = "certs";
+const CERTIFICATES_TAG: &str = "certs";
 const CERTIFICATES: &str = "ca-certificates.crt";
 
 /// The shares of a machine.
@@ -31,16 +31,16 @@ pub struct Shares {
 /// Plans all shares, in the order of their tags: the module's own and the config's.
 pub fn plan(
     config: &Config,
-    facts: &Facts,
+    host: &Host,
     variables: &ScriptVariables<'_>,
     problems: &mut Problems,
 ) -> Shares {
-    let mut files = vec![NewFile::Directory(facts.exchange())];
+    let mut files = vec![NewFile::Directory(host.exchange())];
     if config.use_host_certs {
-        let directory = facts.directory.join(CERTIFICATES_SHARE);
+        let directory = host.directory.join(CERTIFICATES_TAG);
         let to = directory.join(CERTIFICATES);
         files.push(NewFile::OpenDirectory(directory));
-        files.extend(facts.certificates.clone().map(|from| NewFile::FreshCopy {
+        files.extend(host.certificates.clone().map(|from| NewFile::FreshCopy {
             from,
             to,
             access: Access::Usual,
@@ -48,8 +48,8 @@ pub fn plan(
     }
     let mut shares = Shares { arguments: Vec::new(), files, directories: Vec::new() };
     for (tag, share) in all(config) {
-        let source = if tag == STORE_SHARE && !config.shared_directories.contains_key(&tag) {
-            Ok(facts.store_directory.clone().into_os_string())
+        let source = if tag == STORE_TAG && !config.shared_directories.contains_key(&tag) {
+            Ok(host.store_directory.clone().into_os_string())
         } else {
             shell::word(&share.source, variables)
         };
@@ -59,7 +59,7 @@ pub fn plan(
                 problems.add(&option, format_args!("`{}` is empty", share.source));
                 continue;
             }
-            Ok(source) => facts.current_directory.join(source),
+            Ok(source) => host.current_directory.join(source),
             Err(error) => {
                 problems.add(&option, format_args!("`{}`: {error}", share.source));
                 continue;
@@ -82,10 +82,10 @@ pub fn all(config: &Config) -> BTreeMap<String, SharedDirectory> {
         share("shared", "\"${SHARED_DIR:-$TMPDIR/xchg}\"", "/tmp/shared"),
     ]);
     if config.shares_store() {
-        shares.extend([share(STORE_SHARE, "/nix/store", "/nix/store")]);
+        shares.extend([share(STORE_TAG, "/nix/store", "/nix/store")]);
     }
     if config.use_host_certs {
-        shares.extend([share(CERTIFICATES_SHARE, "\"$TMPDIR\"/certs", "/etc/ssl/certs")]);
+        shares.extend([share(CERTIFICATES_TAG, "\"$TMPDIR\"/certs", "/etc/ssl/certs")]);
     }
     shares.extend(config.shared_directories.clone());
     shares
@@ -96,8 +96,8 @@ pub fn all(config: &Config) -> BTreeMap<String, SharedDirectory> {
 pub fn is_only_read(config: &Config, tag: &str) -> bool {
     let is_own = config.shared_directories.contains_key(tag);
     match tag {
-        STORE_SHARE => !is_own || config.writable_store,
-        CERTIFICATES_SHARE => !is_own,
+        STORE_TAG => !is_own || config.writable_store,
+        CERTIFICATES_TAG => !is_own,
         _ => false,
     }
 }

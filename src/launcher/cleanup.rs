@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::removal::{self, Left};
-use crate::cli::CaretakerArgs;
+use crate::cli::CleanupArgs;
 use crate::streams;
 
 /// Starts the caretaker; it does its work when the file it gives, and all copies of it, are closed. What it cannot remove
@@ -28,7 +28,7 @@ pub fn start(
     let context = "cannot start the process that cleans up behind QEMU";
     let (reader, writer) = io::pipe().context(context)?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("caretaker");
+    command.arg("cleanup");
     for (option, path) in [("--remove", directory), ("--tpm-socket", tpm_socket)] {
         if let Some(path) = path {
             command.arg(option).arg(path);
@@ -46,7 +46,7 @@ pub fn start(
 }
 
 /// The caretaker's own life.
-pub fn run(args: &CaretakerArgs) {
+pub fn run(args: &CleanupArgs) {
     // A terminal that closes is no reason to go before QEMU. Fails only where there is such a session already.
     let _ = rustix::process::setsid();
     // Nothing is ever written; what is awaited is the end.

@@ -12,22 +12,22 @@ use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, RawMod
 use rustix::io::{Errno, retry_on_intr};
 
 use super::super::private_directory::{PrivateDirectory, is_trusted};
-use super::seal::{Flaw, Seal};
+use super::checksums::{Checksums, Damage};
 
 /// How long an image is kept after its last use.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The endings of the files of one image: itself, what says that it is whole, and the lock of those who make it.
 pub const IMAGE: &str = "qcow2";
-pub const SEAL: &str = "seal";
+pub const CHECKSUMS: &str = "seal";
 pub const LOCK: &str = "lock";
 const OWNER_ONLY: RawMode = 0o600;
 
 /// The open directory.
-pub struct Shelf {
+pub struct CacheDirectory {
     directory: PrivateDirectory,
 }
 
-impl Shelf {
+impl CacheDirectory {
     /// Opens the directory, making it if it is missing.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let directory = PrivateDirectory::create(directory)
@@ -41,18 +41,18 @@ impl Shelf {
     }
 
     /// Opens a file of this user's or root's that nobody else can write to.
-    pub fn file(&self, name: &Path) -> Result<Option<File>, Flaw> {
+    pub fn file(&self, name: &Path) -> Result<Option<File>, Damage> {
         let file = match self.open_at(name, OFlags::RDONLY) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(Flaw::NotOwn),
+            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(Damage::NotOwn),
             Err(errno) => return Err(io::Error::from(errno).into()),
         };
-        if is_own(&file.metadata()?) { Ok(Some(file)) } else { Err(Flaw::NotOwn) }
+        if is_own(&file.metadata()?) { Ok(Some(file)) } else { Err(Damage::NotOwn) }
     }
 
     /// Closes a file that was just made to others, and opens it.
-    pub fn close(&self, name: &Path) -> Result<Option<File>, Flaw> {
+    pub fn close(&self, name: &Path) -> Result<Option<File>, Damage> {
         let file = self.open_at(name, OFlags::RDONLY).map_err(io::Error::from)?;
         file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
         self.file(name)
@@ -116,16 +116,16 @@ impl Shelf {
             if matches!(&image, Ok(Some(image)) if !is_unused(image)) {
                 continue;
             }
-            for ending in [IMAGE, SEAL] {
+            for ending in [IMAGE, CHECKSUMS] {
                 let name = name.with_extension(ending);
                 let _ = rustix::fs::unlinkat(self.directory.file(), name, AtFlags::empty());
             }
         }
     }
 
-    /// The seal of an image, if it has one.
-    pub fn seal(&self, image: &Path) -> Option<Seal> {
-        Seal::read(&self.file(&image.with_extension(SEAL)).ok()??)
+    /// The checksums of an image, if it has one.
+    pub fn checksums(&self, image: &Path) -> Option<Checksums> {
+        Checksums::read(&self.file(&image.with_extension(CHECKSUMS)).ok()??)
     }
 
     fn open_at(&self, name: &Path, flags: OFlags) -> Result<File, Errno> {

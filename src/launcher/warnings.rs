@@ -1,19 +1,23 @@
-//! What a machine opens to others that its user may not have meant.
+//! What the user should know, though the machine can start: mostly what it opens to others.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::config::{Config, SecurityModel};
+use super::host::Host;
 use super::plan::Plan;
-use super::shares;
+use super::shared_directories;
 
-/// What to warn of, each once.
-pub fn warnings(config: &Config, plan: &Plan) -> Vec<String> {
-    let is_root = rustix::process::geteuid().is_root();
-    open_ports(&plan.arguments).into_iter().chain(shares_of_root(config).filter(|_| is_root)).collect()
+/// All warnings, each once.
+pub fn all(config: &Config, host: &Host, plan: &Plan) -> Vec<String> {
+    let no_certificates = (config.use_host_certs && host.certificates.is_none()).then(|| {
+        "useHostCerts: NIX_SSL_CERT_FILE names no file, so the guest gets no certificates".to_owned()
+    });
+    let of_root = || shares_of_root(config).filter(|_| rustix::process::geteuid().is_root());
+    no_certificates.into_iter().chain(open_ports(&plan.arguments)).chain(of_root()).collect()
 }
 
-/// Forwarded ports for which no address of this machine is given (QEMU's manual, `hostfwd`), wherever they are.
+/// Forwarded ports without an address of this machine (QEMU's manual, `hostfwd`), in whichever argument they are.
 fn open_ports(arguments: &[OsString]) -> Option<String> {
     let texts = arguments.iter().filter_map(|argument| argument.to_str());
     let rules = texts.flat_map(|text| text.split(',')).filter_map(|option| option.strip_prefix("hostfwd="));
@@ -32,20 +36,19 @@ fn open_ports(arguments: &[OsString]) -> Option<String> {
     })
 }
 
-/// Shares in which a guest's root is this machine's.
-fn shares_of_root(config: &Config) -> impl Iterator<Item = String> {
-    let shares = shares::all(config);
+/// Shared directories in which the guest's root is this machine's root.
+fn shares_of_root(config: &Config) -> Option<String> {
+    let shares = shared_directories::all(config);
     let written = shares.iter().filter(|(tag, share)| {
-        share.security_model == SecurityModel::None && !shares::is_only_read(config, tag)
+        share.security_model == SecurityModel::None && !shared_directories::is_only_read(config, tag)
     });
     let tags = written.map(|(tag, _)| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
-    let warning = (!tags.is_empty()).then(|| {
+    (!tags.is_empty()).then(|| {
         format!(
             "run as root: in the shares {tags} the guest makes files that are root's here, devices and set-user-ID \
              programs too; run as another user, or set `securityModel = \"mapped-xattr\"`"
         )
-    });
-    warning.into_iter()
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What says that an image in the cache is whole: a small file beside it, written when all of the image is on the disk.
+//! A small file beside an image in the cache that proves the image whole. It is written when all of the image is on the
+//! disk.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,18 +13,18 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::digest;
 
-/// The version of the file; another one is as good as none.
+/// The version of the file. A file of another version counts as missing.
 const VERSION: u32 = 1;
 /// How much of an image's beginning and end is compared at every start: the header and tables of qcow2, and what a
-/// crash would leave out first.
+/// crash would lose first.
 const END: u64 = 64 << 10;
-/// More than a seal has.
+/// More than the file has.
 const LENGTH_MAX: u64 = 4096;
 
-/// An image's length and digests, and when all of it was last compared with them.
+/// An image's length and digests, and when the whole image was last compared with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seal {
+pub struct Checksums {
     version: u32,
     length: u64,
     /// Of the whole image.
@@ -33,44 +34,39 @@ pub struct Seal {
     compared: Compared,
 }
 
-/// The state in which an image was compared. In another one it may be another image.
+/// The state in which an image was compared. In another state it may be another image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compared {
-    /// The kernel's name for the time since this machine started, or nothing: a crash is also a start (random(4)).
+    /// The kernel's random identifier of this boot (random(4)), or nothing. After a crash it is another one.
     boot: String,
     inode: u64,
     /// The time of the inode's last change, in seconds and nanoseconds.
     changed: (i64, i64),
 }
 
-/// Why an image is not the one that was sealed.
+/// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Flaw {
-    /// It was cut off before it was sealed, or comes from somewhere else.
+pub enum Damage {
+    /// It has no checksums: it was cut off before they were written, or comes from somewhere else.
     #[error("nothing says that it is whole")]
-    Unsealed,
+    Unknown,
     /// It is a link, a pipe, a directory or somebody else's.
     #[error("it is no file of this user's")]
     NotOwn,
     /// It is shorter or longer.
-    #[error("it has {found} bytes in place of {sealed}")]
-    Length {
-        /// Its length.
-        found: u64,
-        /// What it was.
-        sealed: u64,
-    },
-    /// Something else is in it.
+    #[error("it has {found} bytes in place of {expected}")]
+    Length { found: u64, expected: u64 },
+    /// Its bytes have another digest.
     #[error("its contents are not those that were written")]
-    Contents,
-    /// The disk does not give it.
+    Digest,
+    /// The disk has an error.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
 }
 
-impl Seal {
-    /// Seals an image, all of which is on the disk.
+impl Checksums {
+    /// Computes the checksums of an image, all of which is on the disk.
     pub fn of(image: &File, progress: &dyn Progress) -> io::Result<Self> {
         let length = image.metadata()?.len();
         Ok(Self {
@@ -82,41 +78,41 @@ impl Seal {
         })
     }
 
-    /// Reads a seal; one that is damaged or of another version is none.
+    /// Reads the file. A file that is damaged or of another version counts as missing.
     pub fn read(file: &File) -> Option<Self> {
         let mut bytes = Vec::new();
         file.take(LENGTH_MAX).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok().filter(|seal: &Self| seal.version == VERSION)
+        serde_json::from_slice(&bytes).ok().filter(|checksums: &Self| checksums.version == VERSION)
     }
 
-    /// The file's contents.
+    /// The bytes of the file.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Compares an image with its seal: its length and ends, and all of it if asked for, or if this machine was started
-    /// or the file was touched since that was last done. Gives the new seal if it was.
+    /// Compares an image's length and ends. Compares all of it if asked to, or if it is the first time since this machine
+    /// was started or the file was touched; then the result is the new checksums.
     pub fn check(
         &self,
         image: &File,
         thoroughly: bool,
         progress: &dyn Progress,
-    ) -> Result<Option<Self>, Flaw> {
+    ) -> Result<Option<Self>, Damage> {
         let found = image.metadata()?.len();
         if found != self.length {
-            return Err(Flaw::Length { found, sealed: self.length });
+            return Err(Damage::Length { found, expected: self.length });
         }
         if ends(image, self.length)? != self.ends_sha256 {
-            return Err(Flaw::Contents);
+            return Err(Damage::Digest);
         }
         let compared = Compared::now(image)?;
         if !thoroughly && compared == self.compared && !compared.boot.is_empty() {
             return Ok(None);
         }
         if digest(image, ByteCount(self.length), progress)? != self.sha256 {
-            return Err(Flaw::Contents);
+            return Err(Damage::Digest);
         }
         Ok(Some(Self { compared, ..self.clone() }))
     }
@@ -158,37 +154,37 @@ mod tests {
         let bytes: Vec<u8> = (0..1 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
         std::fs::write(&path, &bytes).unwrap();
         let open = || File::options().read(true).write(true).open(&path).unwrap();
-        let sealed = Seal::of(&open(), &Silent).unwrap();
-        std::fs::write(directory.path().join("seal"), sealed.to_bytes().unwrap()).unwrap();
-        let seal = Seal::read(&File::open(directory.path().join("seal")).unwrap()).unwrap();
-        assert_eq!(seal, sealed);
-        assert!(seal.check(&open(), false, &Silent).unwrap().is_none());
-        assert_eq!(seal.check(&open(), true, &Silent).unwrap().unwrap(), seal);
+        let written = Checksums::of(&open(), &Silent).unwrap();
+        std::fs::write(directory.path().join("checksums"), written.to_bytes().unwrap()).unwrap();
+        let checksums = Checksums::read(&File::open(directory.path().join("checksums")).unwrap()).unwrap();
+        assert_eq!(checksums, written);
+        assert!(checksums.check(&open(), false, &Silent).unwrap().is_none());
+        assert_eq!(checksums.check(&open(), true, &Silent).unwrap().unwrap(), checksums);
 
         // After another start of this machine, all is compared once.
-        let mut earlier = seal.clone();
+        let mut earlier = checksums.clone();
         earlier.compared.boot = "another".to_owned();
         let again = earlier.check(&open(), false, &Silent).unwrap().unwrap();
-        assert_eq!(again, seal);
+        assert_eq!(again, checksums);
 
         for offset in [0, 1 << 19, (1 << 20) - 1] {
             open().write_all_at(&[0xa5], offset).unwrap();
-            assert!(matches!(seal.check(&open(), false, &Silent), Err(Flaw::Contents)), "{offset}");
+            assert!(matches!(checksums.check(&open(), false, &Silent), Err(Damage::Digest)), "{offset}");
             open().write_all_at(&bytes[usize::try_from(offset).unwrap()..][..1], offset).unwrap();
         }
         open().set_len(1 << 19).unwrap();
-        assert!(matches!(seal.check(&open(), false, &Silent), Err(Flaw::Length { .. })));
+        assert!(matches!(checksums.check(&open(), false, &Silent), Err(Damage::Length { .. })));
         open().set_len(0).unwrap();
-        assert!(Seal::of(&open(), &Silent).unwrap().check(&open(), true, &Silent).is_ok());
+        assert!(Checksums::of(&open(), &Silent).unwrap().check(&open(), true, &Silent).is_ok());
     }
 
     #[test]
-    fn what_is_no_seal_is_none() {
+    fn what_is_damaged_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("seal");
+        let path = directory.path().join("checksums");
         for text in ["", "{}", "\0\0\0\0", "{\"version\":2}"] {
             std::fs::write(&path, text).unwrap();
-            assert!(Seal::read(&File::open(&path).unwrap()).is_none());
+            assert!(Checksums::read(&File::open(&path).unwrap()).is_none());
         }
     }
 }

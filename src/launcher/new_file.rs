@@ -1,0 +1,107 @@
+//! Files that a plan has made before the machine starts.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use imagegen::container::{self, Format};
+use imagegen::output::{Access, OutputFile};
+use imagegen::units::ByteCount;
+
+use super::private_directory::PrivateDirectory;
+use crate::{input, small_file};
+
+const MIB: u64 = 1 << 20;
+/// More than a registration or the variables of any firmware have.
+const COPIED_MAX: ByteCount = ByteCount(1 << 30);
+
+/// A file to make. What the machine writes to is its user's alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewFile {
+    /// A directory for this user alone, if there is none.
+    Directory(PathBuf),
+    /// A directory that the guest's users can read too, if there is none.
+    OpenDirectory(PathBuf),
+    /// An empty qcow2 disk, if there is no file.
+    EmptyDisk { path: PathBuf, mib: u64 },
+    /// A writable layer over `backing`. Replaces any earlier one.
+    Overlay { path: PathBuf, backing: PathBuf },
+    /// A copy for this user alone, if there is no file.
+    Copy { from: PathBuf, to: PathBuf },
+    /// A copy that replaces any earlier one. `access` decides whether the guest's users can read it.
+    FreshCopy { from: PathBuf, to: PathBuf, access: Access },
+}
+
+impl NewFile {
+    /// Where the file is made.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path)
+            | Self::OpenDirectory(path)
+            | Self::EmptyDisk { path, .. }
+            | Self::Overlay { path, .. }
+            | Self::Copy { to: path, .. }
+            | Self::FreshCopy { to: path, .. } => path,
+        }
+    }
+
+    /// Makes the file.
+    pub fn make(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Directory(path) => Ok(PrivateDirectory::create_there(path).map(drop)?),
+            Self::OpenDirectory(path) => open_directory(path),
+            Self::EmptyDisk { path, .. } | Self::Copy { to: path, .. } if path.exists() => Ok(()),
+            Self::EmptyDisk { path, mib } => {
+                empty_disk(path, *mib).with_context(|| format!("cannot create the disk `{}`", path.display()))
+            }
+            Self::Overlay { path, backing } => overlay(path, backing)
+                .with_context(|| format!("cannot put a writable layer over `{}`", backing.display())),
+            Self::Copy { from, to } => {
+                // Another machine may have been faster, and use its copy by now.
+                let made = copy(from, to, Access::Private)?.finish_if_new().map(drop);
+                made.with_context(|| format!("cannot create `{}`", to.display()))
+            }
+            Self::FreshCopy { from, to, access } => {
+                let made = copy(from, to, *access)?.finish();
+                made.with_context(|| format!("cannot create `{}`", to.display()))
+            }
+        }
+    }
+}
+
+/// Makes a directory whose readers the umask decides.
+fn open_directory(path: &Path) -> anyhow::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok(PrivateDirectory::create_there(path).map(drop)?)
+        }
+        made => made.with_context(|| format!("cannot create `{}`", path.display())),
+    }
+}
+
+fn empty_disk(path: &Path, mib: u64) -> anyhow::Result<()> {
+    let output = OutputFile::create_for(path, Access::Private)?;
+    let size = mib.checked_mul(MIB).context("that is more than a disk can have")?;
+    container::create_empty(output.file(), Format::Qcow2, ByteCount(size))?;
+    output.finish_if_new()?;
+    Ok(())
+}
+
+fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
+    let file = File::open(backing)?;
+    let format = container::detect_format(&file)?;
+    let size = container::virtual_size(&file, format)?;
+    let output = OutputFile::create_for(path, Access::Private)?;
+    container::create_overlay(output.file(), backing, format, size)?;
+    output.finish()?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path, access: Access) -> anyhow::Result<OutputFile> {
+    let context = || format!("cannot copy `{}` to `{}`", from.display(), to.display());
+    let bytes = input::read(from, COPIED_MAX).with_context(context)?;
+    let output = OutputFile::create_for(to, access).with_context(context)?;
+    small_file::fill(output.file(), &bytes).with_context(context)?;
+    Ok(output)
+}
