@@ -52,9 +52,6 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     }
     problems.into_error().with_context(context)?;
     let qemu = qemu.context("there is no QEMU")?;
-    for warning in warnings::all(&config, &host, &plan) {
-        reporter.note(&format!("warning: {warning}"));
-    }
 
     let tpm = host.tpm.as_ref();
     let mut kept_open = Vec::new();
@@ -67,6 +64,9 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     kept_open.extend(provide_images(args, &environment, &host, reporter)?);
     for file in &plan.files {
         file.make()?;
+    }
+    for warning in warnings::all(&config, &host, &plan) {
+        reporter.note(&format!("warning: {warning}"));
     }
     let directory = directory.keep();
     if args.print {

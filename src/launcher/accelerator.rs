@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_probe_sees_guests_run() {
         for platform in [Platform::X86_64, Platform::Aarch64] {
-            let qemu = Path::new("/usr/bin").join(platform.qemu());
+            let qemu = Path::new("/usr/bin").join(platform.hardware().qemu);
             if platform == Platform::X86_64 || qemu.exists() {
                 assert!(guest_runs(&qemu, platform, "tcg"), "{platform:?}");
             }

@@ -54,7 +54,7 @@ pub fn plan(
 
     let root = host.root_disk.as_ref().zip(config.disk_size);
     let before_directory =
-        root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib }).into_iter().collect();
+        root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib: mib.0 }).into_iter().collect();
     let layers = [(&host.store_image, STORE_LAYER), (&host.boot_disk, BOOT_LAYER)];
     let layers = layers.map(|(image, name)| {
         let backing = image.as_ref()?.path().to_owned();
@@ -62,7 +62,7 @@ pub fn plan(
     });
     let empty = (0..)
         .zip(&config.empty_disk_images)
-        .map(|(i, &mib)| NewFile::EmptyDisk { path: host.directory.join(empty_disk(i)), mib });
+        .map(|(i, &mib)| NewFile::EmptyDisk { path: host.directory.join(empty_disk(i)), mib: mib.0 });
     let files: Vec<_> = layers.into_iter().flatten().chain(empty).collect();
     images.retain(|(_, image)| !files.iter().any(|file| file.path() == image));
     Drives { arguments, before_directory, files, images }
@@ -89,6 +89,7 @@ fn all(config: &Config) -> Vec<(String, Drive)> {
         file: file.to_owned(),
         drive_extra_opts: owned(drive),
         device_extra_opts: owned(device),
+        _device: None,
     };
     let mut drives = Vec::new();
     if config.disk_image != DiskImage::None {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::config::{
-    BOOT_DRIVE, Config, DiskImage, DiskInterface, FileSystem, NetworkCard, STORE_DRIVE, STORE_TAG,
+    BOOT_DRIVE, Config, DiskImage, DiskInterface, FileSystem, NetworkCard, Resolution, STORE_DRIVE, STORE_TAG,
 };
 use super::platform::Platform;
 use super::{drives, plan, shared_directories};
@@ -51,7 +51,7 @@ pub struct Guest {
     #[serde(skip_serializing_if = "Option::is_none")]
     format_if_blank: Option<Format>,
     /// Network cards besides the user network's.
-    interfaces: Vec<Interface>,
+    interfaces: Vec<NetworkCard>,
     /// The display.
     resolution: Resolution,
     guest_agent: bool,
@@ -94,21 +94,6 @@ struct Format {
     fs_type: &'static str,
 }
 
-#[derive(Debug, Serialize)]
-struct Interface {
-    name: String,
-    mac: String,
-    vlan: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Resolution {
-    x: u64,
-    y: u64,
-}
-
 /// The guest's half of a machine.
 pub fn guest(config: &Config, platform: Platform) -> Guest {
     let root_device = config.boot_device.clone().unwrap_or_else(|| drives::first_device(config));
@@ -134,9 +119,9 @@ pub fn guest(config: &Config, platform: Platform) -> Guest {
         kernel_params_by_qemu: direct.is_some(),
         boot_loader_device: boot_device(config).unwrap_or_else(|| root_device.clone()),
         format_if_blank: has_root_disk.then_some(Format { device: root_device, fs_type: "ext4" }),
-        interfaces: config.network_cards().into_iter().map(interface).collect(),
-        resolution: Resolution { x: config.resolution.x, y: config.resolution.y },
-        guest_agent: config.qemu.guest_agent,
+        interfaces: config.network_cards(),
+        resolution: config.resolution,
+        guest_agent: config.qemu.guest_agent.enable,
         install_certificates: !config.use_host_certs,
         additional_paths: config.additional_paths.clone(),
     }
@@ -166,10 +151,6 @@ fn initrd(config: &Config) -> Initrd {
     }
 }
 
-fn interface(card: NetworkCard) -> Interface {
-    Interface { mac: card.mac(), address: card.address(), name: card.name, vlan: card.vlan }
-}
-
 fn boot_device(config: &Config) -> Option<String> {
     config.use_boot_loader.then(|| drives::device(config, BOOT_DRIVE)).flatten()
 }
@@ -185,7 +166,7 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
         let device = drives::device(config, STORE_DRIVE).unwrap_or_default();
         mounts.push(Mount::new(read_only_store, &device, "ext4", &["ro"]));
     }
-    let msize = format!("msize={}", config.msize);
+    let msize = format!("msize={}", config.msize.0);
     for (tag, share) in shared_directories::all(config) {
         let is_store = tag == STORE_TAG;
         let mount_point = if is_store && config.writable_store { READ_ONLY_STORE } else { &share.target };
@@ -266,7 +247,7 @@ impl Guest {
         }
         let by = if self.kernel_params_by_qemu { "QEMU" } else { "the boot loader" };
         let _ = writeln!(text, "# kernel parameters, passed by {by}: {}", self.kernel_params.join(" "));
-        for Interface { name, mac, vlan, address } in &self.interfaces {
+        for NetworkCard { name, mac, vlan, address } in &self.interfaces {
             let address = address.as_deref().unwrap_or("no address");
             let _ = writeln!(text, "# interface {name} in network {vlan}: {mac}, {address}");
         }

@@ -244,7 +244,7 @@ impl Search<'_> {
         {
             let what = "there is no nc, which connects the guest to this machine; install it (Debian: \
                         netcat-openbsd)";
-            self.problems.add(&format!("forwardPorts.<entry {i}>.from"), what);
+            self.problems.add(format_args!("forwardPorts.<entry {i}>.from"), what);
         }
         found.unwrap_or_default()
     }
@@ -274,7 +274,7 @@ impl Search<'_> {
         for (i, path) in (1..).zip(wanted) {
             if !registration.paths().iter().any(|entry| entry.path.to_string() == *path) {
                 let what = format_args!("`{path}` is not in the registration `{}`", file.display());
-                self.problems.add(&format!("additionalPaths.<entry {i}>"), what);
+                self.problems.add(format_args!("additionalPaths.<entry {i}>"), what);
             }
         }
     }

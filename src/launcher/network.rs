@@ -51,7 +51,7 @@ fn forwarding(rule: &ForwardPort, netcat: &Path) -> OsString {
 pub fn cards(config: &Config, environment: &Environment) -> Vec<OsString> {
     let mut arguments = Vec::new();
     for (i, card) in (1..).zip(config.network_cards()) {
-        let device = format!("virtio-net-pci,netdev=vlan{i},mac={}", card.mac());
+        let device = format!("virtio-net-pci,netdev=vlan{i},mac={}", card.mac);
         let mut network = OsString::new();
         match environment.get(&format!("QEMU_VDE_SOCKET_{}", card.vlan)) {
             Some(socket) => {

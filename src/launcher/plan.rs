@@ -8,7 +8,7 @@ use imagegen::boot::command_line_max;
 use imagegen::container::reader::{ReadError, check_backing};
 use imagegen::output::Access;
 
-use super::config::{Config, Problems};
+use super::config::{Config, Problems, ShellText};
 use super::direct_boot::DirectBoot;
 use super::environment::Environment;
 use super::host::{Host, ScriptVariables};
@@ -87,12 +87,12 @@ pub fn plan(
     let mut all = Arguments { list: Vec::new(), variables: &variables, problems };
     let smm = host.efi.as_ref().is_some_and(|efi| efi.smm);
     // QEMU's default board has no system management mode.
-    let board = if smm { "q35,smm=on," } else { host.platform.board() };
+    let board = if smm { "q35,smm=on," } else { host.platform.hardware().board };
     all.pair("-machine", format!("{board}accel={}", host.accelerator.name()));
     all.pair("-cpu", "max");
     all.pair("-name", option_value(config.name.as_str()));
-    all.pair("-m", config.memory_size.to_string());
-    all.pair("-smp", config.cores.to_string());
+    all.pair("-m", config.memory_size.0.to_string());
+    all.pair("-smp", config.cores.0.to_string());
     all.pair("-device", "virtio-rng-pci");
     match &config.qemu.networking_options {
         Some(own) => all.texts("qemu.networkingOptions", own),
@@ -103,7 +103,7 @@ pub fn plan(
     if config.qemu.virtio_keyboard {
         all.pair("-device", "virtio-keyboard");
     }
-    all.list.extend(host.platform.input_devices().iter().map(OsString::from));
+    all.list.extend(host.platform.hardware().input_devices.iter().map(OsString::from));
     if let Some(direct) = &host.direct_boot {
         all.pair("-kernel", &direct.kernel);
         all.pair("-initrd", &direct.initrd);
@@ -136,7 +136,7 @@ pub fn plan(
     if let Some(tpm) = &host.tpm {
         all.pair("-chardev", with_file("socket,id=chrtpm,path=", &tpm.socket()));
         all.pair("-tpmdev", "emulator,id=tpm_dev_0,chardev=chrtpm");
-        let model = config.tpm.device_model.as_deref().unwrap_or_else(|| host.platform.tpm_device());
+        let model = config.tpm.device_model.as_deref().unwrap_or_else(|| host.platform.hardware().tpm_device);
         all.pair("-device", format!("{model},tpmdev=tpm_dev_0"));
     }
     all.list.extend(network::cards(config, environment));
@@ -200,7 +200,7 @@ fn kernel_command_line(
 
 /// The kernel parameters that name the consoles, the preferred one last.
 pub fn consoles(config: &Config, platform: Platform) -> Vec<String> {
-    let serial = format!("{},115200n8", platform.serial_device());
+    let serial = format!("{},115200n8", platform.hardware().serial_device);
     let mut usual = vec![serial, "tty0".to_owned()];
     if !config.graphics {
         usual.reverse();
@@ -231,8 +231,8 @@ impl Arguments<'_> {
     }
 
     /// Texts that the script has the shell split.
-    fn texts(&mut self, option: &str, texts: &[String]) {
-        for (i, text) in (1..).zip(texts) {
+    fn texts(&mut self, option: &str, texts: &[ShellText]) {
+        for (i, ShellText(text)) in (1..).zip(texts) {
             match shell::words(text, self.variables) {
                 Ok(words) => self.list.extend(words),
                 Err(error) => {
@@ -241,7 +241,7 @@ impl Arguments<'_> {
                         _ => "",
                     };
                     self.problems
-                        .add(&format!("{option}.<entry {i}>"), format_args!("`{text}`: {error}{hint}"));
+                        .add(format_args!("{option}.<entry {i}>"), format_args!("`{text}`: {error}{hint}"));
                 }
             }
         }

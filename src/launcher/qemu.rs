@@ -21,9 +21,13 @@ pub fn find(
     platform: Platform,
     problems: &mut Problems,
 ) -> Option<PathBuf> {
-    let name = platform.qemu();
-    let install =
-        format!("install QEMU {}.{} or newer (Debian: {})", OLDEST.0, OLDEST.1, platform.qemu_package());
+    let name = platform.hardware().qemu;
+    let install = format!(
+        "install QEMU {}.{} or newer (Debian: {})",
+        OLDEST.0,
+        OLDEST.1,
+        platform.hardware().qemu_package
+    );
     let package = config.qemu.package.as_deref().and_then(|package| std::path::absolute(package).ok());
     // nixpkgs' smallest QEMU has only the one for this machine, under another name too.
     let other = if Platform::of_this_machine() == Some(platform) { "qemu-kvm" } else { name };

@@ -1,9 +1,11 @@
-//! Rules between options, and of QEMU, that a type does not express. All that are broken are told.
+//! Rules between options, and of QEMU, that a type does not express. Every broken rule is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::{BOOT_DRIVE, Config, DiskImage, ForwardPort, Problems, Protocol, ROOT_DRIVE, STORE_DRIVE, Side};
+use super::{
+    BOOT_DRIVE, Config, DiskImage, ForwardPort, Positive, Problems, Protocol, ROOT_DRIVE, STORE_DRIVE, Side,
+};
 use crate::launcher::platform::Platform;
 
 /// QEMU's limit for mount tags.
@@ -12,16 +14,15 @@ const TAG_MAX: usize = 31;
 const DRIVES_MAX: usize = 26;
 /// Networks and machines have a byte each in a MAC address.
 const VLAN_MAX: u64 = 255;
-/// The largest last number of an address that is not the broadcast address.
+/// 255 is the last byte of the broadcast address.
 const NODE_MAX: u64 = 254;
 
-/// Keeps every rule that the options break.
+/// Reports every rule that the options break.
 pub fn check(config: &Config, problems: &mut Problems) {
-    check_name(config, problems);
     check_boot(config, problems);
     check_disks(config, problems);
     check_drives(config, problems);
-    check_shares(config, problems);
+    check_shared_directories(config, problems);
     check_file_systems(config, problems);
     check_words(config, problems);
     for (i, rule) in (1..).zip(&config.forward_ports) {
@@ -30,64 +31,83 @@ pub fn check(config: &Config, problems: &mut Problems) {
     check_cards(config, problems);
 }
 
-fn check_name(config: &Config, problems: &mut Problems) {
-    if config.name.is_empty() || config.name.contains('/') {
-        problems.add("name", "files are named after it, so it cannot be empty nor hold a slash");
-    }
-}
-
 fn check_boot(config: &Config, problems: &mut Problems) {
-    if config.boots_directly() && config.toplevel.is_none() {
-        problems.add("toplevel", "a direct boot needs the system's store path (or set useBootLoader)");
-    }
-    if config.use_nix_store_image && config.store_image.is_none() && config.registration.is_none() {
-        problems.add(
+    let no_toplevel = config.toplevel.is_none();
+    let no_store_image = config.store_image.is_none() && config.registration.is_none();
+    for (is_broken, option, what) in [
+        (
+            config.name.is_empty() || config.name.contains('/'),
+            "name",
+            "files are named after it, so it cannot be empty nor hold a slash",
+        ),
+        (
+            config.boots_directly() && no_toplevel,
+            "toplevel",
+            "a direct boot needs the system's store path (or set useBootLoader)",
+        ),
+        (
+            config.use_nix_store_image && no_store_image,
             "useNixStoreImage",
             "needs storeImage, an image made by `nix-imagegen store-image`, or registration to make it from",
-        );
-    }
-    if config.use_boot_loader && config.boot_disk.is_none() && config.toplevel.is_none() {
-        problems.add(
+        ),
+        (
+            config.use_boot_loader && config.boot_disk.is_none() && no_toplevel,
             "useBootLoader",
             "needs bootDisk, a disk made by `nix-imagegen boot-disk`, or toplevel to make it from",
-        );
+        ),
+        (
+            config.direct_boot.initrd.is_some() && !config.boots_directly(),
+            "directBoot.initrd",
+            "is of no use without directBoot.enable",
+        ),
+        (
+            config.use_bios_boot && config.system == Some(Platform::Aarch64),
+            "useBIOSBoot",
+            "an aarch64 machine has no BIOS; set useEFIBoot",
+        ),
+    ] {
+        if is_broken {
+            problems.add(option, what);
+        }
     }
-    if config.direct_boot.initrd.is_some() && !config.boots_directly() {
-        problems.add("directBoot.initrd", "is of no use without directBoot.enable");
-    }
-    if config.use_bios_boot && config.system == Some(Platform::Aarch64) {
-        problems.add("useBIOSBoot", "an aarch64 machine has no BIOS; set useEFIBoot");
-    }
-    let is_word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    if let Some(model) =
-        config.tpm.device_model.as_deref().filter(|model| model.is_empty() || !is_word(model))
-    {
+    if let Some(model) = config.tpm.device_model.as_deref().filter(|model| !is_qemu_name(model)) {
         problems.add("tpm.deviceModel", format_args!("{model:?} is not a device's name"));
     }
 }
 
+/// A name that cannot become another option of QEMU.
+fn is_qemu_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+}
+
 fn check_disks(config: &Config, problems: &mut Problems) {
-    let is_too_large = |mib: u64| mib.checked_mul(1 << 20).is_none();
-    if config.disk_size.is_some_and(is_too_large) {
-        problems.add("diskSize", "is more than a disk can have");
+    let mut check_size = |option: String, mib: Positive| {
+        if mib.0.checked_mul(1 << 20).is_none() {
+            problems.add(option, "is more than a disk can have");
+        }
+    };
+    config.disk_size.iter().for_each(|mib| check_size("diskSize".to_owned(), *mib));
+    for (i, mib) in (1..).zip(&config.empty_disk_images) {
+        check_size(format!("emptyDiskImages.<entry {i}>"), *mib);
     }
-    for (i, _) in (1..).zip(&config.empty_disk_images).filter(|(_, mib)| is_too_large(**mib)) {
-        problems.add(&format!("emptyDiskImages.<entry {i}>"), "is more than a disk can have");
-    }
-    if let Some(device) = config.boot_device.as_deref().filter(|device| !device.starts_with('/')) {
-        problems.add("bootDevice", format_args!("expected an absolute path, found {device:?}"));
+    config.boot_device.iter().for_each(|device| need_absolute("bootDevice", device, problems));
+}
+
+fn need_absolute(option: &str, path: &str, problems: &mut Problems) {
+    if !path.starts_with('/') {
+        problems.add(option, format_args!("expected an absolute path, found {path:?}"));
     }
 }
 
 fn check_drives(config: &Config, problems: &mut Problems) {
     let mut own = Vec::new();
+    let mut count = config.qemu.drives.len();
     if !config.lists_every_drive() {
         own.extend((config.disk_image != DiskImage::None).then_some(ROOT_DRIVE));
         own.extend(config.use_nix_store_image.then_some(STORE_DRIVE));
         own.extend(config.use_boot_loader.then_some(BOOT_DRIVE));
+        count += own.len() + config.empty_disk_images.len();
     }
-    let count = own.len() + config.qemu.drives.len();
-    let count = if config.lists_every_drive() { count } else { count + config.empty_disk_images.len() };
     if count > DRIVES_MAX {
         problems.add("qemu.drives", format_args!("a machine has at most {DRIVES_MAX} drives, not {count}"));
     }
@@ -96,47 +116,37 @@ fn check_drives(config: &Config, problems: &mut Problems) {
     for (i, drive) in (1..).zip(&config.qemu.drives) {
         let at = |option: &str| format!("qemu.drives.<entry {i}>.{option}");
         if let Some(name) = drive.name.as_deref().filter(|name| !names.insert(name)) {
-            problems.add(&at("name"), format_args!("there is another drive named `{name}`"));
+            problems.add(at("name"), format_args!("there is another drive named `{name}`"));
         }
         if drive.file.is_empty() {
-            problems.add(&at("file"), "a file name cannot be empty");
+            problems.add(at("file"), "a file name cannot be empty");
         }
         check_option_names(&at("driveExtraOpts"), &drive.drive_extra_opts, problems);
         check_option_names(&at("deviceExtraOpts"), &drive.device_extra_opts, problems);
     }
     for (needed, name) in [(config.use_nix_store_image, STORE_DRIVE), (config.use_boot_loader, BOOT_DRIVE)] {
         if needed && !names.contains(name) {
-            problems.add(
-                "qemu.drives",
-                format_args!(
-                    "it has a drive named `{ROOT_DRIVE}`, so it is the whole list, but none named `{name}`"
-                ),
+            let what = format_args!(
+                "it has a drive named `{ROOT_DRIVE}`, so it is the whole list, but none named `{name}`"
             );
+            problems.add("qemu.drives", what);
         }
     }
 }
 
 fn check_option_names(at: &str, options: &BTreeMap<String, String>, problems: &mut Problems) {
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-    };
-    for name in options.keys().filter(|name| !is_name(name)) {
+    for name in options.keys().filter(|name| !is_qemu_name(name)) {
         problems.add(at, format_args!("{name:?} is not the name of an option of QEMU's"));
     }
 }
 
-fn check_shares(config: &Config, problems: &mut Problems) {
-    for (tag, share) in &config.shared_directories {
+fn check_shared_directories(config: &Config, problems: &mut Problems) {
+    for (tag, shared) in &config.shared_directories {
         let at = format!("sharedDirectories.{tag}");
         if tag.is_empty() || tag.len() > TAG_MAX {
             problems.add(&at, format_args!("the name is the mount tag, which has 1 to {TAG_MAX} bytes"));
         }
-        if !share.target.starts_with('/') {
-            problems.add(
-                &format!("{at}.target"),
-                format_args!("expected an absolute path, found {:?}", share.target),
-            );
-        }
+        need_absolute(&format!("{at}.target"), &shared.target, problems);
     }
 }
 
@@ -149,27 +159,22 @@ fn check_file_systems(config: &Config, problems: &mut Problems) {
         if file_system.source().is_none_or(|source| source.is_empty()) {
             problems.add(&at, "has neither a device nor a label");
         }
-        // In fstab an empty one would let the next column take its place.
+        // In fstab, the next column would replace an empty one.
         if file_system.fs_type.is_empty() {
-            problems.add(&format!("{at}.fsType"), "a file system's type cannot be empty");
+            problems.add(format_args!("{at}.fsType"), "a file system's type cannot be empty");
         }
-        for (i, option) in (1..).zip(&file_system.options) {
-            if option.is_empty() {
-                problems.add(&format!("{at}.options.<entry {i}>"), "a mount option cannot be empty");
-            }
+        for (i, _) in (1..).zip(&file_system.options).filter(|(_, option)| option.is_empty()) {
+            problems.add(format_args!("{at}.options.<entry {i}>"), "a mount option cannot be empty");
         }
     }
 }
 
-/// Texts that become a part of the kernel's command line or of one of QEMU's arguments, and would begin another.
+/// Texts that become a part of the kernel's command line, and must not begin another parameter.
 fn check_words(config: &Config, problems: &mut Problems) {
     let splits = |text: &str| text.is_empty() || text.contains(char::is_whitespace) || text.contains('"');
-    for (i, console) in (1..).zip(config.qemu.consoles.iter().flatten()) {
-        if splits(console) {
-            let what =
-                "a kernel parameter is made of it, so it cannot be empty nor hold white space or quotes";
-            problems.add(&format!("qemu.consoles.<entry {i}>"), what);
-        }
+    for (i, _) in (1..).zip(config.qemu.consoles.iter().flatten()).filter(|(_, console)| splits(console)) {
+        let what = "a kernel parameter is made of it, so it cannot be empty nor hold white space or quotes";
+        problems.add(format_args!("qemu.consoles.<entry {i}>"), what);
     }
     let in_store = config.registration.as_deref().filter(|path| path.starts_with("/nix/store"));
     if in_store.is_some_and(|path| splits(&path.to_string_lossy())) {
@@ -179,56 +184,51 @@ fn check_words(config: &Config, problems: &mut Problems) {
 }
 
 fn check_forwarding(i: usize, rule: &ForwardPort, problems: &mut Problems) {
-    let at = |option: &str| format!("forwardPorts.<entry {i}>.{option}");
+    let mut add = |option: &str, what: &str| {
+        problems.add(format_args!("forwardPorts.<entry {i}>.{option}"), what);
+    };
     let is_ipv4 = |text: &str| text.parse::<Ipv4Addr>().is_ok();
     let (host, guest) = (&rule.host, &rule.guest);
+    let no_port = "nothing can be reached at port 0";
     match rule.from {
         Side::Guest => {
             if rule.proto != Protocol::Tcp {
-                problems.add(&at("proto"), "guest forwarding supports only TCP connections");
+                add("proto", "guest forwarding supports only TCP connections");
             }
             if !guest.address.starts_with("10.0.2.") || !is_ipv4(&guest.address) {
-                problems.add(&at("guest.address"), "the address must be in the default VLAN (10.0.2.0/24)");
+                add("guest.address", "the address must be in the default VLAN (10.0.2.0/24)");
             }
             // The name goes into a command line.
-            let is_host = |text: &str| {
-                text.starts_with(|c: char| c.is_ascii_alphanumeric())
-                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
-            };
-            if !is_host(&host.address) {
-                problems.add(
-                    &at("host.address"),
-                    format_args!("expected the address to connect to, found {:?}", host.address),
-                );
+            let address = &host.address;
+            let is_host = address.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && address.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+            if !is_host {
+                add("host.address", &format!("expected the address to connect to, found {address:?}"));
             }
             if host.port == 0 {
-                problems.add(&at("host.port"), "nothing can be reached at port 0");
+                add("host.port", no_port);
             }
         }
         Side::Host => {
             for (option, address) in [("host.address", &host.address), ("guest.address", &guest.address)] {
                 if !address.is_empty() && !is_ipv4(address) {
-                    problems.add(&at(option), format_args!("expected an IPv4 address, found {address:?}"));
+                    add(option, &format!("expected an IPv4 address, found {address:?}"));
                 }
             }
         }
     }
     if guest.port == 0 {
-        problems.add(&at("guest.port"), "nothing can be reached at port 0");
+        add("guest.port", no_port);
     }
 }
 
 fn check_cards(config: &Config, problems: &mut Problems) {
-    let is_too_large = |vlan: u64| vlan > VLAN_MAX;
-    for (i, vlan) in (1..).zip(&config.vlans).filter(|(_, vlan)| is_too_large(**vlan)) {
-        let what = format!("networks have the numbers 0 to {VLAN_MAX}, not {vlan}");
-        problems.add(&format!("vlans.<entry {i}>"), what);
+    let unnamed = (1..).zip(&config.vlans).map(|(i, vlan)| (format!("vlans.<entry {i}>"), *vlan));
+    let named = config.interfaces.iter().map(|(name, card)| (format!("interfaces.{name}.vlan"), card.vlan));
+    for (option, vlan) in unnamed.chain(named).filter(|(_, vlan)| *vlan > VLAN_MAX) {
+        problems.add(option, format_args!("networks have the numbers 0 to {VLAN_MAX}, not {vlan}"));
     }
-    for (name, card) in config.interfaces.iter().filter(|(_, card)| is_too_large(card.vlan)) {
-        let what = format!("networks have the numbers 0 to {VLAN_MAX}, not {}", card.vlan);
-        problems.add(&format!("interfaces.{name}.vlan"), what);
-    }
-    if config.node_number > NODE_MAX {
+    if config.node_number.0 > NODE_MAX {
         problems.add("nodeNumber", format_args!("machines have the numbers 1 to {NODE_MAX}"));
     }
 }

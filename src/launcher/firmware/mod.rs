@@ -55,7 +55,7 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     } else {
         let template = template(search, platform, boot_disk, firmware.as_deref());
         if template.is_none() {
-            let package = platform.firmware_package();
+            let package = platform.hardware().firmware_package;
             search.problems.add(
                 "efi.variables",
                 format_args!(
@@ -121,7 +121,7 @@ fn template(
 
 /// The pairs of the distributions of which both files are there.
 fn installed(platform: Platform) -> impl Iterator<Item = &'static Firmware> {
-    let known = platform.firmware().iter();
+    let known = platform.hardware().firmware.iter();
     known.filter(|known| [known.code, known.variables].iter().all(|path| Path::new(path).is_file()))
 }
 
@@ -216,7 +216,7 @@ fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> 
         return Ok(code);
     }
     let with_keys = platform == Platform::X86_64 && has_keys(variables);
-    let fitting = platform.firmware().iter().filter(|known| known.variables_size == size);
+    let fitting = platform.hardware().firmware.iter().filter(|known| known.variables_size == size);
     let codes = fitting.flat_map(|known| {
         let secure = if with_keys { file_names::secure_beside(Path::new(known.code)) } else { Vec::new() };
         secure.into_iter().chain([PathBuf::from(known.code)])
@@ -224,7 +224,7 @@ fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> 
     let found =
         codes.into_iter().find(|path| path.is_file() && mismatch(platform, path, variables).is_none());
     found.ok_or_else(|| {
-        let package = platform.firmware_package();
+        let package = platform.hardware().firmware_package;
         let shown = variables.display();
         let other = installed(platform).find(|known| known.variables_size != size);
         match other {
