@@ -15,7 +15,6 @@ mod small_file;
 mod streams;
 mod svg;
 mod target;
-mod threads;
 
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};

@@ -13,7 +13,7 @@ use imagegen::fixed;
 use imagegen::fs::ext4::{self, Options, Size};
 use imagegen::fs::file_source::FileSource;
 use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
-use imagegen::progress::Silent;
+use imagegen::job::Job;
 use imagegen::units::ByteCount;
 use mkext4::sink::{CheckingSink, FileSink};
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, ROOT};
@@ -188,7 +188,7 @@ fn write_ours(root: &Node, image: &Path) {
     let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
     plan.write_metadata(&container).unwrap();
     for (node, content) in &contents {
-        plan.write_content(*node, content, &container, &Silent).unwrap();
+        plan.write_content(*node, content, &container, &Job::default()).unwrap();
     }
     container.finish().unwrap();
 }

@@ -13,8 +13,8 @@ use imagegen::fs::ext4;
 use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::fs::file_tree::Tree;
 use imagegen::image::boot_disk;
+use imagegen::job::Job;
 use imagegen::nix::nar::{self, Hasher, Step, Walk};
-use imagegen::progress::Silent;
 use imagegen::units::{ByteCount, GuestOffset};
 
 const DIRECTORIES: usize = 1000;
@@ -178,7 +178,7 @@ fn boot_disks(criterion: &mut Criterion) {
                 |file| {
                     let plan = plan();
                     let image = ImageFile::create(&file, format, plan.size(), &plan.allocated()).unwrap();
-                    plan.write(&image, &Silent).unwrap();
+                    plan.write(&image, &Job::default()).unwrap();
                     image.finish().unwrap();
                     file
                 },

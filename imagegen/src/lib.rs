@@ -10,6 +10,7 @@ pub mod fs;
 pub mod guid;
 pub mod host_file;
 pub mod image;
+pub mod job;
 pub mod nix;
 pub mod on_disk;
 pub mod output;

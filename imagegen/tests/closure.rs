@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imagegen::fs::file_tree::{Kind, NodeId};
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{Closure, ScanError, scan};
 use imagegen::nix::nar::{self, Step, Walk};
 use imagegen::nix::store_path::StoreRoot;
-use imagegen::progress::Silent;
 
 const HASH: &str = "s66mzxpvicwk07gjbjfw9izjfa797vsw";
 
@@ -34,7 +34,7 @@ impl Store {
     fn scan(&self) -> Result<Closure, ScanError> {
         let text = format!("/nix/store/{HASH}-payload\n\n0\n\n0\n");
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-        scan(registration, StoreRoot::new(self.root.path()), &Silent)
+        scan(registration, StoreRoot::new(self.root.path()), &Job::default())
     }
 }
 

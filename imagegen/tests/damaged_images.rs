@@ -9,8 +9,8 @@ use std::process::Command;
 
 use imagegen::container::reader::{Backing, Image};
 use imagegen::fs::ext4::reader::FileSystem;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
-use imagegen::progress::Silent;
 use imagegen::reading::diff::diff;
 use imagegen::reading::inspect::inspect;
 use imagegen::reading::verify::verify;
@@ -35,7 +35,7 @@ fn read_everything(image: &Path, whole: &Image) {
     let _ = inspect(&damaged);
     let _ = diff(whole, &damaged, false);
     if let Ok(file_system) = FileSystem::open(&damaged) {
-        let _ = verify(&file_system, &Registration::default(), &Silent);
+        let _ = verify(&file_system, &Registration::default(), &Job::default());
     }
 }
 

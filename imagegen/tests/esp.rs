@@ -15,7 +15,7 @@ use imagegen::disk::mbr::Partition;
 use imagegen::fixed;
 use imagegen::fs::fat::{self, Contents, EspError, Fat};
 use imagegen::fs::file_source::{FileSource, NamedFile};
-use imagegen::progress::Silent;
+use imagegen::job::Job;
 use imagegen::units::{ByteCount, GuestOffset, Lba};
 
 /// Where the partition begins; the images here begin with it.
@@ -50,7 +50,7 @@ fn write_fat(path: &Path, sectors: u64, files: Vec<NamedFile>, fat: Option<Fat>)
     file.set_len(sectors * 512).unwrap();
     let allocated = plan.allocated();
     assert!(allocated.windows(2).all(|pair| pair[0].end <= pair[1].start), "{allocated:?}");
-    plan.write(&PartitionFile { file, allocated }, &Silent)
+    plan.write(&PartitionFile { file, allocated }, &Job::default())
 }
 
 fn text(path: &str, text: &str) -> NamedFile {
@@ -381,7 +381,7 @@ fn copies_of_a_file_are_written_like_any_others() {
         let plan = fat::plan(partition(sectors), &Contents::new(files.clone()).unwrap(), None).unwrap();
         let disk = Mutex::new((vec![0; length], vec![0; length]));
         let sink = Counted { compresses, disk, offsets: Mutex::default() };
-        plan.write(&sink, &Silent).unwrap();
+        plan.write(&sink, &Job::default()).unwrap();
         let offsets = sink.offsets.into_inner().unwrap();
         // Compressed clusters wait in memory for those before them.
         assert!(!compresses || offsets.is_sorted());

@@ -13,10 +13,10 @@ use imagegen::fs::file_source::FileSource;
 use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
 use imagegen::guid::Guid;
 use imagegen::image::store_image;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{Closure, scan};
 use imagegen::nix::store_path::StoreRoot;
-use imagegen::progress::Silent;
 use imagegen::units::ByteCount;
 
 /// The features of every file system, in dumpe2fs's order.
@@ -66,7 +66,7 @@ fn closure(root: &Path) -> Closure {
     std::fs::write(object.join("file"), "from the store").unwrap();
     let text = format!("/nix/store/{HASH}-payload\n\n0\n\n0\n");
     let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-    scan(registration, StoreRoot::new(root), &Silent).unwrap()
+    scan(registration, StoreRoot::new(root), &Job::default()).unwrap()
 }
 
 /// `/etc/issue`, `/etc/shadow`, `/nix/store` with the closure, `/tmp`.
@@ -117,11 +117,11 @@ fn a_root_disk_has_its_own_files_around_the_store() {
     let options = options(Size::Auto { additional: ByteCount(64 << 20) });
 
     let file = create(&image);
-    let plan = store_image::plan_within(&closure, &tree, store, &options, true, &Silent).unwrap();
+    let plan = store_image::plan_within(&closure, &tree, store, &options, &Job::default()).unwrap();
     let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
-    plan.write(&container, true, &Silent).unwrap();
+    plan.write(&container, &Job::default()).unwrap();
     for (node, content) in &contents {
-        plan.file_system().write_content(*node, content, &container, &Silent).unwrap();
+        plan.file_system().write_content(*node, content, &container, &Job::default()).unwrap();
     }
     container.finish().unwrap();
 
@@ -154,7 +154,8 @@ fn a_root_disk_has_its_own_files_around_the_store() {
         let (node, content) = &contents[2];
         let file = create(&image);
         let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
-        let error = plan.file_system().write_content(*node, content, &container, &Silent).unwrap_err();
+        let error =
+            plan.file_system().write_content(*node, content, &container, &Job::default()).unwrap_err();
         assert!(matches!(error, ContentError::Size { .. }));
         assert!(error.to_string().contains("host-file") && error.to_string().contains(found), "{error}");
     }

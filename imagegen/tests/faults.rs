@@ -18,10 +18,11 @@ use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::image::boot_disk;
 use imagegen::image::root_disk::{self, PartitionTable, RootDisk};
 use imagegen::image::store_image;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{self, Closure};
 use imagegen::nix::store_path::StoreRoot;
-use imagegen::progress::{Progress, Silent};
+use imagegen::progress::Progress;
 use imagegen::units::{ByteCount, GuestOffset, GuestRange};
 
 /// Fails at its call number `at`, counted from 0, and counts.
@@ -86,7 +87,7 @@ impl Source {
     fn scan(&self) -> Closure {
         let text = format!("/nix/store/{NAME}\n\n0\n\n0\n");
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-        closure::scan(registration, StoreRoot::new(self.root.path()), &Silent).unwrap()
+        closure::scan(registration, StoreRoot::new(self.root.path()), &Job::default()).unwrap()
     }
 }
 
@@ -107,14 +108,14 @@ const KINDS: [io::ErrorKind; 3] =
 fn every_failed_write_of_a_store_image_is_reported() {
     let source = Source::new();
     let closure = source.scan();
-    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
-    plan.write(&sink, true, &Silent).unwrap();
+    plan.write(&sink, &Job::default()).unwrap();
     let calls = sink.calls.into_inner();
     assert!(calls > 3, "{calls}");
     for kind in KINDS {
         for at in 0..calls {
-            let error = plan.write(&FaultySink::new(at, kind), true, &Silent).unwrap_err();
+            let error = plan.write(&FaultySink::new(at, kind), &Job::default()).unwrap_err();
             let text = chain(&error);
             assert!(text.contains("cannot write") && text.ends_with(&kind.to_string()), "{at}: {text}");
         }
@@ -126,12 +127,12 @@ fn every_failed_write_of_a_boot_disk_is_reported() {
     let source = Source::new();
     let plan = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
-    plan.write(&sink, &Silent).unwrap();
+    plan.write(&sink, &Job::default()).unwrap();
     let calls = sink.calls.into_inner();
     assert!(calls > 5, "{calls}");
     for kind in KINDS {
         for at in 0..calls {
-            let error = plan.write(&FaultySink::new(at, kind), &Silent).unwrap_err();
+            let error = plan.write(&FaultySink::new(at, kind), &Job::default()).unwrap_err();
             let text = chain(&error);
             assert!(text.contains("cannot write the") && text.ends_with(&kind.to_string()), "{at}: {text}");
         }
@@ -155,7 +156,7 @@ fn root_disk<'c>(
 /// The source's closure with the hashes that a database must have.
 fn hashed(source: &Source) -> Closure {
     let mut closure = source.scan();
-    closure::fill_in_hashes(&mut closure, &Silent).unwrap();
+    closure::fill_in_hashes(&mut closure, &Job::default()).unwrap();
     closure
 }
 
@@ -165,14 +166,14 @@ fn every_failed_write_of_a_root_disk_is_reported() {
     let closure = hashed(&source);
     let table = PartitionTable::Efi { boot_end: ByteCount(20 << 20) };
     let disk = root_disk(&closure, &source, table, true);
-    let plan = disk.plan(true, &Silent).unwrap();
+    let plan = disk.plan(&Job::default()).unwrap();
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
-    plan.write(&sink, true, &Silent).unwrap();
+    plan.write(&sink, &Job::default()).unwrap();
     let calls = sink.calls.into_inner();
     assert!(calls > 12, "{calls}");
     for kind in KINDS {
         for at in 0..calls {
-            let error = plan.write(&FaultySink::new(at, kind), true, &Silent).unwrap_err();
+            let error = plan.write(&FaultySink::new(at, kind), &Job::default()).unwrap_err();
             let text = chain(&error);
             assert!(text.contains("cannot write") && text.ends_with(&kind.to_string()), "{at}: {text}");
         }
@@ -204,12 +205,12 @@ fn a_root_disk_is_written_within_what_its_plan_allocates_and_its_size() {
     ];
     for table in tables {
         let disk = root_disk(&closure, &source, table, true);
-        let plan = disk.plan(true, &Silent).unwrap();
+        let plan = disk.plan(&Job::default()).unwrap();
         let allocated = plan.allocated();
         assert!(allocated.iter().zip(&allocated[1..]).all(|(a, b)| a.end <= b.start), "{table:?}");
         assert!(allocated.last().unwrap().end.0 <= plan.size().0, "{table:?}");
         let sink = Ranges::default();
-        plan.write(&sink, true, &Silent).unwrap();
+        plan.write(&sink, &Job::default()).unwrap();
         let mut written = sink.0.into_inner().unwrap();
         written.sort_by_key(|range| range.start);
         assert!(written.iter().zip(&written[1..]).all(|(a, b)| a.end <= b.start), "{table:?}");
@@ -226,9 +227,9 @@ fn a_boot_file_that_changes_before_it_is_copied_to_a_root_disk_is_named() {
         let source = Source::new();
         let closure = hashed(&source);
         let disk = root_disk(&closure, &source, PartitionTable::Legacy, false);
-        let plan = disk.plan(true, &Silent).unwrap();
+        let plan = disk.plan(&Job::default()).unwrap();
         change(&source);
-        let error = plan.write(&FaultySink::new(usize::MAX, KINDS[0]), true, &Silent).unwrap_err();
+        let error = plan.write(&FaultySink::new(usize::MAX, KINDS[0]), &Job::default()).unwrap_err();
         let text = chain(&error);
         // In ext4's words, where FAT and the store have others.
         let is_told = text.contains(message) || text.contains("was planned with 5000 bytes");
@@ -291,10 +292,10 @@ fn a_source_that_changes_before_it_is_copied_is_named() {
     for (what, change, expected) in CHANGES {
         let source = Source::new();
         let closure = source.scan();
-        let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+        let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
         let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
         let sink = FaultySink::new(usize::MAX, KINDS[0]);
-        let text = chain(&plan.write(&sink, true, &meanwhile).unwrap_err());
+        let text = chain(&plan.write(&sink, &Job::default().progress(&meanwhile)).unwrap_err());
         assert_eq!(meanwhile.done.into_inner(), 1);
         assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
     }
@@ -317,11 +318,11 @@ fn equal_files_that_change_after_they_were_compared_are_named() {
     for (what, change, expected) in CHANGES.into_iter().chain([other_contents]) {
         let source = twins();
         let mut closure = source.scan();
-        closure::optimise(&mut closure, 65_000, &Silent).unwrap();
+        closure::optimise(&mut closure, 65_000, &Job::default()).unwrap();
         change(&source);
-        let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+        let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
         assert_eq!(plan.saved_by_links().linked_files, 1);
-        let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+        let text = chain(&plan.write(&sink, &Job::default()).unwrap_err());
         assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
     }
 
@@ -329,12 +330,12 @@ fn equal_files_that_change_after_they_were_compared_are_named() {
     let source = twins();
     let mut closure = source.scan();
     fs::write(source.at("twin"), [8; 5000]).unwrap();
-    closure::fill_in_hashes(&mut closure, &Silent).unwrap();
+    closure::fill_in_hashes(&mut closure, &Job::default()).unwrap();
     fs::write(source.at("twin"), [7; 5000]).unwrap();
-    closure::optimise(&mut closure, 65_000, &Silent).unwrap();
+    closure::optimise(&mut closure, 65_000, &Job::default()).unwrap();
     fs::write(source.at("twin"), [8; 5000]).unwrap();
-    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
-    let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+    let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
+    let text = chain(&plan.write(&sink, &Job::default()).unwrap_err());
     assert!(text.contains("twin` changed") && text.contains("contents of other files"), "{text}");
 
     // Before they can be compared.
@@ -342,7 +343,7 @@ fn equal_files_that_change_after_they_were_compared_are_named() {
         let source = twins();
         let mut closure = source.scan();
         change(&source);
-        let text = chain(&closure::optimise(&mut closure, 65_000, &Silent).unwrap_err());
+        let text = chain(&closure::optimise(&mut closure, 65_000, &Job::default()).unwrap_err());
         assert!(text.contains("directory/file"), "{what}: {text}");
     }
 }
@@ -354,7 +355,7 @@ fn a_boot_file_that_changes_before_it_is_copied_is_named() {
         let plan = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
         let meanwhile = Meanwhile { phase: "write", action: || change(&source), done: AtomicUsize::new(0) };
         let sink = FaultySink::new(usize::MAX, KINDS[0]);
-        let text = chain(&plan.write(&sink, &meanwhile).unwrap_err());
+        let text = chain(&plan.write(&sink, &Job::default().progress(&meanwhile)).unwrap_err());
         assert!(text.contains("directory/file") && text.contains(expected), "{what}: {text}");
     }
 }
@@ -363,15 +364,15 @@ fn a_boot_file_that_changes_before_it_is_copied_is_named() {
 fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     let source = Source::new();
     let closure = source.scan();
-    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
     let disk = boot_disk::plan(ByteCount(12 << 20), &loaders(&source), None).unwrap();
     let file = source.at("directory/file");
     fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
     let sink = FaultySink::new(usize::MAX, KINDS[0]);
-    let text = chain(&plan.write(&sink, true, &Silent).unwrap_err());
+    let text = chain(&plan.write(&sink, &Job::default()).unwrap_err());
     assert!(text.contains("directory/file` changed"), "{text}");
-    let text = chain(&disk.write(&sink, &Silent).unwrap_err());
+    let text = chain(&disk.write(&sink, &Job::default()).unwrap_err());
     assert!(text.contains("directory/file` changed"), "{text}");
 }
 
@@ -381,6 +382,6 @@ fn a_directory_that_vanishes_before_it_is_listed_is_named() {
     fs::remove_dir_all(source.at("")).unwrap();
     let text = format!("/nix/store/{NAME}\n\n0\n\n0\n");
     let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-    let error = closure::scan(registration, StoreRoot::new(source.root.path()), &Silent).unwrap_err();
+    let error = closure::scan(registration, StoreRoot::new(source.root.path()), &Job::default()).unwrap_err();
     assert!(error.to_string().contains("registered but missing"), "{error}");
 }

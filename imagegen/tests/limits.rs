@@ -13,10 +13,10 @@ use imagegen::fixed;
 use imagegen::fs::ext4::{self, Options};
 use imagegen::fs::file_tree::{NodeId, Tree};
 use imagegen::image::store_image;
+use imagegen::job::Job;
 use imagegen::nix::closure::scan;
 use imagegen::nix::store_path::StoreRoot;
 use imagegen::nix::{Registration, nar};
-use imagegen::progress::Silent;
 use imagegen::units::ByteCount;
 
 fn options() -> Options {
@@ -88,8 +88,8 @@ fn grid(directories: u32, files: u32) -> Tree {
 #[test]
 fn a_closure_of_nothing() {
     let registration = Registration::parse(Path::new("registration"), b"").unwrap();
-    let closure = scan(registration, StoreRoot::new("/nonexistent"), &Silent).unwrap();
-    let plan = store_image::plan(&closure, &options(), true, &Silent).unwrap();
+    let closure = scan(registration, StoreRoot::new("/nonexistent"), &Job::default()).unwrap();
+    let plan = store_image::plan(&closure, &options(), &Job::default()).unwrap();
     assert!(plan.size().0 < 100 << 10, "{}", plan.size());
     Image::write(&closure.tree, Format::Raw);
     Image::write(&closure.tree, Format::Qcow2);
@@ -183,7 +183,7 @@ fn a_directory_too_deep_for_a_path_is_refused() {
     }
     let record = format!("/nix/store/{name}\n\n0\n\n0\n");
     let registration = Registration::parse(Path::new("registration"), record.as_bytes()).unwrap();
-    let error = scan(registration, StoreRoot::new(root.path()), &Silent).unwrap_err();
+    let error = scan(registration, StoreRoot::new(root.path()), &Job::default()).unwrap_err();
     assert!(error.to_string().contains("deep/d/d/d"), "{error}");
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("File name too long"), "{source}");
@@ -205,7 +205,7 @@ fn a_closure_of_100_000_paths() {
         writeln!(records, "/nix/store/{name}\n\n0\n\n1\n/nix/store/{name}").unwrap();
     }
     let registration = Registration::parse(Path::new("registration"), records.as_bytes()).unwrap();
-    let closure = scan(registration, StoreRoot::new(root.path()), &Silent).unwrap();
+    let closure = scan(registration, StoreRoot::new(root.path()), &Job::default()).unwrap();
     assert_eq!(closure.roots.len(), usize::try_from(PATHS).unwrap());
     let image = Image::write(&closure.tree, Format::Raw);
     assert_eq!(

@@ -15,10 +15,11 @@ use imagegen::container::{Format, ImageFile, Part, SHARED_PIECE, Sink};
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::image::store_image::{self, Plan, StoreImageError};
+use imagegen::job::Job;
 use imagegen::nix::closure::{self, Closure};
 use imagegen::nix::store_path::StoreRoot;
 use imagegen::nix::{Registration, nar};
-use imagegen::progress::{Progress, Silent};
+use imagegen::progress::Progress;
 use imagegen::units::GuestOffset;
 
 const NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source";
@@ -77,7 +78,7 @@ impl Source {
     fn scan(&self) -> Closure {
         let text = format!("/nix/store/{NAME}\n\n0\n\n0\n");
         let registration = Registration::parse("registration".as_ref(), text.as_bytes()).unwrap();
-        closure::scan(registration, StoreRoot::new(self.root.path()), &Silent).unwrap()
+        closure::scan(registration, StoreRoot::new(self.root.path()), &Job::default()).unwrap()
     }
 }
 
@@ -104,7 +105,7 @@ fn size(n: u64) -> usize {
 
 fn plan(closure: &Closure) -> Plan<'_> {
     let options = ext4::Options::new("nix-store", fixed::STORE_IMAGE_UUID);
-    store_image::plan(closure, &options, true, &Silent).unwrap()
+    store_image::plan(closure, &options, &Job::default()).unwrap()
 }
 
 /// An image in memory that shares, except at one call, and says what.
@@ -193,12 +194,12 @@ fn what_is_shared_and_what_is_written_are_the_image() {
     let closure = source.scan();
     let plan = plan(&closure);
     let expected = Sharer::new(plan.size().0, 0);
-    plan.write(&expected, true, &Silent).unwrap();
+    plan.write(&expected, &Job::default()).unwrap();
     let bytes: u64 =
         fs::read_dir(source.at("")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     for times in [usize::MAX, 1, 2, 0] {
         let (sink, done) = (Sharer::new(plan.size().0, times), Done::default());
-        plan.write(&sink, true, &done).unwrap();
+        plan.write(&sink, &Job::default().progress(&done)).unwrap();
         let (shared, written) = (sink.bytes_shared(), sink.written.load(Ordering::Relaxed));
         println!("{times}: {shared} bytes shared, {written} written");
         assert_eq!(done.0.load(Ordering::Relaxed), bytes, "{times}");
@@ -216,11 +217,11 @@ fn what_is_shared_and_what_is_written_are_the_image() {
 fn what_is_hashed_is_not_shared() {
     let source = Source::new();
     let mut closure = source.scan();
-    closure::optimise(&mut closure, u32::MAX, &Silent).unwrap();
+    closure::optimise(&mut closure, u32::MAX, &Job::default()).unwrap();
     {
         let plan = plan(&closure);
         let sink = Sharer::new(plan.size().0, usize::MAX);
-        plan.write(&sink, false, &Silent).unwrap();
+        plan.write(&sink, &Job::default().verify(false)).unwrap();
         let equal = Source::equal();
         let shared = sink.shared.lock().unwrap().clone();
         let image = sink.into_image();
@@ -233,15 +234,15 @@ fn what_is_hashed_is_not_shared() {
     let size = nar::size(&closure.tree, closure.roots[0]);
     let text = format!("/nix/store/{NAME}\n{}\n{size}\n\n0\n", "0".repeat(64));
     let registration = Registration::parse("registration".as_ref(), text.as_bytes()).unwrap();
-    let closure = closure::scan(registration, StoreRoot::new(source.root.path()), &Silent).unwrap();
+    let closure = closure::scan(registration, StoreRoot::new(source.root.path()), &Job::default()).unwrap();
     let plan = plan(&closure);
     let sink = Sharer::new(plan.size().0, usize::MAX);
-    let error = plan.write(&sink, true, &Silent).unwrap_err();
+    let error = plan.write(&sink, &Job::default()).unwrap_err();
     assert!(matches!(error, StoreImageError::Hash { .. }), "{error}");
     assert!(sink.shared.into_inner().unwrap().is_empty());
     // Nobody compares the hash.
     let sink = Sharer::new(plan.size().0, usize::MAX);
-    plan.write(&sink, false, &Silent).unwrap();
+    plan.write(&sink, &Job::default().verify(false)).unwrap();
     assert!(!sink.shared.into_inner().unwrap().is_empty());
 }
 
@@ -257,9 +258,9 @@ fn image_files_have_the_same_bytes_wherever_they_are() {
                 let file = tempfile::tempfile_in(&directory).unwrap();
                 let image = ImageFile::create(&file, format, plan.size(), &plan.allocated()).unwrap();
                 if shares {
-                    plan.write(&image, true, &Silent).unwrap();
+                    plan.write(&image, &Job::default()).unwrap();
                 } else {
-                    plan.write(&Writing(&image), true, &Silent).unwrap();
+                    plan.write(&Writing(&image), &Job::default()).unwrap();
                 }
                 image.finish().unwrap();
                 let mut bytes = vec![0; size(file.metadata().unwrap().len())];
@@ -280,7 +281,7 @@ fn parts_share_where_their_pieces_are_those_of_the_disk() {
         let disk = Sharer::new(start + plan.size().0, usize::MAX);
         let expected = Sharer::new(start + plan.size().0, 0);
         for disk in [&disk, &expected] {
-            plan.write(&Part::new(disk, GuestOffset(start)), true, &Silent).unwrap();
+            plan.write(&Part::new(disk, GuestOffset(start)), &Job::default()).unwrap();
         }
         assert_eq!(disk.bytes_shared() > 0, shares);
         assert!(disk.into_image() == expected.into_image(), "{start}");
@@ -313,7 +314,7 @@ fn a_file_that_changes_before_it_is_shared_is_noticed() {
                     let file = File::options().write(true).open(source.at("file")).unwrap();
                     file.set_len(u64::try_from(after).unwrap()).map(|()| shares)
                 });
-                let error = plan(&closure).write(&sink, true, &Silent).unwrap_err().to_string();
+                let error = plan(&closure).write(&sink, &Job::default()).unwrap_err().to_string();
                 let named = source.at("file").display().to_string();
                 assert!(error.contains(&format!("`{named}` changed while it was read: it has ")), "{error}");
             }
@@ -326,7 +327,7 @@ fn an_error_names_the_file_that_was_to_be_shared() {
     let source = Source::new();
     let closure = source.scan();
     let sink = Sabotage(|| Err(io::ErrorKind::StorageFull.into()));
-    let error = plan(&closure).write(&sink, true, &Silent).unwrap_err();
+    let error = plan(&closure).write(&sink, &Job::default()).unwrap_err();
     let inner = std::error::Error::source(&error).map(ToString::to_string);
     assert!(error.to_string().starts_with("cannot share the blocks of `/"), "{error}");
     assert!(error.to_string().ends_with("` with the image"), "{error}");

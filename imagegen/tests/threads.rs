@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,6 +21,7 @@ use imagegen::container::Sink;
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::image::store_image::{self, StoreImageError, Verified};
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{self, Closure};
 use imagegen::nix::store_path::StoreRoot;
@@ -95,7 +97,7 @@ impl Store {
             write!(text, "/nix/store/{name}\n{hash}\n{size}\n\n0\n").unwrap();
         }
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-        closure::scan(registration, StoreRoot::new(self.root.path()), &Silent).unwrap()
+        closure::scan(registration, StoreRoot::new(self.root.path()), &Job::default()).unwrap()
     }
 }
 
@@ -144,9 +146,8 @@ fn write_to(
     progress: &dyn Progress,
 ) -> Result<Verified, StoreImageError> {
     let options = ext4::Options::new(fixed::STORE_IMAGE_LABEL, fixed::STORE_IMAGE_UUID);
-    let plan = store_image::plan(closure, &options, false, &Silent).unwrap();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().unwrap();
-    pool.install(|| plan.write(sink, true, progress))
+    let plan = store_image::plan(closure, &options, &Job::default().verify(false)).unwrap();
+    plan.write(sink, &Job::default().threads(NonZeroUsize::new(jobs)).progress(progress))
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn all_paths_are_verified_and_written_by_any_number_of_threads() {
     for optimised in [false, true] {
         let mut closure = store.scan(None);
         if optimised {
-            closure::optimise(&mut closure, ext4::NAMES_MAX, &Silent).unwrap();
+            closure::optimise(&mut closure, ext4::NAMES_MAX, &Job::default()).unwrap();
         }
         let mut pages = Vec::new();
         for jobs in JOBS.into_iter().chain([2, 2]) {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{check_order, hash_missing};
 use imagegen::nix::store_path::StoreRoot;
@@ -12,7 +13,6 @@ use super::closure;
 use crate::cli::RegistrationArgs;
 use crate::progress::Reporter;
 use crate::streams;
-use crate::threads::Threads;
 
 /// Prints the registration or writes it to a file.
 pub fn run(args: &RegistrationArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -46,7 +46,7 @@ fn fill_in_hashes(
         return Ok(());
     }
     let store = StoreRoot::new(&args.store.store_root);
-    let hashed = Threads::start(None, missing)?.install(|| hash_missing(registration, store, reporter));
+    let hashed = hash_missing(registration, store, &Job::default().progress(reporter));
     hashed.with_context(|| {
         format!("{missing} paths have no hash, which a registration must have, and it is computed from their files")
     })?;

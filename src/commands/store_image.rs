@@ -8,6 +8,7 @@ use imagegen::container::Format;
 use imagegen::fs::ext4::{self, SavedByLinks};
 use imagegen::fs::file_tree::Counts;
 use imagegen::image::store_image::{self, Plan, Verified};
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{Closure, optimise, scan};
 use imagegen::nix::store_path::{StorePath, StoreRoot};
@@ -20,7 +21,6 @@ use crate::cli::{CompressArg, FormatArg, StoreImageArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile, text_digest};
 use crate::target::Target;
-use crate::threads::Threads;
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -35,15 +35,15 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     }
     let output = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
     let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
-    let threads = Threads::start(args.jobs, usize::MAX)?;
+    let job = Job::default().threads(args.jobs).verify(!args.no_verify).progress(reporter);
 
-    let mut closure = threads.install(|| scan(registration, store, reporter))?;
+    let mut closure = scan(registration, store, &job)?;
     if args.optimise {
-        threads.install(|| optimise(&mut closure, ext4::NAMES_MAX, reporter))?;
+        optimise(&mut closure, ext4::NAMES_MAX, &job)?;
     }
     let options = file_system_options(args);
-    let plan = store_image::plan(&closure, &options, !args.no_verify, reporter)?;
-    let verified = threads.install(|| write(&plan, args, &output, reporter))?;
+    let plan = store_image::plan(&closure, &options, &job)?;
+    let verified = write(&plan, args, &output, &job)?;
 
     let length = output.length(plan.size())?;
     let summary = Summary {
@@ -105,14 +105,9 @@ fn file_system_options(args: &StoreImageArgs) -> ext4::Options {
     }
 }
 
-fn write(
-    plan: &Plan<'_>,
-    args: &StoreImageArgs,
-    output: &Target,
-    reporter: &Reporter,
-) -> anyhow::Result<Verified> {
+fn write(plan: &Plan<'_>, args: &StoreImageArgs, output: &Target, job: &Job<'_>) -> anyhow::Result<Verified> {
     let image = output.image(plan.size(), &plan.allocated(), args.compress.into())?;
-    let verified = plan.write(&image, !args.no_verify, reporter)?;
+    let verified = plan.write(&image, job)?;
     image.finish()?;
     Ok(verified)
 }

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::container::reader::{Image, Source, Window};
 use imagegen::fs::ext4::reader::FileSystem;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::reading::probe::Contents;
-use imagegen::reading::verify::{Counts, Deviations, Finding, Verification, Verified, verify};
+use imagegen::reading::verify::{Counts, Deviations, Finding, Verification, Verified, VerifyError, verify};
 use imagegen::text::{lines, shown};
 use serde::Serialize;
 
@@ -15,7 +16,6 @@ use crate::cli::VerifyArgs;
 use crate::closure_file;
 use crate::progress::Reporter;
 use crate::streams;
-use crate::threads::Threads;
 
 /// Verifies an image and prints what was found; an error if anything was wrong.
 pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -25,11 +25,10 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format.into(), args.backing.into())?;
     let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
-    let threads = Threads::start(args.jobs, registration.paths().len())?;
-    let verification = threads
-        .install(|| -> anyhow::Result<Verification> {
-            Ok(verify(&FileSystem::open(&store)?, &registration, reporter)?)
-        })
+    let job = Job::default().threads(args.jobs).progress(reporter);
+    let verification = FileSystem::open(&store)
+        .map_err(VerifyError::from)
+        .and_then(|file_system| verify(&file_system, &registration, &job))
         .with_context(|| format!("cannot verify `{name}`"))?;
 
     let report = Report::new(&name, &verification);

@@ -11,6 +11,7 @@ use imagegen::boot::{Architecture, Generations};
 use imagegen::container::Format;
 use imagegen::firmware::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
 use imagegen::image::boot_disk::{self, Plan};
+use imagegen::job::Job;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::output::{self, OutputFile};
 use imagegen::units::ByteCount;
@@ -106,7 +107,7 @@ fn check_outputs(
 
 fn write_disk(plan: &Plan, disk: &Target, reporter: &Reporter) -> anyhow::Result<()> {
     let image = disk.image(plan.size(), &plan.allocated(), None)?;
-    plan.write(&image, reporter)?;
+    plan.write(&image, &Job::default().progress(reporter))?;
     image.finish()?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use imagegen::container::Format;
 use imagegen::fs::ext4;
 use imagegen::image::root_disk::{Options, Plan, Profile, RootDisk};
 use imagegen::image::store_image::Verified;
+use imagegen::job::Job;
 use imagegen::nix::closure as library;
 use imagegen::nix::closure::Closure;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
@@ -25,7 +26,6 @@ use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile};
 use crate::target::{Target, shown_on_disk};
-use crate::threads::Threads;
 use report_contents::{Contents, fixed_values};
 
 /// Writes the disk and, if asked for, its report.
@@ -34,8 +34,8 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         wrong_usage(&contradiction);
     }
     check_outputs(args)?;
-    let threads = Threads::start(args.jobs, usize::MAX)?;
-    let closure = threads.install(|| read_closure(args, reporter))?;
+    let job = Job::default().threads(args.jobs).verify(!args.no_verify).progress(reporter);
+    let closure = read_closure(args, reporter, &job)?;
     for output in std::iter::once(&args.output).chain(&args.report) {
         if let Some(path) = registered_path_around(output, &closure.registration, &closure.store) {
             output::check_apart(output, [closure.store.physical(path).as_path()])?;
@@ -49,7 +49,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     options.fat = args.fat.map(Into::into);
     options.loaders = systems.loaders.clone();
     let disk = RootDisk::new(&closure, options)?;
-    let plan = disk.plan(!args.no_verify, reporter)?;
+    let plan = disk.plan(&job)?;
     if let Some(generations) = &systems.generations {
         loaders::tell_of_extensions(generations, plan.missing_initrds(), reporter);
     }
@@ -59,7 +59,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         output.check_for_partition_table()?;
     }
     let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
-    let verified = threads.install(|| write(&plan, args, &output, reporter))?;
+    let verified = write(&plan, &output, &job)?;
     let image_bytes = output.length(plan.size())?;
     let on_disk = output.on_disk()?;
     let sha256 = report.as_ref().map(|_| output.digest(image_bytes, reporter)).transpose()?;
@@ -103,17 +103,17 @@ fn check_outputs(args: &RootDiskArgs) -> anyhow::Result<()> {
 }
 
 /// Reads the closure; every path must be there, and gets a hash if it has none, since the database needs one.
-fn read_closure(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<Closure> {
+fn read_closure(args: &RootDiskArgs, reporter: &Reporter, job: &Job<'_>) -> anyhow::Result<Closure> {
     let registration = closure::read(&args.closure, &args.store.store_root)?;
     if let Some(note) = closure::note_on_empty(&registration, &args.closure) {
         // A disk for a store that comes from elsewhere may begin with an empty database.
         ensure!(!args.with_store, "{note}");
         reporter.note(&format!("warning: {note}"));
     }
-    let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), reporter)?;
-    library::fill_in_hashes(&mut closure, reporter)?;
+    let mut closure = library::scan(registration, StoreRoot::new(&args.store.store_root), job)?;
+    library::fill_in_hashes(&mut closure, job)?;
     if args.optimise {
-        library::optimise(&mut closure, ext4::NAMES_MAX, reporter)?;
+        library::optimise(&mut closure, ext4::NAMES_MAX, job)?;
     }
     Ok(closure)
 }
@@ -153,14 +153,9 @@ fn file_system_options(args: &RootDiskArgs) -> ext4::Options {
     }
 }
 
-fn write(
-    plan: &Plan<'_>,
-    args: &RootDiskArgs,
-    output: &Target,
-    reporter: &Reporter,
-) -> anyhow::Result<Verified> {
+fn write(plan: &Plan<'_>, output: &Target, job: &Job<'_>) -> anyhow::Result<Verified> {
     let image = output.image(plan.size(), &plan.allocated(), None)?;
-    let verified = plan.write(&image, !args.no_verify, reporter)?;
+    let verified = plan.write(&image, job)?;
     image.finish()?;
     Ok(verified)
 }

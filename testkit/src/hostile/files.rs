@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 use imagegen::container::Format;
 use imagegen::container::reader::{Backing, Image, Source, Totals};
 use imagegen::image::root_disk;
+use imagegen::job::Job;
 use imagegen::nix::closure::scan;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::nix::{Registration, database};
-use imagegen::progress::Silent;
 use imagegen::reading::diff::{Difference, diff};
 use imagegen::reading::inspect::inspect;
 use serde_json::Value;
@@ -190,7 +190,7 @@ fn database_file() -> &'static Base {
         };
         let text = record(TOPLEVEL, &[TOPLEVEL, KERNEL]) + &record(KERNEL, &[KERNEL]);
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
-        let closure = scan(registration, StoreRoot::new(store.path()), &Silent).unwrap();
+        let closure = scan(registration, StoreRoot::new(store.path()), &Job::default()).unwrap();
         Base::new(root_disk::database(closure.registration.paths()).unwrap())
     })
 }

@@ -18,8 +18,8 @@ use imagegen::fs::ext4::{self, Options, Size};
 use imagegen::fs::file_source::{FileSource, NamedFile};
 use imagegen::fs::file_tree::Tree;
 use imagegen::image::boot_disk;
+use imagegen::job::Job;
 use imagegen::nix::Registration;
-use imagegen::progress::Silent;
 use imagegen::reading::verify::verify;
 use imagegen::units::{ByteCount, GuestOffset};
 
@@ -61,7 +61,7 @@ pub fn ext4(bytes: &[u8]) {
     let Ok(file_system) = Ext4::open(&disk) else { return };
     let record = format!("{TOPLEVEL}\n{}\n1\n\n0\n", "ab".repeat(32));
     let registration = Registration::parse(Path::new("registration"), record.as_bytes()).unwrap();
-    let Ok(verification) = verify(&file_system, &registration, &Silent) else { return };
+    let Ok(verification) = verify(&file_system, &registration, &Job::default()) else { return };
     let counts = verification.counts();
     assert_eq!(counts.right + counts.unchecked + counts.wrong + counts.missing, 1, "{counts:?}");
     assert_eq!(counts.right, 0, "no contents have such a hash");
@@ -172,7 +172,7 @@ pub fn boot_disk() -> &'static Base {
         loaders.add_files(files);
         let plan = boot_disk::plan(ByteCount(12 << 20), &loaders, None).unwrap();
         let memory = Memory::new(plan.size());
-        plan.write(&memory, &Silent).unwrap();
+        plan.write(&memory, &Job::default()).unwrap();
         memory.into_base()
     })
 }

@@ -7,7 +7,7 @@ use super::{BLOCK, Plan};
 use crate::container::{RUN, Sink};
 use crate::fs::file_source::{FileSource, open_source};
 use crate::fs::file_tree::NodeId;
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::units::{index, length};
 
 /// Why the contents of a file could not be written.
@@ -48,14 +48,14 @@ impl Plan<'_> {
         node: NodeId,
         content: &FileSource,
         sink: &(impl Sink + ?Sized),
-        progress: &dyn Progress,
+        job: &Job<'_>,
     ) -> Result<(), ContentError> {
         match content {
-            FileSource::Bytes(bytes) => self.write_from(node, &mut bytes.as_ref(), None, sink, progress),
+            FileSource::Bytes(bytes) => self.write_from(node, &mut bytes.as_ref(), None, sink, job),
             FileSource::File { physical, .. } => {
                 let error = |source| ContentError::Read { path: physical.display().to_string(), source };
                 let mut file = open_source(physical).map_err(error)?;
-                self.write_from(node, &mut file, Some(physical), sink, progress)
+                self.write_from(node, &mut file, Some(physical), sink, job)
             }
         }
     }
@@ -66,7 +66,7 @@ impl Plan<'_> {
         source: &mut impl Read,
         path: Option<&Path>,
         sink: &(impl Sink + ?Sized),
-        progress: &dyn Progress,
+        job: &Job<'_>,
     ) -> Result<(), ContentError> {
         let name = || match path {
             Some(path) => path.display().to_string(),
@@ -95,7 +95,7 @@ impl Plan<'_> {
                 piece.resize(piece.len().next_multiple_of(index(BLOCK)), 0);
                 sink.data(start.advanced(at), &piece)
                     .map_err(|source| ContentError::Write { name: name(), source })?;
-                progress.advance(got);
+                job.progress.advance(got);
             }
         }
         let more = length(read(1, &mut piece)?);

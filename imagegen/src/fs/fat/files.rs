@@ -8,7 +8,7 @@ use std::path::Path;
 use super::EspError;
 use crate::container::Sink;
 use crate::fs::file_source::{FileSource, open_source};
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::units::{GuestOffset, GuestRange, index, length};
 
 /// How much is read and written at a time: whole clusters of qcow2 and of FAT, and little enough to stay in the
@@ -21,7 +21,7 @@ pub type Placed<'c> = (&'c FileSource, GuestRange);
 /// Writes `files`, sorted by their places. Small neighbours go out together, for a system call costs more than they
 /// do. A large file of which the file system has several copies is read once, and all of them are written from
 /// one buffer; only where clusters are compressed, which wait for one another in memory, all is written in order.
-pub fn write(files: &[Placed<'_>], sink: &dyn Sink, progress: &dyn Progress) -> Result<(), EspError> {
+pub fn write(files: &[Placed<'_>], sink: &dyn Sink, job: &Job<'_>) -> Result<(), EspError> {
     let mut copies: BTreeMap<(&Path, u64), Vec<GuestRange>> = BTreeMap::new();
     if !sink.compresses() {
         for (content, range) in files {
@@ -34,16 +34,16 @@ pub fn write(files: &[Placed<'_>], sink: &dyn Sink, progress: &dyn Progress) -> 
     for (content, range) in files {
         match large_source(content) {
             Some((path, size)) if sink.compresses() => {
-                writer.copy(path, size, std::slice::from_ref(range), progress)?;
+                writer.copy(path, size, std::slice::from_ref(range), job)?;
             }
             Some((path, size)) => {
                 // Those of the first copy are those of the others, too.
                 let places = copies.remove(&(path, size)).unwrap_or_default();
                 if !places.is_empty() {
-                    writer.copy(path, size, &places, progress)?;
+                    writer.copy(path, size, &places, job)?;
                 }
             }
-            None => writer.push(content, range, progress)?,
+            None => writer.push(content, range, job)?,
         }
     }
     writer.flush()
@@ -68,12 +68,7 @@ struct Writer<'s> {
 
 impl Writer<'_> {
     /// Adds contents to what is in the buffer, which first makes room for them if it must.
-    fn push(
-        &mut self,
-        content: &FileSource,
-        range: &GuestRange,
-        progress: &dyn Progress,
-    ) -> Result<(), EspError> {
+    fn push(&mut self, content: &FileSource, range: &GuestRange, job: &Job<'_>) -> Result<(), EspError> {
         let end = self.start.advanced(length(self.filled));
         let room = length(self.buffer.len() - self.filled);
         if range.start != end || content.size() >= room {
@@ -100,18 +95,12 @@ impl Writer<'_> {
         self.make_room(index(zeros))?;
         self.buffer[self.filled..][..index(zeros)].fill(0);
         self.filled += index(zeros);
-        progress.advance(content.size());
+        job.progress.advance(content.size());
         Ok(())
     }
 
     /// Writes a file to all of `places`, a piece at a time.
-    fn copy(
-        &mut self,
-        path: &Path,
-        size: u64,
-        places: &[GuestRange],
-        progress: &dyn Progress,
-    ) -> Result<(), EspError> {
+    fn copy(&mut self, path: &Path, size: u64, places: &[GuestRange], job: &Job<'_>) -> Result<(), EspError> {
         self.flush()?;
         let mut source = Source::open(path, size)?;
         let mut at = 0;
@@ -125,7 +114,7 @@ impl Writer<'_> {
                 let offset = place.start.advanced(at);
                 let len = PIECE.min(place.end.0.saturating_sub(offset.0));
                 write_piece(self.sink, offset, &self.buffer[..index(len)])?;
-                progress.advance(read);
+                job.progress.advance(read);
             }
             at += read;
         }

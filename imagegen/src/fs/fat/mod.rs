@@ -16,7 +16,7 @@ use layout::{FATS, FIRST_CLUSTER, Geometry, MEDIA};
 use crate::container::Sink;
 use crate::disk::mbr::Partition;
 use crate::fs::file_source::NamedFile;
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
 
 /// In the allocation table: the chain ends here. FAT16 has the lower half of it.
@@ -222,7 +222,7 @@ impl Plan {
     }
 
     /// Writes the file system. A file is read a piece at a time.
-    pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), EspError> {
+    pub fn write(&self, sink: &dyn Sink, job: &Job<'_>) -> Result<(), EspError> {
         let data =
             |offset, bytes: &[u8]| sink.data(offset, bytes).map_err(|source| EspError::Write { source });
         for (offset, sector) in self.first_sectors() {
@@ -242,7 +242,7 @@ impl Plan {
         }
         let contents = self.contents.files.iter().map(|file| &file.content);
         let placed: Vec<_> = contents.zip(self.file_ranges()).collect();
-        files::write(&placed, sink, progress)
+        files::write(&placed, sink, job)
     }
 
     /// What precedes the allocation tables.

@@ -12,7 +12,7 @@ use crate::disk::mbr::{BOOT_CODE, Partition};
 use crate::firmware::efi_vars::{DevicePath, HardDrive, LoadOption, LoadOptionError};
 use crate::fixed;
 use crate::fs::fat::{self, Contents, EspError, Fat};
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
 
 pub use partitions::{ESP_NUMBER, Partitions, PartitionsError};
@@ -159,19 +159,19 @@ impl Plan {
     }
 
     /// Writes the disk, in the order of its offsets but for files that are on it several times.
-    pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), BootDiskError> {
+    pub fn write(&self, sink: &dyn Sink, job: &Job<'_>) -> Result<(), BootDiskError> {
         let data = |part, offset, bytes: &[u8]| {
             sink.data(offset, bytes).map_err(|source| BootDiskError::Write { part, source })
         };
-        progress.begin("write", self.contents().file_bytes());
+        job.progress.begin("write", self.contents().file_bytes());
         let boot_code = self.grub.as_ref().and_then(|grub| grub.boot_sector.first_chunk());
         data("partition table", GuestOffset(0), &self.table.primary(boot_code.unwrap_or(&[0; BOOT_CODE])))?;
         if let Some(grub) = &self.grub {
             data("BIOS boot partition", grub.core_start.offset(), &grub.core)?;
         }
-        self.esp.write(sink, progress)?;
+        self.esp.write(sink, job)?;
         data("backup of the partition table", self.table.backup_start().offset(), &self.table.backup())?;
-        progress.end();
+        job.progress.end();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::disk::mbr::{BOOT_CODE, Partition};
 use crate::fixed;
 use crate::fs::fat::{self, Contents, EspError, Fat};
 use crate::fs::file_source::NamedFile;
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, length};
 
 /// Larger EFI system partitions are not proposed: FAT16 ends at 4 GiB, FAT32 at 2 TiB.
@@ -98,7 +98,7 @@ impl Boot {
     }
 
     /// Writes all of it; nothing, where there is no partition table.
-    pub fn write(&self, sink: &dyn Sink, progress: &dyn Progress) -> Result<(), RootDiskError> {
+    pub fn write(&self, sink: &dyn Sink, job: &Job<'_>) -> Result<(), RootDiskError> {
         let data = |part, offset, bytes: &[u8]| {
             sink.data(offset, bytes).map_err(|source| RootDiskError::Write { part, source })
         };
@@ -106,18 +106,18 @@ impl Boot {
         if first_sectors.is_empty() {
             return Ok(());
         }
-        progress.begin("boot", self.esp.as_ref().map_or(0, |esp| esp.contents().file_bytes()));
+        job.progress.begin("boot", self.esp.as_ref().map_or(0, |esp| esp.contents().file_bytes()));
         data("partition table", GuestOffset(0), &first_sectors)?;
         if let Some(grub) = &self.grub {
             data("core image of GRUB", grub.core_start.offset(), &grub.core)?;
         }
         if let Some(esp) = &self.esp {
-            esp.write(sink, progress)?;
+            esp.write(sink, job)?;
         }
         if let Some((start, bytes)) = self.partitions.last_sectors() {
             data("backup of the partition table", start.offset(), &bytes)?;
         }
-        progress.end();
+        job.progress.end();
         Ok(())
     }
 

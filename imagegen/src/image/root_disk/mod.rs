@@ -18,10 +18,10 @@ use crate::fs::fat::{EspError, Fat};
 use crate::fs::file_source::FileSource;
 use crate::fs::file_tree::{Counts, TreeError};
 use crate::image::store_image::{self, StoreImageError, Verified};
+use crate::job::Job;
 use crate::nix::closure::Closure;
 use crate::nix::store_path::StorePath;
 use crate::nix::{Registered, database as source};
-use crate::progress::Progress;
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 pub use database::{DatabaseError, bytes as database};
@@ -204,11 +204,11 @@ impl<'o> RootDisk<'o> {
         Ok(Self { closure, options, installed, files })
     }
 
-    /// Lays out the disk; if `verify`, the sizes of the store's paths are compared with their registration.
-    pub fn plan(&self, verify: bool, progress: &dyn Progress) -> Result<Plan<'_>, RootDiskError> {
+    /// Lays out the disk; if the job verifies, the sizes of the store's paths are compared with their registration.
+    pub fn plan(&self, job: &Job<'_>) -> Result<Plan<'_>, RootDiskError> {
         let Self { closure, options, installed, files } = self;
-        let file_system = plan_file_system(closure, files, options, verify, progress)
-            .map_err(|error| too_small(error, options))?;
+        let file_system =
+            plan_file_system(closure, files, options, job).map_err(|error| too_small(error, options))?;
         let boot = boot::plan(options.table, file_system.ext4().size(), installed, options.fat)?;
         Ok(Plan { files, file_system, boot, missing_initrds: &installed.missing_initrds })
     }
@@ -237,8 +237,7 @@ fn plan_file_system<'f>(
     closure: &'f Closure,
     files: &'f Files,
     options: &Options<'_>,
-    verify: bool,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<FileSystem<'f>, RootDiskError> {
     let size = options.table.file_system_size(options.file_system.size);
     let options = ext4::Options { size, ..options.file_system.clone() };
@@ -246,7 +245,7 @@ fn plan_file_system<'f>(
         None => FileSystem::Plain(ext4::plan(&files.tree, &options)?),
         Some(store) => {
             let tree = &files.tree;
-            let plan = store_image::plan_within(closure, tree, store, &options, verify, progress)?;
+            let plan = store_image::plan_within(closure, tree, store, &options, job)?;
             FileSystem::WithStore(plan)
         }
     })
@@ -300,28 +299,23 @@ impl Plan<'_> {
         ranges
     }
 
-    /// Writes the disk; if `verify`, the store's paths are compared with their hashes on the way.
-    pub fn write(
-        &self,
-        sink: &impl Sink,
-        verify: bool,
-        progress: &dyn Progress,
-    ) -> Result<Verified, RootDiskError> {
-        self.boot.write(sink, progress)?;
+    /// Writes the disk; if the job verifies, the store's paths are compared with their hashes on the way.
+    pub fn write(&self, sink: &impl Sink, job: &Job<'_>) -> Result<Verified, RootDiskError> {
+        self.boot.write(sink, job)?;
         let root = Part::new(sink, self.root_start());
         let verified = match &self.file_system {
-            FileSystem::WithStore(plan) => plan.write(&root, verify, progress)?,
+            FileSystem::WithStore(plan) => plan.write(&root, job)?,
             FileSystem::Plain(plan) => {
                 plan.write_metadata(&root).map_err(StoreImageError::Metadata)?;
                 Verified::default()
             }
         };
-        progress
+        job.progress
             .begin("write", self.files.contents.iter().map(|(_, content)| FileSource::size(content)).sum());
         for (node, content) in &self.files.contents {
-            self.file_system.ext4().write_content(*node, content, &root, progress)?;
+            self.file_system.ext4().write_content(*node, content, &root, job)?;
         }
-        progress.end();
+        job.progress.end();
         Ok(verified)
     }
 

@@ -15,9 +15,9 @@ use std::io;
 use crate::container::Sink;
 use crate::fs::ext4::{self, Ext4Error, SavedByLinks};
 use crate::fs::file_tree::{Counts, Kind, NodeId, Tree};
+use crate::job::Job;
 use crate::nix::closure::Closure;
 use crate::nix::{Registered, nar};
-use crate::progress::Progress;
 use crate::units::{ByteCount, GuestRange, length};
 
 pub use read::ReadError;
@@ -91,14 +91,13 @@ pub enum StoreImageError {
     Contents(#[source] io::Error),
 }
 
-/// Lays out the image and, if `verify`, compares the sizes of all NARs with the registration.
+/// Lays out the image and, if the job verifies, compares the sizes of all NARs with the registration.
 pub fn plan<'c>(
     closure: &'c Closure,
     options: &ext4::Options,
-    verify: bool,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<Plan<'c>, StoreImageError> {
-    plan_within(closure, &closure.tree, NodeId(0), options, verify, progress)
+    plan_within(closure, &closure.tree, NodeId(0), options, job)
 }
 
 /// Lays out a file system that holds more than a store. `tree` is all of it, and the closure's tree was appended to
@@ -109,17 +108,16 @@ pub fn plan_within<'c>(
     tree: &'c Tree,
     store: NodeId,
     options: &ext4::Options,
-    verify: bool,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<Plan<'c>, StoreImageError> {
-    progress.begin("plan", 0);
-    if verify {
+    job.progress.begin("plan", 0);
+    if job.verify {
         let mut paths = closure.registration.paths().iter().zip(&closure.roots);
         paths.try_for_each(|(registered, &root)| check_size(closure, registered, root))?;
     }
     let file_system = ext4::plan(tree, options)?;
     let sizes = closure.roots.iter().map(|&root| path_size(closure, root)).collect();
-    progress.end();
+    job.progress.end();
     Ok(Plan { closure, file_system, store, sizes })
 }
 
@@ -150,17 +148,12 @@ impl Plan<'_> {
         ext4::saved_by_links(&self.closure.tree)
     }
 
-    /// Writes the image with as many threads as the current rayon pool has, several store paths at once. Every source
-    /// byte is read once: the same buffer goes to the NAR hash and to the image.
-    pub fn write(
-        &self,
-        sink: &impl Sink,
-        verify: bool,
-        progress: &dyn Progress,
-    ) -> Result<Verified, StoreImageError> {
-        progress.begin("write", self.sizes.iter().map(|size| size.contents).sum());
-        let verified = write::write(self, sink, verify, progress)?;
-        progress.end();
+    /// Writes the image, several store paths at once. Every source byte is read once: the same buffer goes to the NAR hash
+    /// and to the image.
+    pub fn write(&self, sink: &impl Sink, job: &Job<'_>) -> Result<Verified, StoreImageError> {
+        job.progress.begin("write", self.sizes.iter().map(|size| size.contents).sum());
+        let verified = write::write(self, sink, job)?;
+        job.progress.end();
         Ok(verified)
     }
 }

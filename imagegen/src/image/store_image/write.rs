@@ -16,21 +16,15 @@ use super::share::Sharing;
 use super::write_queue::{BlockWriter, Turns};
 use super::{Plan, StoreImageError, Verified};
 use crate::container::Sink;
+use crate::job::Job;
 use crate::nix::nar::Hasher;
-use crate::progress::Progress;
 use crate::units::{index, length};
 
 /// How many blocks may wait to be compressed.
 const WAITING_TO_COMPRESS: usize = 32;
 
-/// Writes the image with as many threads as the current rayon pool has.
-pub fn write<S: Sink>(
-    plan: &Plan<'_>,
-    sink: &S,
-    verify: bool,
-    progress: &dyn Progress,
-) -> Result<Verified, StoreImageError> {
-    let jobs = rayon::current_num_threads().max(1);
+/// Writes the image.
+pub fn write<S: Sink>(plan: &Plan<'_>, sink: &S, job: &Job<'_>) -> Result<Verified, StoreImageError> {
     let compresses = sink.compresses();
     let mut order: Vec<usize> = (0..plan.sizes.len()).collect();
     if !compresses {
@@ -41,13 +35,13 @@ pub fn write<S: Sink>(
     let stopped = AtomicBool::new(false);
     let work = Work {
         plan,
-        verify,
+        verify: job.verify,
         reading: Reading {
             closure: plan.closure,
             file_system: &plan.file_system,
             store: plan.store,
             pool: &pool,
-            progress,
+            progress: job.progress,
             // Whoever compresses waits for all planned bytes of a cluster.
             leaves_holes: !compresses,
             sharing: Sharing::new(sink),
@@ -55,14 +49,14 @@ pub fn write<S: Sink>(
         },
         order,
         next: AtomicUsize::new(0),
-        readers: if compresses { 1 } else { jobs.min(readers_with_work(plan)) },
+        readers: if compresses { 1 } else { job.thread_count(readers_with_work(plan)) },
         has_pairs: !compresses && Hasher::two_are_faster(),
         left: AtomicU64::new(plan.sizes.iter().map(|size| size.aligned).sum()),
         outcome: Mutex::default(),
     };
     let writer = BlockWriter::new(sink, &pool, &stopped);
     if compresses {
-        work.read_and_compress(sink, &writer, jobs.min(blocks_of(plan)));
+        work.read_and_compress(sink, &writer, job.thread_count(blocks_of(plan)));
     } else {
         work.read_and_write(sink, &Turns::new(&writer));
     }

@@ -10,27 +10,28 @@ use rayon::prelude::*;
 use super::scan::{Closure, ScanError, scan};
 use crate::fs::file_source::open_source;
 use crate::fs::file_tree::NodeId;
+use crate::job::Job;
 use crate::nix::nar::{self, Hasher, Step, Walk};
 use crate::nix::nar_hash::NarInfo;
-use crate::nix::registration::Registration;
+use crate::nix::registration::{Registered, Registration};
 use crate::nix::store_path::{StorePath, StoreRoot};
-use crate::progress::Progress;
 use crate::units::{index, length};
 
 /// How many bytes are read and hashed in one piece.
 pub const PIECE: usize = 256 << 10;
 
-/// Fills in the hash and size of every path without, from the files, on the threads of the current rayon pool. Gives
-/// the number of those paths.
-pub fn fill_in_hashes(closure: &mut Closure, progress: &dyn Progress) -> Result<usize, ScanError> {
+/// Fills in the hash and size of every path without, from the files. Gives the number of those paths.
+pub fn fill_in_hashes(closure: &mut Closure, job: &Job<'_>) -> Result<usize, ScanError> {
     let paths = closure.registration.paths().iter().zip(&closure.roots).enumerate();
     let missing: Vec<_> = paths.filter(|(_, (registered, _))| registered.nar.is_none()).collect();
-    progress.begin("hash", 0);
-    let found = missing
-        .par_iter()
-        .map(|&(i, (registered, &root))| Ok((i, hash(closure, &registered.path, root, progress)?)))
-        .collect::<Result<Vec<_>, ScanError>>()?;
-    progress.end();
+    job.progress.begin("hash", 0);
+    let hash = |&(i, (registered, &root)): &(usize, (&Registered, &NodeId))| {
+        Ok((i, hash(closure, &registered.path, root, job)?))
+    };
+    let found: Result<Vec<_>, ScanError> =
+        job.on_threads(missing.len(), || missing.par_iter().map(hash).collect());
+    let found = found?;
+    job.progress.end();
     for (i, nar) in &found {
         closure.registration.set_nar(*i, *nar);
     }
@@ -41,7 +42,7 @@ pub fn fill_in_hashes(closure: &mut Closure, progress: &dyn Progress) -> Result<
 pub fn hash_missing(
     registration: &mut Registration,
     store: StoreRoot,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<usize, ScanError> {
     let paths = registration.paths().iter().enumerate();
     let missing = paths.filter(|(_, registered)| registered.nar.is_none());
@@ -50,8 +51,8 @@ pub fn hash_missing(
     if numbers.is_empty() {
         return Ok(0);
     }
-    let mut closure = scan(Registration::without_references(missing), store, progress)?;
-    let count = fill_in_hashes(&mut closure, progress)?;
+    let mut closure = scan(Registration::without_references(missing), store, job)?;
+    let count = fill_in_hashes(&mut closure, job)?;
     for (number, hashed) in numbers.into_iter().zip(closure.registration.paths()) {
         if let Some(nar) = hashed.nar {
             registration.set_nar(number, nar);
@@ -60,12 +61,7 @@ pub fn hash_missing(
     Ok(count)
 }
 
-fn hash(
-    closure: &Closure,
-    path: &StorePath,
-    root: NodeId,
-    progress: &dyn Progress,
-) -> Result<NarInfo, ScanError> {
+fn hash(closure: &Closure, path: &StorePath, root: NodeId, job: &Job<'_>) -> Result<NarInfo, ScanError> {
     let mut place = closure.store.physical(path);
     let mut hasher = Hasher::default();
     let mut walk = Walk::new(&closure.tree, root);
@@ -81,11 +77,11 @@ fn hash(
             Step::Enter(node) => place.push(name(node)),
             Step::Leave => _ = place.pop(),
             Step::Contents { file, size } if file == root => {
-                contents(&place, size, &mut hasher, &mut piece, progress)?;
+                contents(&place, size, &mut hasher, &mut piece, job)?;
             }
             Step::Contents { file, size } => {
                 place.push(name(file));
-                contents(&place, size, &mut hasher, &mut piece, progress)?;
+                contents(&place, size, &mut hasher, &mut piece, job)?;
                 place.pop();
             }
         }
@@ -99,7 +95,7 @@ pub fn contents(
     size: u64,
     hasher: &mut Hasher,
     piece: &mut [u8],
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<(), ScanError> {
     let error = |source| ScanError::Io { path: path.display().to_string(), source };
     let mut file = open_source(path).map_err(error)?;
@@ -108,7 +104,7 @@ pub fn contents(
         let wanted = index(left.min(length(piece.len())));
         file.read_exact(&mut piece[..wanted]).map_err(error)?;
         hasher.update(&piece[..wanted]);
-        progress.advance(length(wanted));
+        job.progress.advance(length(wanted));
         left -= length(wanted);
     }
     if file.read(&mut piece[..1]).map_err(error)? > 0 {

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 use super::hash::{PIECE, contents};
 use super::scan::{Closure, ScanError};
 use crate::fs::file_tree::{Kind, NodeId, Tree};
+use crate::job::Job;
 use crate::nix::nar::Hasher;
-use crate::progress::Progress;
 use crate::units::index;
 
 /// The digests of contents that several files share, by the first name of the file in the image.
@@ -35,16 +35,10 @@ impl Shared {
     }
 }
 
-/// Makes files of equal contents and permissions the names of one file, on the threads of the current rayon pool. Of
-/// more than `names_max` equal ones, each further `names_max` in the order of the tree are names of another file.
-pub fn optimise(closure: &mut Closure, names_max: u32, progress: &dyn Progress) -> Result<(), ScanError> {
-    progress.begin("compare", 0);
-    let mut candidates = candidates(&closure.tree);
-    let places = Places::new(closure);
-    find_links(&mut candidates, &places)?;
-    hash(&mut candidates, &places, progress)?;
-
-    candidates.par_sort_unstable_by_key(|file| (file.kind, file.digest, file.node));
+/// Makes files of equal contents and permissions the names of one file. Of more than `names_max` equal ones, each further `names_max` in the order of the tree are names of another file.
+pub fn optimise(closure: &mut Closure, names_max: u32, job: &Job<'_>) -> Result<(), ScanError> {
+    job.progress.begin("compare", 0);
+    let candidates = job.on_threads(usize::MAX, || hashed_candidates(closure, job))?;
     let names: Vec<NodeId> = candidates.iter().map(|file| file.node).collect();
     let mut rest = names.as_slice();
     let mut sets = Vec::new();
@@ -62,8 +56,18 @@ pub fn optimise(closure: &mut Closure, names_max: u32, progress: &dyn Progress) 
     closure.tree.set_names(sets);
     digests.sort_unstable();
     closure.shared = Shared(digests);
-    progress.end();
+    job.progress.end();
     Ok(())
+}
+
+/// The files that may be equal to others, equal ones next to each other.
+fn hashed_candidates(closure: &Closure, job: &Job<'_>) -> Result<Vec<Candidate>, ScanError> {
+    let mut candidates = candidates(&closure.tree);
+    let places = Places::new(closure);
+    find_links(&mut candidates, &places)?;
+    hash(&mut candidates, &places, job)?;
+    candidates.par_sort_unstable_by_key(|file| (file.kind, file.digest, file.node));
+    Ok(candidates)
 }
 
 /// What files that become one have in common before they are read: their size, and whether they are executable.
@@ -116,7 +120,7 @@ fn find_links(candidates: &mut [Candidate], places: &Places<'_>) -> Result<(), S
 }
 
 /// Hashes the contents of all files, the largest first, and those with several names once. All empty files are equal.
-fn hash(candidates: &mut [Candidate], places: &Places<'_>, progress: &dyn Progress) -> Result<(), ScanError> {
+fn hash(candidates: &mut [Candidate], places: &Places<'_>, job: &Job<'_>) -> Result<(), ScanError> {
     candidates.par_sort_unstable_by_key(|file| (Reverse(file.kind), file.inode, file.node));
     let todo = Mutex::new(candidates.chunk_by_mut(Candidate::is_link_of));
     let outcomes = rayon::broadcast(|_| {
@@ -129,7 +133,7 @@ fn hash(candidates: &mut [Candidate], places: &Places<'_>, progress: &dyn Progre
                 return Ok(());
             }
             let mut hasher = Hasher::default();
-            let read = contents(&places.path(first.node), first.kind.0, &mut hasher, &mut piece, progress);
+            let read = contents(&places.path(first.node), first.kind.0, &mut hasher, &mut piece, job);
             if read.is_err() {
                 // The others need not go on.
                 todo.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);

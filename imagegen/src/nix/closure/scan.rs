@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::optimise::Shared;
 use crate::fs::file_tree::{NodeId, Tree, TreeError};
+use crate::job::Job;
 use crate::nix::registration::Registration;
 use crate::nix::store_path::StoreRoot;
-use crate::progress::Progress;
 
 /// A closure and its files.
 #[derive(Debug)]
@@ -71,14 +71,10 @@ pub enum ScanError {
     Tree(#[from] TreeError),
 }
 
-/// Walks every store path of the registration on the threads of the current rayon pool. The result does not
-/// depend on their number, nor on times, owners or hard links.
-pub fn scan(
-    registration: Registration,
-    store: StoreRoot,
-    progress: &dyn Progress,
-) -> Result<Closure, ScanError> {
-    progress.begin("scan", 0);
+/// Walks every store path of the registration. The result does not depend on the number of threads, nor on times, owners
+/// or hard links.
+pub fn scan(registration: Registration, store: StoreRoot, job: &Job<'_>) -> Result<Closure, ScanError> {
+    job.progress.begin("scan", 0);
     let found = Listings::default();
     let mut top = Listing::default();
     for registered in registration.paths() {
@@ -92,10 +88,12 @@ pub fn scan(
             other => other,
         })?;
     }
-    rayon::scope(|scope| found.enter(scope, &mut top, &store.directory()));
+    job.on_threads(usize::MAX, || {
+        rayon::scope(|scope| found.enter(scope, &mut top, &store.directory()));
+    });
     let listings = found.into_listings()?;
     let (tree, roots) = assemble(&top, &listings)?;
-    progress.end();
+    job.progress.end();
     Ok(Closure { registration, tree, roots, store, shared: Shared::default() })
 }
 

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::fs::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
 use crate::fs::file_tree::{Kind, NodeId};
+use crate::job::Job;
 use crate::nix::store_path::STORE_DIR;
 use crate::nix::{NarHash, Registration, nar};
-use crate::progress::Progress;
 use crate::text::shown;
 use crate::units::{index, length};
 
@@ -115,12 +115,11 @@ impl Verification {
     }
 }
 
-/// Compares the store paths of a file system with the registration, on the threads of the current rayon pool. They are
-/// the entries of `/nix/store` or, where there is no such directory, of the root, as in a store image.
+/// Compares the store paths of a file system with the registration. They are the entries of `/nix/store` or, where there is no such directory, of the root, as in a store image.
 pub fn verify(
     file_system: &FileSystem<'_>,
     registration: &Registration,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<Verification, VerifyError> {
     if file_system.superblock().needs_recovery() {
         return Err(VerifyError::Journal);
@@ -144,13 +143,13 @@ pub fn verify(
 
     // A registration may claim anything.
     let sizes = work.iter().map(|(registered, _)| registered.nar.map_or(0, |nar| nar.size));
-    progress.begin("verify", sizes.fold(0, u64::saturating_add));
+    job.progress.begin("verify", sizes.fold(0, u64::saturating_add));
     let next = AtomicUsize::new(0);
     let results = Mutex::new((paths, Vec::new()));
-    rayon::broadcast(|_| {
+    let examine_all = |_: rayon::BroadcastContext<'_>| {
         while let Some((registered, inode)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             let name = registered.path.base_name().as_bytes();
-            let (finding, deviations) = match examine(file_system, *inode, name, registered.nar, progress) {
+            let (finding, deviations) = match examine(file_system, *inode, name, registered.nar, job) {
                 Ok(found) => found,
                 Err(error) => (Finding::Unreadable(error.to_string()), Deviations::default()),
             };
@@ -158,8 +157,9 @@ pub fn verify(
             results.0.push(Verified { path: registered.path.to_string(), finding });
             results.1.push((name.to_vec(), deviations));
         }
-    });
-    progress.end();
+    };
+    job.on_threads(work.len(), || rayon::broadcast(examine_all));
+    job.progress.end();
     let (mut paths, mut deviations) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     paths.sort_by(|a, b| a.path.cmp(&b.path));
     deviations.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -186,7 +186,7 @@ fn examine(
     inode: u32,
     name: &[u8],
     registered: Option<crate::nix::NarInfo>,
-    progress: &dyn Progress,
+    job: &Job<'_>,
 ) -> Result<(Finding, Deviations), SubtreeError> {
     let subtree = Subtree::read(file_system, inode, name)?;
     let Some(registered) = registered else { return Ok((Finding::Unchecked, subtree.deviations)) };
@@ -196,7 +196,7 @@ fn examine(
         let finding = Finding::WrongSize { found: size, expected: registered.size };
         return Ok((finding, subtree.deviations));
     }
-    let found = hash(file_system, &subtree, progress)?;
+    let found = hash(file_system, &subtree, job)?;
     let finding = if found == registered.hash {
         Finding::Right
     } else {
@@ -205,18 +205,14 @@ fn examine(
     Ok((finding, subtree.deviations))
 }
 
-fn hash(
-    file_system: &FileSystem<'_>,
-    subtree: &Subtree,
-    progress: &dyn Progress,
-) -> Result<NarHash, Ext4ReadError> {
+fn hash(file_system: &FileSystem<'_>, subtree: &Subtree, job: &Job<'_>) -> Result<NarHash, Ext4ReadError> {
     let mut hasher = nar::Hasher::default();
     let mut walk = nar::Walk::new(&subtree.tree, NodeId(0));
     let mut framing = Vec::with_capacity(nar::FRAMING_MAX);
     let mut buffer = Vec::new();
     while let Some(step) = walk.next(&mut framing) {
         hasher.update(&framing);
-        progress.advance(length(framing.len()));
+        job.progress.advance(length(framing.len()));
         framing.clear();
         let nar::Step::Contents { file, size } = step else { continue };
         debug_assert!(matches!(subtree.tree.kind(file), Kind::File { .. }), "only files have contents");
@@ -227,7 +223,7 @@ fn hash(
             buffer.resize(index(count), 0);
             contents.read_at(&mut buffer, offset)?;
             hasher.update(&buffer);
-            progress.advance(count);
+            job.progress.advance(count);
             offset += count;
         }
         hasher.update(nar::padding(size));
