@@ -11,8 +11,8 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use testkit::imagegen;
 
 /// Directories of this repository. A path in a text that begins with one of them is meant to be there.
-const ROOMS: [&str; 9] =
-    ["benches/", "docs/", "findings/", "fuzz/", "imagegen/", "nix/", "scripts/", "src/", "tests/"];
+const ROOMS: [&str; 10] =
+    ["benches/", "docs/", "findings/", "fuzz/", "imagegen/", "nix/", "scripts/", "src/", "testkit/", "tests/"];
 
 /// Files of other projects whose paths begin as ours do.
 const FOREIGN_PATHS: [&str; 2] = ["docs/interop/qcow2.txt", "src/boot/boot.c"];
@@ -203,6 +203,13 @@ fn long_option(word: &str) -> Option<String> {
     (end > 2).then(|| option[..end].to_owned())
 }
 
+/// A line without what other commands in it print (`$(…)`).
+fn without_substitutions(line: &str) -> String {
+    let mut pieces = line.split("$(");
+    let first = pieces.next().unwrap().to_owned();
+    pieces.fold(first, |line, piece| line + piece.split_once(')').map_or("", |(_, behind)| behind))
+}
+
 /// The subcommands, those of two words too.
 fn subcommands() -> Vec<Vec<String>> {
     let names = |words: &[String]| -> Vec<String> {
@@ -239,6 +246,7 @@ fn every_option_is_the_programs() {
             continue;
         }
         for line in document.commands.iter().chain(&document.code) {
+            let line = without_substitutions(line);
             if let Some((_, rest)) = line.split_once("nix-imagegen ") {
                 let words: Vec<_> =
                     rest.split_whitespace().take_while(|word| !["|", "--", ">"].contains(word)).collect();

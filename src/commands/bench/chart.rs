@@ -276,3 +276,72 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, width:
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::super::machine::Machine;
+    use super::super::subject::Description;
+    use super::*;
+
+    /// Results out of what docs/pictures/bench.json keeps of them.
+    fn recorded(json: &Value) -> Results {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let whole = |value: &Value| value.as_u64().unwrap();
+        let outcome = |value: &Value| Outcome {
+            name: text(&value["name"]),
+            about: text(&value["about"]),
+            role: match value["role"].as_str().unwrap() {
+                "limit" => Role::Limit,
+                "ours" => Role::Ours,
+                "peer" => Role::Peer,
+                other => panic!("{other}"),
+            },
+            command: String::new(),
+            median_seconds: value["median_seconds"].as_f64().unwrap(),
+            min_seconds: value["min_seconds"].as_f64().unwrap(),
+            max_seconds: value["max_seconds"].as_f64().unwrap(),
+            times_limit: None,
+            times_reference: value["times_reference"].as_f64(),
+            peak_memory_bytes: whole(&value["peak_memory_bytes"]),
+            output_bytes: 0,
+            runs: Vec::new(),
+        };
+        let machine = &json["machine"];
+        Results {
+            title: text(&json["title"]),
+            subject: Description::BootDisk { toplevel: String::new(), source_bytes: 0 },
+            machine: Machine {
+                processor: text(&machine["processor"]),
+                processors: machine["processors"].as_u64().unwrap().try_into().unwrap(),
+                memory_bytes: whole(&machine["memory_bytes"]),
+                kernel: text(&machine["kernel"]),
+                file_system: text(&machine["file_system"]),
+                load_before: machine["load_before"].as_f64().unwrap(),
+            },
+            rounds: whole(&json["rounds"]).try_into().unwrap(),
+            reference: Some(REFERENCE),
+            variables: BTreeMap::new(),
+            results: json["results"].as_array().unwrap().iter().map(outcome).collect(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// `make pictures` sets `DRAW_PICTURES`, which writes the chart in place of comparing it.
+    #[test]
+    fn the_chart_of_the_readme_is_drawn_from_recorded_results() {
+        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
+        let json = std::fs::read(pictures.join("bench.json")).unwrap();
+        let drawn = draw(&recorded(&serde_json::from_slice(&json).unwrap()));
+        let chart = pictures.join("bench.svg");
+        if std::env::var_os("DRAW_PICTURES").is_some() {
+            std::fs::write(&chart, &drawn).unwrap();
+        }
+        let committed = std::fs::read_to_string(&chart).unwrap();
+        assert!(committed == drawn, "docs/pictures/bench.svg is another one; `make pictures` draws it anew");
+    }
+}

@@ -68,16 +68,8 @@ pub fn store_image() -> Vec<Contender> {
         this("raw", "ext4 in a raw image, every NAR hash checked", format!("{ours} --format raw")),
         this("qcow2", "ext4 in qcow2, every NAR hash checked", ours.to_owned()),
         this("qcow2-no-verify", "ext4 in qcow2, nothing checked", format!("{ours} --no-verify")),
-        this(
-            "qcow2-zstd",
-            "compressed qcow2 (zstd), every NAR hash checked",
-            format!("{ours} --compress zstd"),
-        ),
-        this(
-            "qcow2-zlib",
-            "compressed qcow2 (zlib), every NAR hash checked",
-            format!("{ours} --compress zlib"),
-        ),
+        this("qcow2-zstd", "compressed by zstd, every NAR hash checked", format!("{ours} --compress zstd")),
+        this("qcow2-zlib", "compressed by zlib, every NAR hash checked", format!("{ours} --compress zlib")),
         peer("cp", "a copy of the tree, no image", &[CP], r#"cp -a "$STORE" "$OUT""#),
         peer("mkfs.erofs", "EROFS, not compressed", &[MKFS_EROFS], r#"mkfs.erofs --quiet "$OUT" "$STORE""#),
         peer(
