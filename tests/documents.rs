@@ -11,8 +11,18 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use testkit::imagegen;
 
 /// Directories of this repository. A path in a text that begins with one of them is meant to be there.
-const ROOMS: [&str; 10] =
-    ["benches/", "docs/", "findings/", "fuzz/", "imagegen/", "nix/", "scripts/", "src/", "testkit/", "tests/"];
+const ROOMS: [&str; 10] = [
+    "benches/",
+    "docs/",
+    "findings/",
+    "fuzz/",
+    "imagegen/",
+    "nix/",
+    "scripts/",
+    "src/",
+    "testkit/",
+    "tests/",
+];
 
 /// Files of other projects whose paths begin as ours do.
 const FOREIGN_PATHS: [&str; 2] = ["docs/interop/qcow2.txt", "src/boot/boot.c"];
