@@ -1,6 +1,6 @@
 //! On-disk structures whose fields can be named and shown: what `inspect` lists and `diff` compares.
 //!
-//! The readers have structures of their own instead of the writers': a mistake in one of them then shows.
+//! Writer and reader share one declaration of each; other programs judge what is written.
 
 use zerocopy::byteorder::{BigEndian, LittleEndian, U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -27,13 +27,13 @@ pub trait Structure {
 /// Declares an on-disk structure in the layout of its specification. Behind each field stands how it is shown: the
 /// name of a function below.
 macro_rules! structure {
-    ($(#[$meta:meta])* pub struct $name:ident { $($field:ident: $type:ty = $show:ident,)* }) => {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $show:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout,
             zerocopy::Immutable, zerocopy::Unaligned)]
         #[repr(C)]
         #[allow(missing_docs, reason = "the specification that is named above says what each field means")]
-        pub struct $name { $(pub $field: $type,)* }
+        pub struct $name { $($(#[$doc])* pub $field: $type,)* }
 
         impl $crate::on_disk::Structure for $name {
             fn fields(&self) -> Vec<$crate::on_disk::Field> {

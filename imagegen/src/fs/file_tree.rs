@@ -54,11 +54,11 @@ struct Node {
 
 const _: () = assert!(size_of::<Node>() == 24);
 
-/// The bits of a mode that tell the file type, and its values.
-const TYPE: u16 = 0o170_000;
-const TYPE_DIRECTORY: u16 = 0o040_000;
-const TYPE_FILE: u16 = 0o100_000;
-const TYPE_SYMLINK: u16 = 0o120_000;
+/// The bits of a mode that tell the file type, and its values (inode(7)).
+pub(crate) const S_IFMT: u16 = 0o170_000;
+pub(crate) const S_IFDIR: u16 = 0o040_000;
+pub(crate) const S_IFREG: u16 = 0o100_000;
+pub(crate) const S_IFLNK: u16 = 0o120_000;
 
 /// The permission bits of a file: `rwx` for owner, group and others, set-user-ID, set-group-ID and the sticky bit
 /// (chmod(2)).
@@ -144,9 +144,9 @@ impl Tree {
     /// What the node is.
     pub fn kind(&self, node: NodeId) -> Kind<'_> {
         let node = self.node(node);
-        match node.mode & TYPE {
-            TYPE_DIRECTORY => Kind::Directory,
-            TYPE_SYMLINK => Kind::Symlink { target: self.target(node) },
+        match node.mode & S_IFMT {
+            S_IFDIR => Kind::Directory,
+            S_IFLNK => Kind::Symlink { target: self.target(node) },
             _ => Kind::File { size: node.size, executable: Permissions::new(node.mode).is_executable() },
         }
     }
@@ -218,7 +218,7 @@ impl Tree {
     /// Opens a directory: the nodes added until [`Tree::close_directory`] are inside. Entries must be added in
     /// the order of their names.
     pub fn open_directory(&mut self, name: &[u8]) -> Result<NodeId, TreeError> {
-        self.add(TYPE_DIRECTORY, Permissions::STORE_EXECUTABLE, name, 0, &[])
+        self.add(S_IFDIR, Permissions::STORE_EXECUTABLE, name, 0, &[])
     }
 
     /// Closes a directory that [`Tree::open_directory`] opened, after all that is inside.
@@ -232,18 +232,18 @@ impl Tree {
     /// Adds a regular file of `size` bytes.
     pub fn add_file(&mut self, name: &[u8], size: u64, executable: bool) -> Result<NodeId, TreeError> {
         let permissions = if executable { Permissions::STORE_EXECUTABLE } else { Permissions::STORE_FILE };
-        self.add(TYPE_FILE, permissions, name, size, &[])
+        self.add(S_IFREG, permissions, name, size, &[])
     }
 
     /// Adds a symbolic link.
     pub fn add_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<NodeId, TreeError> {
-        self.add(TYPE_SYMLINK, Permissions::SYMLINK, name, length(target.len()), target)
+        self.add(S_IFLNK, Permissions::SYMLINK, name, length(target.len()), target)
     }
 
     /// Gives a file or directory other permissions than a store would; a symbolic link keeps its own.
     pub fn set_permissions(&mut self, node: NodeId, permissions: Permissions) {
-        if let Some(node) = self.node_mut(node).filter(|node| node.mode & TYPE != TYPE_SYMLINK) {
-            node.mode = node.mode & TYPE | permissions.bits();
+        if let Some(node) = self.node_mut(node).filter(|node| node.mode & S_IFMT != S_IFLNK) {
+            node.mode = node.mode & S_IFMT | permissions.bits();
         }
     }
 
@@ -312,7 +312,7 @@ impl Tree {
 
     /// The target of a link; nothing for any other node.
     fn target(&self, node: &Node) -> &[u8] {
-        let length = if node.mode & TYPE == TYPE_SYMLINK { node.size } else { 0 };
+        let length = if node.mode & S_IFMT == S_IFLNK { node.size } else { 0 };
         self.text(node.text + u64::from(node.name_length), length)
     }
 

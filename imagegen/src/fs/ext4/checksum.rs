@@ -1,5 +1,7 @@
 //! The checksums of `metadata_csum` (the kernel's documentation of ext4, "Checksums").
 
+use zerocopy::byteorder::little_endian::{U16, U32};
+
 use crate::guid::Guid;
 
 /// A running CRC-32C without the usual inversions at both ends, as ext4 chains it.
@@ -38,9 +40,9 @@ impl Checksum {
     }
 
     /// The two halves, low one first, since many structures keep them apart.
-    pub const fn halves(self) -> (u16, u16) {
-        let [a, b, c, d] = self.0.to_le_bytes();
-        (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
+    pub const fn halves(self) -> (U16, U16) {
+        let [low, high] = zerocopy::transmute!(U32::new(self.0));
+        (low, high)
     }
 }
 

@@ -3,56 +3,21 @@
 
 use std::ops::Range;
 
-use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes, Unaligned};
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::U32;
 
 use super::checksum::Checksum;
-use super::inode::BLOCK_AREA;
-use super::superblock::halves;
+use super::disk::{BLOCK_AREA, EXTENT_BLOCKS_MAX, EXTENT_MAGIC, Extent, ExtentHeader, ExtentIndex};
 use super::{BLOCK, Ext4Error};
-use crate::units::{index, length};
+use crate::error_kind::InternalError;
+use crate::units::{fit, index, length};
 
-/// The longest extent that is not marked unwritten.
-const EXTENT_BLOCKS_MAX: u64 = 32768;
 /// Entries in an inode's block area.
 const IN_INODE: usize = 4;
 /// Entries in a tree block, which ends with a checksum.
 const IN_BLOCK: usize = 340;
 /// The levels of tree blocks that are ever made: enough for 2^32 blocks in the shortest runs that occur.
 const DEPTH_MAX: u16 = 3;
-
-const MAGIC: u16 = 0xF30A;
-
-#[derive(IntoBytes, Immutable, Unaligned, Clone, Copy)]
-#[repr(C)]
-struct Header {
-    eh_magic: U16,
-    eh_entries: U16,
-    eh_max: U16,
-    /// 0 where the entries are extents.
-    eh_depth: U16,
-    eh_generation: U32,
-}
-
-/// An entry of a leaf.
-#[derive(IntoBytes, Immutable, Unaligned, Clone, Copy)]
-#[repr(C)]
-struct Extent {
-    ee_block: U32,
-    ee_len: U16,
-    ee_start_hi: U16,
-    ee_start_lo: U32,
-}
-
-/// An entry of an inner node.
-#[derive(IntoBytes, Immutable, Unaligned, Clone, Copy)]
-#[repr(C)]
-struct Index {
-    ei_block: U32,
-    ei_leaf_lo: U32,
-    ei_leaf_hi: U16,
-    ei_unused: U16,
-}
 
 /// A run of a file's blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +36,10 @@ pub fn pieces(runs: impl Iterator<Item = Range<u64>>) -> impl Iterator<Item = Pi
     runs.flat_map(move |run| {
         let first = logical;
         logical += run.end - run.start;
-        (run.start..run.end).step_by(index(EXTENT_BLOCKS_MAX)).map(move |start| Piece {
+        (run.start..run.end).step_by(EXTENT_BLOCKS_MAX.into()).map(move |start| Piece {
             logical: first + (start - run.start),
             start,
-            count: (run.end - start).min(EXTENT_BLOCKS_MAX),
+            count: (run.end - start).min(EXTENT_BLOCKS_MAX.into()),
         })
     })
 }
@@ -101,74 +66,51 @@ pub struct Tree {
 }
 
 /// Builds the tree of a file with these pieces; `places` are the blocks kept for it, as many as [`tree_blocks`] says.
-pub fn tree(pieces: &[Piece], mut places: impl Iterator<Item = u64>, seed: Checksum) -> Tree {
+pub fn tree(
+    pieces: &[Piece],
+    mut places: impl Iterator<Item = u64>,
+    seed: Checksum,
+) -> Result<Tree, InternalError> {
     let mut blocks = Vec::new();
     let mut depth = 0;
     // The first logical block and the bytes of each entry.
-    let mut entries: Vec<(u64, [u8; 12])> =
-        pieces.iter().map(|piece| (piece.logical, leaf_entry(piece))).collect();
+    let leaf_entry = |piece: &Piece| {
+        let extent = Extent::new(piece.logical, piece.start, piece.count)?;
+        Ok((piece.logical, zerocopy::transmute!(extent)))
+    };
+    let mut entries = pieces.iter().map(leaf_entry).collect::<Result<Vec<_>, InternalError>>()?;
     while entries.len() > IN_INODE {
         let mut above = Vec::with_capacity(entries.len().div_ceil(IN_BLOCK));
-        for (children, place) in entries.chunks(IN_BLOCK).zip(&mut places) {
-            let mut block = node(children, IN_BLOCK, depth);
+        for children in entries.chunks(IN_BLOCK) {
+            let place = places.next().ok_or_else(|| InternalError::new("an extent tree has no place"))?;
+            let mut block = node(children, IN_BLOCK, depth)?;
             block.resize(index(BLOCK) - size_of::<U32>(), 0);
             let checksum = seed.and(&block).get();
             block.extend_from_slice(&checksum.to_le_bytes());
             blocks.push((place, block));
-            let first = children.first().map_or(0, |(logical, _)| *logical);
-            above.push((first, index_entry(first, place)));
+            let first = children[0].0;
+            above.push((first, zerocopy::transmute!(ExtentIndex::new(first, place)?)));
         }
         entries = above;
         depth += 1;
     }
     let mut root = [0; BLOCK_AREA];
-    for (to, from) in root.iter_mut().zip(node(&entries, IN_INODE, depth)) {
-        *to = from;
-    }
-    Tree { root, blocks }
+    let node = node(&entries, IN_INODE, depth)?;
+    root[..node.len()].copy_from_slice(&node);
+    Ok(Tree { root, blocks })
 }
 
-fn node(entries: &[(u64, [u8; 12])], max: usize, depth: u16) -> Vec<u8> {
-    let number = |n: usize| u16::try_from(n).unwrap_or_default().into();
-    let header = Header {
-        eh_magic: MAGIC.into(),
-        eh_entries: number(entries.len()),
-        eh_max: number(max),
+fn node(entries: &[(u64, [u8; 12])], max: usize, depth: u16) -> Result<Vec<u8>, InternalError> {
+    let header = ExtentHeader {
+        eh_magic: EXTENT_MAGIC.into(),
+        eh_entries: fit::<u16, _>(entries.len())?.into(),
+        eh_max: fit::<u16, _>(max)?.into(),
         eh_depth: depth.into(),
         eh_generation: U32::ZERO,
     };
     let mut out = header.as_bytes().to_vec();
-    for (_, entry) in entries {
-        out.extend_from_slice(entry);
-    }
-    out
-}
-
-fn leaf_entry(piece: &Piece) -> [u8; 12] {
-    let (start_lo, start_hi) = halves(piece.start);
-    zerocopy::transmute!(Extent {
-        ee_block: halves(piece.logical).0.into(),
-        // At most `EXTENT_BLOCKS_MAX`.
-        ee_len: u16::try_from(piece.count).unwrap_or_default().into(),
-        ee_start_hi: low_half(start_hi),
-        ee_start_lo: start_lo.into(),
-    })
-}
-
-fn index_entry(logical: u64, place: u64) -> [u8; 12] {
-    let (leaf_lo, leaf_hi) = halves(place);
-    zerocopy::transmute!(Index {
-        ei_block: halves(logical).0.into(),
-        ei_leaf_lo: leaf_lo.into(),
-        ei_leaf_hi: low_half(leaf_hi),
-        ei_unused: U16::ZERO,
-    })
-}
-
-/// Block numbers have 48 bits here.
-fn low_half(n: u32) -> U16 {
-    let [a, b, ..] = n.to_le_bytes();
-    U16::from_bytes([a, b])
+    entries.iter().for_each(|(_, entry)| out.extend_from_slice(entry));
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -193,7 +135,7 @@ mod tests {
         for count in [0, 1, 4, 5, 340, 341, 1360, 1361, 340 * 340, 340 * 340 * 4 + 1] {
             let pieces: Vec<_> = (0..count).map(|i| Piece { logical: i, start: i * 2, count: 1 }).collect();
             let expected = tree_blocks(pieces.len()).unwrap();
-            let tree = tree(&pieces, 1_000_000.., Checksum::START);
+            let tree = tree(&pieces, 1_000_000.., Checksum::START).unwrap();
             assert_eq!(length(tree.blocks.len()), expected, "{count}");
         }
     }

@@ -5,17 +5,12 @@
 
 use std::ops::Range;
 
-use super::inode::{INODE_SIZE, INODES_PER_BLOCK};
+use super::disk::{DESCRIPTOR_SIZE, DESCRIPTOR_SIZE_64BIT};
+use super::inode::INODES_PER_BLOCK;
 use super::{BLOCK, Ext4Error};
-use crate::units::index;
 
 /// What one bitmap block can tell of: the largest number of blocks, or inodes, of a group.
 pub const BITS_PER_BLOCK: u32 = 32768;
-/// Descriptors without the `64bit` feature.
-pub const DESCRIPTOR_SIZE: u16 = 32;
-/// Descriptors with it.
-const DESCRIPTOR_SIZE_64BIT: u16 = 64;
-
 /// The shape of a file system.
 #[derive(Debug, Clone)]
 pub struct Geometry {
@@ -76,17 +71,16 @@ impl Geometry {
     /// there would be too few groups for their inodes.
     pub fn blocks_per_group_for(blocks: u64, inodes: u32) -> u32 {
         let groups = u64::from(inodes.div_ceil(BITS_PER_BLOCK)).max(1);
-        let share = blocks / groups / 8 * 8;
+        let average = u32::try_from(blocks / groups / 8 * 8).unwrap_or(u32::MAX);
         // An inode table alone gives every such group a good number of blocks.
-        u32::try_from(share).unwrap_or(BITS_PER_BLOCK).clamp(BITS_PER_BLOCK / 32, BITS_PER_BLOCK)
+        average.clamp(BITS_PER_BLOCK / 32, BITS_PER_BLOCK)
     }
 
     fn place_tables(&mut self) {
         let mut cursor = Cursor { at: 0, next_backup: 0, gaps: Vec::new(), geometry: &*self };
-        let block_bitmaps: Vec<u64> = (0..self.groups).map(|_| cursor.take(1)).collect();
-        let inode_bitmaps: Vec<u64> = (0..self.groups).map(|_| cursor.take(1)).collect();
-        let inode_tables: Vec<u64> =
-            (0..self.groups).map(|_| cursor.take(self.inode_table_blocks())).collect();
+        let mut take = |count| (0..self.groups).map(|_| cursor.take(count)).collect::<Vec<_>>();
+        let (block_bitmaps, inode_bitmaps, inode_tables) =
+            (take(1), take(1), take(self.inode_table_blocks()));
         let usable = cursor.into_usable();
         self.tables = block_bitmaps
             .into_iter()
@@ -119,7 +113,7 @@ impl Geometry {
 
     /// Blocks of one group's inode table.
     pub fn inode_table_blocks(&self) -> u64 {
-        u64::from(self.inodes_per_group) * u64::from(INODE_SIZE) / BLOCK
+        u64::from(self.inodes_per_group / INODES_PER_BLOCK)
     }
 
     /// Blocks of the table of group descriptors.
@@ -163,8 +157,8 @@ impl Geometry {
 
     /// One flexible group for the whole file system, and mke2fs's usual 16 groups at least.
     pub fn log_groups_per_flex(&self) -> u8 {
-        let bits = self.groups.next_power_of_two().trailing_zeros();
-        u8::try_from(bits).unwrap_or(31).max(4)
+        let flex = self.groups.next_power_of_two();
+        (4..31).find(|bits| flex >> bits <= 1).unwrap_or(31)
     }
 }
 
@@ -288,11 +282,6 @@ pub fn runs(usable: &[Range<u64>], first: u64, count: u64) -> impl Iterator<Item
         left -= end - start;
         Some(start..end)
     })
-}
-
-/// A group's index in a vector.
-pub fn group_index(group: u32) -> usize {
-    index(group.into())
 }
 
 /// How many groups so many blocks make.

@@ -1,15 +1,16 @@
 //! Indexed directories: leaves of entries in the order of their hashes, and one or two levels of index above them,
 //! all built in one pass (the kernel's documentation of ext4, "Hash Tree Directories").
 
-use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes, Unaligned};
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::U32;
 
 use super::checksum::Checksum;
-use super::directory::{Directory, Entry, EntryHeader, USABLE, block};
-use super::superblock::HASH_HALF_MD4;
+use super::directory_block::{Entry, USABLE, block};
+use super::disk::{EntryHeader, HASH_HALF_MD4, IndexCount, IndexEntry, IndexRootInfo, IndexTail};
 use super::{BLOCK, Ext4Error};
+use crate::error_kind::InternalError;
 use crate::guid::Guid;
-use crate::units::index;
+use crate::units::{fit, index};
 
 /// Index entries in the root block, behind its two dots, its own header and before its checksum.
 const ROOT_ENTRIES: usize = 507;
@@ -17,32 +18,6 @@ const ROOT_ENTRIES: usize = 507;
 const NODE_ENTRIES: usize = 510;
 /// The lowest bit of a leaf's hash: names with the same hash stand in the leaf before, too.
 const CONTINUED: u32 = 1;
-
-/// What stands in the root block behind the dots.
-#[derive(IntoBytes, Immutable, Unaligned)]
-#[repr(C)]
-struct RootInfo {
-    reserved_zero: U32,
-    hash_version: u8,
-    info_length: u8,
-    indirect_levels: u8,
-    unused_flags: u8,
-}
-
-/// Overlays the hash of the first index entry, which needs none.
-#[derive(IntoBytes, Immutable, Unaligned)]
-#[repr(C)]
-struct CountLimit {
-    limit: U16,
-    count: U16,
-}
-
-/// From hashes not below this one, up to the next entry's, go to `block`.
-#[derive(Debug, Clone, Copy)]
-struct IndexEntry {
-    hash: u32,
-    block: u32,
-}
 
 /// Entries that share a leaf.
 struct Leaf<'e, 't> {
@@ -55,33 +30,37 @@ pub fn block_count(entries: &[Entry<'_>], hash_seed: Guid) -> Result<u32, Ext4Er
     let sorted = sorted_by_hash(entries, hash_seed);
     let leaves = leaves(&sorted).len();
     let nodes = second_level(leaves)?;
-    u32::try_from(1 + nodes + leaves).map_err(|_| Ext4Error::TooLarge)
+    Ok(fit(1 + nodes + leaves)?)
 }
 
-/// The blocks: root, second level if there is one, leaves.
-pub fn encode(directory: &Directory<'_>, hash_seed: Guid, seed: Checksum) -> Result<Vec<u8>, Ext4Error> {
-    let sorted = sorted_by_hash(&directory.entries, hash_seed);
+/// The blocks: root, second level if there is one, leaves. `dots` are the directory itself and its parent.
+pub fn encode(
+    dots: [Entry<'_>; 2],
+    entries: &[Entry<'_>],
+    hash_seed: Guid,
+    seed: Checksum,
+) -> Result<Vec<u8>, Ext4Error> {
+    let sorted = sorted_by_hash(entries, hash_seed);
     let leaves = leaves(&sorted);
     let nodes = second_level(leaves.len())?;
 
-    let first_leaf = 1 + u32::try_from(nodes).map_err(|_| Ext4Error::TooLarge)?;
-    let to_leaves: Vec<_> =
-        leaves.iter().zip(first_leaf..).map(|(leaf, block)| IndexEntry { hash: leaf.hash, block }).collect();
+    let entry = |(hash, block): (u32, u32)| IndexEntry { hash: hash.into(), block: block.into() };
+    let first_leaf = 1 + fit::<u32, _>(nodes)?;
+    let to_leaves: Vec<_> = leaves.iter().map(|leaf| leaf.hash).zip(first_leaf..).map(entry).collect();
+    let groups = to_leaves.chunks(NODE_ENTRIES);
+    let to_nodes: Vec<_> = groups.clone().map(|group| group[0].hash.get()).zip(1..).map(entry).collect();
 
     let mut out = Vec::with_capacity((1 + nodes + leaves.len()) * index(BLOCK));
     if nodes == 0 {
-        out.extend(root_block(directory, 0, &to_leaves, seed));
+        out.extend(root_block(dots, 0, &to_leaves, seed)?);
     } else {
-        let groups = to_leaves.chunks(NODE_ENTRIES);
-        let to_nodes: Vec<_> =
-            groups.clone().zip(1..).map(|(group, block)| IndexEntry { hash: group[0].hash, block }).collect();
-        out.extend(root_block(directory, 1, &to_nodes, seed));
+        out.extend(root_block(dots, 1, &to_nodes, seed)?);
         for group in groups {
-            out.extend(node_block(group, seed));
+            out.extend(node_block(group, seed)?);
         }
     }
     for leaf in &leaves {
-        out.extend(block(leaf.entries.iter().map(|(_, entry)| *entry), seed));
+        out.extend(block(leaf.entries.iter().map(|(_, entry)| *entry), seed)?);
     }
     Ok(out)
 }
@@ -96,7 +75,8 @@ fn second_level(leaves: usize) -> Result<usize, Ext4Error> {
 }
 
 fn sorted_by_hash<'t>(entries: &[Entry<'t>], hash_seed: Guid) -> Vec<(u32, Entry<'t>)> {
-    let seed = seed_words(hash_seed);
+    let seed: [U32; 4] = zerocopy::transmute!(hash_seed.bytes());
+    let seed = seed.map(U32::get);
     let mut sorted: Vec<_> = entries.iter().map(|entry| (hash(entry.name, seed), *entry)).collect();
     // Equal hashes stay in the order of their names.
     sorted.sort_by_key(|(hash, _)| *hash);
@@ -125,62 +105,52 @@ fn leaves<'e, 't>(sorted: &'e [(u32, Entry<'t>)]) -> Vec<Leaf<'e, 't>> {
     leaves
 }
 
-fn root_block(directory: &Directory<'_>, levels: u8, entries: &[IndexEntry], seed: Checksum) -> Vec<u8> {
-    let [dot, dot_dot] = directory.dots();
+fn root_block(
+    [dot, dot_dot]: [Entry<'_>; 2],
+    indirect_levels: u8,
+    entries: &[IndexEntry],
+    seed: Checksum,
+) -> Result<Vec<u8>, InternalError> {
     let mut out = Vec::with_capacity(index(BLOCK));
-    dot.append(dot.length(), &mut out);
+    dot.append(dot.length(), &mut out)?;
     // To somebody who knows no index, the parent's entry reaches to the end of the block.
-    dot_dot.append(index(BLOCK) - out.len(), &mut out);
-    let info = RootInfo {
+    dot_dot.append(index(BLOCK) - out.len(), &mut out)?;
+    let info = IndexRootInfo {
         reserved_zero: U32::ZERO,
         hash_version: HASH_HALF_MD4,
-        info_length: 8,
-        indirect_levels: levels,
+        info_length: fit(size_of::<IndexRootInfo>())?,
+        indirect_levels,
         unused_flags: 0,
     };
     out.extend_from_slice(info.as_bytes());
     finish_index(out, entries, ROOT_ENTRIES, seed)
 }
 
-fn node_block(entries: &[IndexEntry], seed: Checksum) -> Vec<u8> {
+fn node_block(entries: &[IndexEntry], seed: Checksum) -> Result<Vec<u8>, InternalError> {
     // To somebody who knows no index, the block is empty.
-    let empty = EntryHeader {
-        inode: U32::ZERO,
-        rec_len: u16::try_from(BLOCK).unwrap_or_default().into(),
-        name_len: 0,
-        file_type: 0,
-    };
+    let rec_len = fit::<u16, _>(BLOCK)?.into();
+    let empty = EntryHeader { inode: U32::ZERO, rec_len, name_len: 0, file_type: 0 };
     finish_index(empty.as_bytes().to_vec(), entries, NODE_ENTRIES, seed)
 }
 
 /// Appends the entries and the checksum, which covers only those in use.
-fn finish_index(mut out: Vec<u8>, entries: &[IndexEntry], limit: usize, seed: Checksum) -> Vec<u8> {
-    let number = |n: usize| u16::try_from(n).unwrap_or_default().into();
-    for (i, entry) in entries.iter().enumerate() {
-        if i == 0 {
-            out.extend_from_slice(
-                CountLimit { limit: number(limit), count: number(entries.len()) }.as_bytes(),
-            );
-        } else {
-            out.extend_from_slice(&entry.hash.to_le_bytes());
-        }
-        out.extend_from_slice(&entry.block.to_le_bytes());
-    }
-    let reserved = [0; 4];
+fn finish_index(
+    mut out: Vec<u8>,
+    entries: &[IndexEntry],
+    limit: usize,
+    seed: Checksum,
+) -> Result<Vec<u8>, InternalError> {
+    let start = out.len();
+    let count =
+        IndexCount { limit: fit::<u16, _>(limit)?.into(), count: fit::<u16, _>(entries.len())?.into() };
+    out.extend_from_slice(entries.as_bytes());
+    out[start..][..size_of::<IndexCount>()].copy_from_slice(count.as_bytes());
     // The checksum field itself counts as zeros.
-    let checksum = seed.and(&out).and(&reserved).and(&[0; 4]).get();
-    out.resize(index(BLOCK) - 2 * size_of::<U32>(), 0);
-    out.extend_from_slice(&reserved);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out
-}
-
-fn seed_words(seed: Guid) -> [u32; 4] {
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(seed.bytes().chunks_exact(4)) {
-        *word = bytes.iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte));
-    }
-    words
+    let mut tail = IndexTail { dt_reserved: U32::ZERO, dt_checksum: U32::ZERO };
+    tail.dt_checksum = seed.and(&out).and(tail.as_bytes()).get().into();
+    out.resize(index(BLOCK) - size_of::<IndexTail>(), 0);
+    out.extend_from_slice(tail.as_bytes());
+    Ok(out)
 }
 
 /// The half-MD4 hash of a name, its bytes taken as unsigned; the lowest bit is always zero.
@@ -199,8 +169,9 @@ fn hash(name: &[u8], seed: [u32; 4]) -> u32 {
 
 /// Eight words of a name, most significant byte first; what lies behind its end is filled with its length.
 fn words_of(name: &[u8]) -> [u32; 8] {
-    // The low byte of the length, in every place; longer names do not exist.
-    let pad = u32::from_ne_bytes([u8::try_from(name.len()).unwrap_or(u8::MAX); 4]);
+    // The low byte of the length, in every place.
+    let [length, ..] = name.len().to_le_bytes();
+    let pad = u32::from_ne_bytes([length; 4]);
     let mut words = [pad; 8];
     for (word, bytes) in words.iter_mut().zip(name.chunks(4)) {
         *word = bytes.iter().fold(pad, |n, &byte| n << 8 | u32::from(byte));
@@ -250,7 +221,8 @@ mod tests {
                 .output()
                 .expect("debugfs is installed");
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let ours = format!("0x{:08x}", hash(name.as_bytes(), seed_words(seed.parse().unwrap())));
+            let entry = Entry { name: name.as_bytes(), inode: 0, file_type: 0 };
+            let ours = format!("0x{:08x}", sorted_by_hash(&[entry], seed.parse().unwrap())[0].0);
             assert!(text.contains(&ours), "{name}: {ours}, {text}");
         }
     }

@@ -3,58 +3,16 @@
 //! It is a file with a superblock of its own in its first block, all numbers big-endian. The rest of it is zeros:
 //! a file system that was never mounted has nothing to replay.
 
-use zerocopy::byteorder::big_endian::{U32, U64};
-use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::BLOCK;
-use super::inode::BLOCK_AREA;
+use super::disk::{BLOCK_AREA, BLOCK_TYPE_SUPERBLOCK_V2, JOURNAL_MAGIC, JournalSuperblock};
+use crate::error_kind::InternalError;
 use crate::guid::Guid;
-use crate::units::index;
+use crate::units::{fit, index};
 
-/// The journal's inode number, one of the reserved ones.
-pub const INODE: u32 = 8;
 /// The least that the kernel takes, in blocks.
 const BLOCKS_MIN: u64 = 1024;
-
-/// The first number of every journal block.
-const MAGIC: u32 = 0xC03B_3998;
-const BLOCK_TYPE_SUPERBLOCK_V2: u32 = 4;
-
-/// The block that tells where the journal begins and what it may hold.
-#[derive(IntoBytes, FromZeros, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct JournalSuperblock {
-    h_magic: U32,
-    h_blocktype: U32,
-    h_sequence: U32,
-    s_blocksize: U32,
-    /// The journal's length in blocks, this one included.
-    s_maxlen: U32,
-    /// The first block of log.
-    s_first: U32,
-    /// The first number expected in the log.
-    s_sequence: U32,
-    /// Where the log begins; 0 where there is nothing to replay.
-    s_start: U32,
-    s_errno: U32,
-    s_feature_compat: U32,
-    s_feature_incompat: U32,
-    s_feature_ro_compat: U32,
-    s_uuid: [u8; 16],
-    s_nr_users: U32,
-    s_dynsuper: U32,
-    s_max_transaction: U32,
-    s_max_trans_data: U32,
-    s_checksum_type: u8,
-    s_padding2: [u8; 3],
-    s_num_fc_blocks: U32,
-    s_head: U32,
-    s_padding: [U32; 40],
-    s_checksum: U32,
-    s_users: [[u8; 16]; 48],
-}
-
-const _: () = assert!(size_of::<JournalSuperblock>() == 1024);
 
 /// Where the journal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,23 +48,17 @@ pub fn blocks_for(file_system: u64) -> u64 {
 }
 
 /// The journal's first block.
-pub fn superblock(journal: Journal, uuid: Guid) -> Vec<u8> {
+pub fn superblock(journal: Journal, uuid: Guid) -> Result<Vec<u8>, InternalError> {
     let mut block = JournalSuperblock::new_zeroed();
-    block.h_magic = MAGIC.into();
+    block.h_magic = JOURNAL_MAGIC.into();
     block.h_blocktype = BLOCK_TYPE_SUPERBLOCK_V2.into();
-    block.s_blocksize = low_half(BLOCK);
-    block.s_maxlen = low_half(journal.blocks);
+    block.s_blocksize = fit::<u32, _>(BLOCK)?.into();
+    block.s_maxlen = fit::<u32, _>(journal.blocks)?.into();
     block.s_first = 1.into();
     block.s_sequence = 1.into();
     block.s_uuid = uuid.bytes();
     block.s_nr_users = 1.into();
     let mut out = block.as_bytes().to_vec();
     out.resize(index(BLOCK), 0);
-    out
-}
-
-/// The low 32 bits; a journal has at most 2^18 blocks.
-fn low_half(n: u64) -> U32 {
-    let [_, low]: [U32; 2] = zerocopy::transmute!(U64::new(n));
-    low
+    Ok(out)
 }

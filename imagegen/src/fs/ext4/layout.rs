@@ -1,28 +1,20 @@
 //! From a tree to the number and place of every block.
 
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
-use super::directory::{Directory, Entry, TYPE_DIRECTORY, TYPE_FILE, TYPE_SYMLINK};
+use super::BLOCK;
+use super::directory::Directory;
+use super::directory_block::Entry;
+use super::disk::{FIRST_INODE, LOST_FOUND, ROOT_INODE, TYPE_DIRECTORY, TYPE_FILE, TYPE_SYMLINK};
 use super::geometry::{Geometry, after, runs};
 use super::group::used_inodes;
-use super::inode::{FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE};
+use super::inode::INODES_PER_BLOCK;
 use super::journal::Journal;
-use super::planner::Planner;
-use super::{BLOCK, Ext4Error, NAMES_MAX, Options};
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::units::index;
 
 /// lost+found's number: the first that is not reserved.
 pub const LOST_FOUND_INODE: u32 = FIRST_INODE;
-/// The name of the directory for what e2fsck finds.
-pub const LOST_FOUND: &[u8] = b"lost+found";
-const NAME_MAX: usize = 255;
-const TARGET_MAX: usize = 4095;
-/// Logical block numbers have 32 bits.
-const FILE_BLOCKS_MAX: u64 = 0xFFFF_FFFF;
-
 /// Where everything is.
 #[derive(Debug)]
 pub struct Layout {
@@ -54,12 +46,6 @@ pub struct PlannedDirectory {
 }
 
 impl Layout {
-    pub fn new(tree: &Tree, options: &Options) -> Result<Self, Ext4Error> {
-        check_tree(tree)?;
-        let directories = plan_directories(tree, options)?;
-        Planner { tree, directories, journal: options.journal, growth: options.growth }.layout(options.size)
-    }
-
     /// The number of a node's inode: nodes follow lost+found, and all names of a file have that of the first.
     pub fn inode(tree: &Tree, node: NodeId) -> u32 {
         let node = tree.first_name(node);
@@ -159,72 +145,6 @@ pub fn directory_of<'t>(tree: &'t Tree, directory: &PlannedDirectory) -> Directo
         },
     }));
     Directory { inode: Layout::inode(tree, directory.node), parent: directory.parent, entries }
-}
-
-fn plan_directories(tree: &Tree, options: &Options) -> Result<Vec<PlannedDirectory>, Ext4Error> {
-    let mut directories: Vec<PlannedDirectory> = Vec::new();
-    // The open directories: where each ends, and its place in the list.
-    let mut open: Vec<(u32, usize)> = Vec::new();
-    for node in tree.nodes().filter(|&node| tree.kind(node) == Kind::Directory) {
-        while open.last().is_some_and(|&(end, _)| end <= node.0) {
-            open.pop();
-        }
-        let parent = match open.last() {
-            Some(&(_, parent)) => {
-                directories[parent].subdirectories += 1;
-                Layout::inode(tree, directories[parent].node)
-            }
-            None => ROOT_INODE,
-        };
-        open.push((tree.subtree(node).end, directories.len()));
-        // lost+found is the root's own.
-        let subdirectories = u32::from(node.0 == 0);
-        directories.push(PlannedDirectory { node, parent, subdirectories, blocks: 0 });
-    }
-    for directory in &mut directories {
-        directory.blocks = directory_of(tree, directory).block_count(options.hash_seed)?;
-    }
-    Ok(directories)
-}
-
-fn check_tree(tree: &Tree) -> Result<(), Ext4Error> {
-    let root = NodeId(0);
-    if tree.is_empty() || tree.kind(root) != Kind::Directory {
-        return Err(Ext4Error::Root);
-    }
-    if tree.children(root).any(|child| tree.name(child) == LOST_FOUND) {
-        return Err(Ext4Error::LostAndFound);
-    }
-    if tree.name_count_max() > NAMES_MAX {
-        return Err(Ext4Error::TooManyNames(tree.name_count_max()));
-    }
-    for node in tree.nodes().skip(1) {
-        let name = tree.name(node);
-        if name.is_empty() || name.len() > NAME_MAX || name.contains(&b'/') || name.contains(&0) {
-            return Err(Ext4Error::Name { path: path_of(tree, node), length: name.len() });
-        }
-        match tree.kind(node) {
-            Kind::Symlink { target } if target.is_empty() || target.len() > TARGET_MAX => {
-                return Err(Ext4Error::Target { path: path_of(tree, node), length: target.len() });
-            }
-            Kind::File { size, .. } if size.div_ceil(BLOCK) > FILE_BLOCKS_MAX => {
-                return Err(Ext4Error::FileTooLarge { path: path_of(tree, node), size });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The path of a node below the root, for messages.
-fn path_of(tree: &Tree, node: NodeId) -> String {
-    let mut path = PathBuf::new();
-    let mut at = NodeId(0);
-    while let Some(child) = tree.children(at).find(|&child| tree.subtree(child).contains(&node.0)) {
-        path.push(std::ffi::OsStr::from_bytes(tree.name(child)));
-        at = child;
-    }
-    path.display().to_string()
 }
 
 /// The parts of ascending ranges that lie within bounds.

@@ -17,6 +17,8 @@
 mod checksum;
 mod contents;
 mod directory;
+mod directory_block;
+mod disk;
 mod extent;
 mod geometry;
 mod group;
@@ -34,6 +36,7 @@ mod write;
 use std::io;
 
 use crate::container::Sink;
+use crate::error_kind::InternalError;
 use crate::fixed;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::guid::Guid;
@@ -175,6 +178,9 @@ pub enum Ext4Error {
     /// Beyond what ext4 can address.
     #[error("the file system would be larger than ext4 can be")]
     TooLarge,
+    /// This library contradicts itself.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
 }
 
 /// A file system, laid out but not written.
@@ -212,7 +218,7 @@ pub fn plan<'t>(tree: &'t Tree, options: &Options) -> Result<Plan<'t>, Ext4Error
         return Err(Ext4Error::Label(options.label.clone()));
     }
     options.growth.map_or(Ok(()), Growth::check)?;
-    let layout = Layout::new(tree, options)?;
+    let layout = planner::layout(tree, options)?;
     Ok(Plan { tree, options: options.clone(), layout })
 }
 

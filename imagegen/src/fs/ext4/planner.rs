@@ -1,24 +1,108 @@
 //! Looking for the size of a file system: tables, journal and what is kept for growth depend on it, and it on them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::disk::{BLOCK_AREA, LOST_FOUND, ROOT_INODE};
 use super::extent;
 use super::geometry::{Allocator, BITS_PER_BLOCK, Geometry, groups_for, runs};
 use super::growth::{BYTES_PER_INODE, Growth};
-use super::inode::{BLOCK_AREA, INODES_PER_BLOCK};
+use super::inode::INODES_PER_BLOCK;
 use super::journal::{self, Journal};
-use super::layout::{Layout, PlannedDirectory};
-use super::{BLOCK, Ext4Error, Size, resize};
+use super::layout::{Layout, PlannedDirectory, directory_of};
+use super::{BLOCK, Ext4Error, NAMES_MAX, Options, Size, resize};
+use crate::error_kind::InternalError;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::units::index;
 
+const NAME_MAX: usize = 255;
+const TARGET_MAX: usize = 4095;
+/// Logical block numbers have 32 bits.
+const FILE_BLOCKS_MAX: u64 = 0xFFFF_FFFF;
+
+/// Gives everything in a tree its place.
+pub fn layout(tree: &Tree, options: &Options) -> Result<Layout, Ext4Error> {
+    check_tree(tree)?;
+    let directories = plan_directories(tree, options)?;
+    Planner { tree, directories, journal: options.journal, growth: options.growth }.layout(options.size)
+}
+
+fn plan_directories(tree: &Tree, options: &Options) -> Result<Vec<PlannedDirectory>, Ext4Error> {
+    let mut directories: Vec<PlannedDirectory> = Vec::new();
+    // The open directories: where each ends, and its place in the list.
+    let mut open: Vec<(u32, usize)> = Vec::new();
+    for node in tree.nodes().filter(|&node| tree.kind(node) == Kind::Directory) {
+        while open.last().is_some_and(|&(end, _)| end <= node.0) {
+            open.pop();
+        }
+        let parent = match open.last() {
+            Some(&(_, parent)) => {
+                directories[parent].subdirectories += 1;
+                Layout::inode(tree, directories[parent].node)
+            }
+            None => ROOT_INODE,
+        };
+        open.push((tree.subtree(node).end, directories.len()));
+        // lost+found is the root's own.
+        let subdirectories = u32::from(node.0 == 0);
+        directories.push(PlannedDirectory { node, parent, subdirectories, blocks: 0 });
+    }
+    for directory in &mut directories {
+        directory.blocks = directory_of(tree, directory).block_count(options.hash_seed)?;
+    }
+    Ok(directories)
+}
+
+fn check_tree(tree: &Tree) -> Result<(), Ext4Error> {
+    let root = NodeId(0);
+    if tree.is_empty() || tree.kind(root) != Kind::Directory {
+        return Err(Ext4Error::Root);
+    }
+    if tree.children(root).any(|child| tree.name(child) == LOST_FOUND) {
+        return Err(Ext4Error::LostAndFound);
+    }
+    if tree.name_count_max() > NAMES_MAX {
+        return Err(Ext4Error::TooManyNames(tree.name_count_max()));
+    }
+    for node in tree.nodes().skip(1) {
+        let name = tree.name(node);
+        if name.is_empty() || name.len() > NAME_MAX || name.contains(&b'/') || name.contains(&0) {
+            return Err(Ext4Error::Name { path: path_of(tree, node), length: name.len() });
+        }
+        match tree.kind(node) {
+            Kind::Symlink { target } if target.is_empty() || target.len() > TARGET_MAX => {
+                return Err(Ext4Error::Target { path: path_of(tree, node), length: target.len() });
+            }
+            Kind::File { size, .. } if size.div_ceil(BLOCK) > FILE_BLOCKS_MAX => {
+                return Err(Ext4Error::FileTooLarge { path: path_of(tree, node), size });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The path of a node below the root, for messages.
+fn path_of(tree: &Tree, node: NodeId) -> String {
+    let mut path = PathBuf::new();
+    let mut at = NodeId(0);
+    while let Some(child) = tree.children(at).find(|&child| tree.subtree(child).contains(&node.0)) {
+        path.push(OsStr::from_bytes(tree.name(child)));
+        at = child;
+    }
+    path.display().to_string()
+}
+
 /// What does not change while the size is looked for.
 #[derive(Debug, Clone)]
-pub struct Planner<'t> {
-    pub tree: &'t Tree,
-    pub directories: Vec<PlannedDirectory>,
+struct Planner<'t> {
+    tree: &'t Tree,
+    directories: Vec<PlannedDirectory>,
     /// Whether there is to be a journal.
-    pub journal: bool,
+    journal: bool,
     /// Whether it is to grow.
-    pub growth: Option<Growth>,
+    growth: Option<Growth>,
 }
 
 /// What free space gets besides the files: as much as it asks for, or the least that does.
@@ -34,7 +118,7 @@ struct Extras {
 
 impl Planner<'_> {
     /// Looks for the layout of a file system of this size.
-    pub fn layout(self, size: Size) -> Result<Layout, Ext4Error> {
+    fn layout(self, size: Size) -> Result<Layout, Ext4Error> {
         match size {
             Size::Auto { additional } => self.with_room_for(additional.0 / BLOCK),
             Size::Fixed(size) => self.of_size(size.0),
@@ -52,7 +136,7 @@ impl Planner<'_> {
         let journal = self.journal_for(guess);
         let guess = guess.saturating_add(journal);
         let blocks_per_group = self.blocks_per_group_for(guess, inodes, ratio);
-        let mut extras = Extras { inodes, journal, reserved: self.reserved_for(guess, blocks_per_group) };
+        let mut extras = Extras { inodes, journal, reserved: self.reserved_for(guess, blocks_per_group)? };
         let mut groups = groups_for(guess, blocks_per_group)?;
         // More groups need more tables, which may need one more group; both may need a larger journal, and more blocks kept.
         loop {
@@ -62,7 +146,8 @@ impl Planner<'_> {
             let blocks = geometry.tables_end().max(room_end);
             let needed = groups_for(blocks, blocks_per_group)?;
             let blocks = blocks.max(geometry.smallest_end());
-            let (journal, reserved) = (self.journal_for(blocks), self.reserved_for(blocks, blocks_per_group));
+            let (journal, reserved) =
+                (self.journal_for(blocks), self.reserved_for(blocks, blocks_per_group)?);
             if needed <= groups && journal <= extras.journal && reserved <= extras.reserved {
                 return Ok(self.into_layout(geometry, places, end, blocks));
             }
@@ -88,7 +173,7 @@ impl Planner<'_> {
         let ratio = self.bytes_per_inode(blocks);
         let inodes = self.inodes(extra, ratio)?;
         let blocks_per_group = self.blocks_per_group_for(blocks, inodes, ratio);
-        let reserved = self.reserved_for(blocks, blocks_per_group);
+        let reserved = self.reserved_for(blocks, blocks_per_group)?;
         let most = Extras { inodes, journal: self.journal_for(blocks), reserved };
         let fewer_inodes = Extras { inodes: self.inodes(0, ratio)?, ..most };
         let least = Extras {
@@ -104,7 +189,7 @@ impl Planner<'_> {
             if found.0.smallest_end() > blocks && groups > 1 {
                 // The last group cannot hold even its own superblock: there is none, as with mke2fs.
                 blocks = found.0.group_start(groups - 1);
-                extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group));
+                extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group)?);
                 found = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
             }
             let (geometry, places, end) = found;
@@ -136,8 +221,8 @@ impl Planner<'_> {
     }
 
     /// The blocks kept for growth in a file system of so many.
-    fn reserved_for(&self, blocks: u64, blocks_per_group: u32) -> u32 {
-        self.growth.map_or(0, |_| resize::reserved_for(blocks, blocks_per_group))
+    fn reserved_for(&self, blocks: u64, blocks_per_group: u32) -> Result<u32, InternalError> {
+        self.growth.map_or(Ok(0), |_| resize::reserved_for(blocks, blocks_per_group))
     }
 
     /// For how many bytes there is to be an inode in a file system of so many blocks.

@@ -9,14 +9,14 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use super::BLOCK;
-use super::geometry::{DESCRIPTOR_SIZE, Geometry, needs_64bit};
-use super::inode::{Area, BLOCK_AREA, Inode, MODE_FILE};
-use super::superblock::halves;
-use crate::units::{index, length};
+use super::disk::{BLOCK_AREA, DESCRIPTOR_SIZE};
+use super::geometry::{Geometry, needs_64bit};
+use super::inode::{Area, Inode};
+use crate::error_kind::InternalError;
+use crate::fs::file_tree::S_IFREG;
+use crate::units::{fit, index, length};
 
-/// The inode's number, one of the reserved ones.
-pub const INODE: u32 = 7;
-const MODE: u16 = MODE_FILE | 0o600;
+const MODE: u16 = S_IFREG | 0o600;
 /// The growth that blocks are kept for.
 const TIMES: u64 = 1024;
 /// Block numbers in an indirect block, and so the most blocks that can be kept.
@@ -30,59 +30,58 @@ const SHARE_OF_GROUP: u64 = 4;
 
 /// The blocks that mke2fs keeps for a file system of so many: for growing to 1024 times the size, as far as 32-bit block
 /// numbers go. None where they do not suffice even now.
-pub fn reserved_for(blocks: u64, blocks_per_group: u32) -> u32 {
+pub fn reserved_for(blocks: u64, blocks_per_group: u32) -> Result<u32, InternalError> {
     let groups = |blocks: u64| blocks.div_ceil(blocks_per_group.into());
     if needs_64bit(groups(blocks), blocks_per_group) {
-        return 0;
+        return Ok(0);
     }
     let largest = blocks.saturating_mul(TIMES).min(u64::from(u32::MAX));
     let table = |blocks| (groups(blocks) * u64::from(DESCRIPTOR_SIZE)).div_ceil(BLOCK);
     let kept = table(largest) - table(blocks);
-    u32::try_from(kept.min(POINTERS).min(u64::from(blocks_per_group) / SHARE_OF_GROUP)).unwrap_or_default()
+    fit(kept.min(POINTERS).min(u64::from(blocks_per_group) / SHARE_OF_GROUP))
 }
 
 /// The inode that holds them; `double_indirect` is its own block.
-pub fn inode(geometry: &Geometry, double_indirect: u64) -> Inode {
-    let mut area = [0; BLOCK_AREA];
-    let pointer = DOUBLE_INDIRECT * size_of::<U32>()..(DOUBLE_INDIRECT + 1) * size_of::<U32>();
-    area[pointer].copy_from_slice(block_number(double_indirect).as_bytes());
+pub fn inode(geometry: &Geometry, double_indirect: u64) -> Result<Inode, InternalError> {
+    let mut area = [U32::ZERO; BLOCK_AREA / size_of::<U32>()];
+    area[DOUBLE_INDIRECT] = block_number(double_indirect)?;
     let groups = length(geometry.superblock_groups().count());
-    Inode {
+    Ok(Inode {
         mode: MODE,
         size: (DIRECT + POINTERS + POINTERS * POINTERS) * BLOCK,
         links: 1,
         blocks: 1 + u64::from(geometry.reserved_descriptor_blocks) * groups,
-        area: Area::Blocks(area),
-    }
+        area: Area::Blocks(zerocopy::transmute!(area)),
+    })
 }
 
 /// The double-indirect block.
-pub fn double_indirect(geometry: &Geometry) -> Vec<u8> {
-    let mut pointers = vec![U32::ZERO; index(POINTERS)];
+pub fn double_indirect(geometry: &Geometry) -> Result<Vec<u8>, InternalError> {
+    let mut pointers = [U32::ZERO; index(POINTERS)];
     let first = geometry.descriptor_blocks();
     for number in first..first + u64::from(geometry.reserved_descriptor_blocks) {
-        pointers[index(number % POINTERS)] = block_number(1 + number);
+        pointers[index(number % POINTERS)] = block_number(1 + number)?;
     }
-    pointers.as_bytes().to_vec()
+    Ok(pointers.as_bytes().to_vec())
 }
 
 /// The kept blocks of group 0, one after the other: each lists its like in the backups.
-pub fn indirect(geometry: &Geometry) -> Vec<u8> {
+pub fn indirect(geometry: &Geometry) -> Result<Vec<u8>, InternalError> {
     let first = 1 + geometry.descriptor_blocks();
     let mut bytes = Vec::with_capacity(index(u64::from(geometry.reserved_descriptor_blocks) * BLOCK));
     for number in first..first + u64::from(geometry.reserved_descriptor_blocks) {
-        let mut pointers = vec![U32::ZERO; index(POINTERS)];
+        let mut pointers = [U32::ZERO; index(POINTERS)];
         for (pointer, group) in pointers.iter_mut().zip(geometry.superblock_groups().skip(1)) {
-            *pointer = block_number(geometry.group_start(group) + number);
+            *pointer = block_number(geometry.group_start(group) + number)?;
         }
         bytes.extend_from_slice(pointers.as_bytes());
     }
-    bytes
+    Ok(bytes)
 }
 
 /// Blocks are kept only where all numbers have 32 bits.
-fn block_number(block: u64) -> U32 {
-    halves(block).0.into()
+fn block_number(block: u64) -> Result<U32, InternalError> {
+    Ok(fit::<u32, _>(block)?.into())
 }
 
 #[cfg(test)]
@@ -101,9 +100,9 @@ mod tests {
             (gib(10_000), 399),
             (gib(16_300), 5),
         ] {
-            assert_eq!(reserved_for(blocks, 32768), expected, "{blocks} blocks");
+            assert_eq!(reserved_for(blocks, 32768).unwrap(), expected, "{blocks} blocks");
         }
-        assert_eq!(reserved_for((1 << 32) - 1, 32768), 0);
-        assert_eq!(reserved_for(1 << 32, 32768), 0);
+        assert_eq!(reserved_for((1 << 32) - 1, 32768).unwrap(), 0);
+        assert_eq!(reserved_for(1 << 32, 32768).unwrap(), 0);
     }
 }

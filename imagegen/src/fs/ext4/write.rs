@@ -3,19 +3,20 @@
 use std::io;
 
 use super::checksum::Checksum;
+use super::disk::{BLOCK_AREA, JOURNAL_INODE, RESIZE_INODE, ROOT_INODE};
 use super::extent::{self, Piece};
 use super::group::{Usage, group, total, used_inodes};
-use super::inode::{Area, BLOCK_AREA, INODES_PER_BLOCK, Inode, MODE_DIRECTORY, MODE_FILE, ROOT_INODE};
+use super::inode::{Area, INODES_PER_BLOCK, Inode};
 use super::journal::{self, Journal};
 use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
 use super::superblock::{Free, superblock};
 use super::{BLOCK, Ext4Error, Options, directory, resize};
 use crate::container::{RUN, Sink};
-use crate::fs::file_tree::{Kind, NodeId, Tree};
+use crate::fs::file_tree::{Kind, NodeId, S_IFDIR, S_IFREG, Tree};
 use crate::units::{GuestOffset, index, length};
 
-const MODE_JOURNAL: u16 = MODE_FILE | 0o600;
-const MODE_LOST_FOUND: u16 = MODE_DIRECTORY | 0o700;
+const MODE_JOURNAL: u16 = S_IFREG | 0o600;
+const MODE_LOST_FOUND: u16 = S_IFDIR | 0o700;
 
 pub fn write_metadata(
     tree: &Tree,
@@ -51,7 +52,7 @@ impl Writer<'_> {
         let mut bitmaps = Vec::new();
         for (number, directories) in (0..geometry.groups).zip(directories) {
             let usage = Usage { free: &free, last_inode, directories };
-            let rendered = group(geometry, number, &usage, self.seed);
+            let rendered = group(geometry, number, &usage, self.seed)?;
             descriptors.extend(rendered.descriptor);
             bitmaps.push((rendered.block_bitmap, rendered.inode_bitmap));
         }
@@ -61,10 +62,10 @@ impl Writer<'_> {
         let counts = Free { blocks: total(&free), inodes: geometry.inodes() - last_inode };
         for number in geometry.superblock_groups() {
             let start = geometry.group_start(number);
-            out.block(start, &superblock(geometry, self.options, counts, journal.as_ref(), number))?;
+            out.block(start, &superblock(geometry, self.options, counts, journal.as_ref(), number)?)?;
             out.block(start + 1, &descriptors)?;
             if number == 0 {
-                out.block(start + 1 + geometry.descriptor_blocks(), &resize::indirect(geometry))?;
+                out.block(start + 1 + geometry.descriptor_blocks(), &resize::indirect(geometry)?)?;
             }
         }
         for (tables, (block_bitmap, _)) in geometry.tables.iter().zip(&bitmaps) {
@@ -78,7 +79,7 @@ impl Writer<'_> {
 
     fn journal_backup(&self) -> io::Result<Option<journal::Backup>> {
         let Some(journal) = self.layout.journal else { return Ok(None) };
-        let (tree, _) = self.extent_tree(journal::INODE, journal.start, journal.blocks)?;
+        let (tree, _) = self.extent_tree(JOURNAL_INODE, journal.start, journal.blocks)?;
         Ok(Some(journal::Backup { area: tree.root, size: journal.blocks * BLOCK }))
     }
 
@@ -118,9 +119,9 @@ impl Writer<'_> {
     fn inode(&self, number: u32, nodes: &mut impl Iterator<Item = NodeId>) -> io::Result<[u8; 256]> {
         let inode = match (number, self.layout.journal, self.layout.double_indirect) {
             (ROOT_INODE, ..) => self.node_inode(NodeId(0))?,
-            (LOST_FOUND_INODE, ..) => self.lost_found_inode(),
-            (journal::INODE, Some(journal), _) => self.journal_inode(journal)?,
-            (resize::INODE, _, Some(place)) => resize::inode(&self.layout.geometry, place),
+            (LOST_FOUND_INODE, ..) => self.lost_found_inode()?,
+            (JOURNAL_INODE, Some(journal), _) => self.journal_inode(journal)?,
+            (RESIZE_INODE, _, Some(place)) => resize::inode(&self.layout.geometry, place)?,
             // Reserved for features that are not used.
             _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
             _ => match nodes.next() {
@@ -128,18 +129,17 @@ impl Writer<'_> {
                 None => return Err(io::Error::other("more inodes were planned than there are files")),
             },
         };
-        Ok(inode.encode(number, self.options.time, self.seed))
+        Ok(inode.encode(number, self.options.time, self.seed)?)
     }
 
-    fn lost_found_inode(&self) -> Inode {
-        let piece = Piece { logical: 0, start: self.layout.lost_found, count: 1 };
-        let root = extent::tree(&[piece], std::iter::empty(), self.seed).root;
-        Inode { mode: MODE_LOST_FOUND, size: BLOCK, links: 2, blocks: 1, area: Area::Extents(root) }
+    fn lost_found_inode(&self) -> io::Result<Inode> {
+        let (tree, _) = self.extent_tree(LOST_FOUND_INODE, self.layout.lost_found, 1)?;
+        Ok(Inode { mode: MODE_LOST_FOUND, size: BLOCK, links: 2, blocks: 1, area: Area::Extents(tree.root) })
     }
 
     fn journal_inode(&self, journal: Journal) -> io::Result<Inode> {
         let Journal { start, blocks } = journal;
-        let (tree, tree_blocks) = self.extent_tree(journal::INODE, start, blocks)?;
+        let (tree, tree_blocks) = self.extent_tree(JOURNAL_INODE, start, blocks)?;
         let area = Area::Extents(tree.root);
         Ok(Inode { mode: MODE_JOURNAL, size: blocks * BLOCK, links: 1, blocks: blocks + tree_blocks, area })
     }
@@ -198,7 +198,7 @@ impl Writer<'_> {
         let tree_blocks = extent::tree_blocks(pieces.len()).map_err(unplanned)?;
         let places = self.layout.tree_places(first, blocks, tree_blocks);
         let seed = self.seed.of_inode(inode);
-        Ok((extent::tree(&pieces, places, seed), tree_blocks))
+        Ok((extent::tree(&pieces, places, seed)?, tree_blocks))
     }
 
     fn directories(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
@@ -207,7 +207,7 @@ impl Writer<'_> {
         let bytes = lost_found.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
         out.block(self.layout.lost_found, &bytes)?;
         if let Some(place) = self.layout.double_indirect {
-            out.block(place, &resize::double_indirect(&self.layout.geometry))?;
+            out.block(place, &resize::double_indirect(&self.layout.geometry)?)?;
         }
         self.journal(out)?;
         for planned in &self.layout.directories {
@@ -226,8 +226,8 @@ impl Writer<'_> {
     /// The journal's superblock, and the blocks of its extent tree.
     fn journal(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
         let Some(journal) = self.layout.journal else { return Ok(()) };
-        out.block(journal.start, &journal::superblock(journal, self.options.uuid))?;
-        let (tree, _) = self.extent_tree(journal::INODE, journal.start, journal.blocks)?;
+        out.block(journal.start, &journal::superblock(journal, self.options.uuid)?)?;
+        let (tree, _) = self.extent_tree(JOURNAL_INODE, journal.start, journal.blocks)?;
         for (place, block) in tree.blocks {
             out.block(place, &block)?;
         }

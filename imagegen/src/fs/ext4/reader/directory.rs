@@ -1,38 +1,13 @@
 //! Directories (the kernel's documentation of ext4, "Directory Entries"), read from front to back: the index of a large
 //! one looks like empty entries.
 
-use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
 use super::inode::{Inode, Type};
 use super::{Ext4ReadError, FileSystem};
+use crate::fs::ext4::disk::{ENTRY_ALIGNMENT, EntryHeader, EntryTail, TYPE_TAIL};
 use crate::text::shown;
 use crate::units::{index, length};
-
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct EntryHeader {
-    inode: U32,
-    rec_len: U16,
-    name_len: u8,
-    file_type: u8,
-}
-
-/// The end of a leaf block, disguised as an entry without a name.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Tail {
-    det_reserved_zero1: U32,
-    det_rec_len: U16,
-    det_reserved_zero2: u8,
-    det_reserved_ft: u8,
-    det_checksum: U32,
-}
-
-const TAIL_TYPE: u8 = 0xDE;
-
-/// What e2fsck keeps lost files in, in the root; every ext4 file system has it.
-pub const LOST_FOUND: &[u8] = b"lost+found";
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +75,7 @@ fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Res
             step => usize::from(step),
         };
         let name_length = usize::from(header.name_len);
-        if step < size_of::<EntryHeader>() + name_length || step % 4 != 0 || step > rest.len() {
+        if step < size_of::<EntryHeader>() + name_length || step % ENTRY_ALIGNMENT != 0 || step > rest.len() {
             return Err(malformed());
         }
         if header.inode.get() != 0 {
@@ -120,11 +95,11 @@ fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Res
 /// Compares the checksum at the end of a leaf block. Blocks of an index have theirs elsewhere and hold no names.
 fn check(directory: &Inode, bytes: &[u8]) -> Result<(), Ext4ReadError> {
     let Some(seed) = directory.seed else { return Ok(()) };
-    let Ok((before, tail)) = Tail::read_from_suffix(bytes) else { return Ok(()) };
+    let Ok((before, tail)) = EntryTail::read_from_suffix(bytes) else { return Ok(()) };
     let is_tail = tail.det_reserved_zero1.get() == 0
-        && usize::from(tail.det_rec_len.get()) == size_of::<Tail>()
+        && usize::from(tail.det_rec_len.get()) == size_of::<EntryTail>()
         && tail.det_reserved_zero2 == 0
-        && tail.det_reserved_ft == TAIL_TYPE;
+        && tail.det_reserved_ft == TYPE_TAIL;
     if !is_tail {
         return Ok(());
     }

@@ -1,36 +1,17 @@
 //! Extent trees (the kernel's documentation of ext4, "Extent Tree"): which blocks a file has.
 
-use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
+use zerocopy::byteorder::little_endian::U32;
 
 use super::inode::Inode;
 use super::{Ext4ReadError, FileSystem};
+use crate::fs::ext4::disk::{EXTENT_BLOCKS_MAX, EXTENT_MAGIC, Extent, ExtentHeader, ExtentIndex, join};
 use crate::units::index;
 
-const MAGIC: u16 = 0xF30A;
 const DEPTH_MAX: u16 = 5;
-/// A longer length means: so much longer, and not yet written.
-const WRITTEN_MAX: u16 = 32768;
 
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Header {
-    eh_magic: U16,
-    eh_entries: U16,
-    eh_max: U16,
-    eh_depth: U16,
-    eh_generation: U32,
-}
-
-/// An entry of a leaf or of an inner node; both have 12 bytes.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
-#[repr(C)]
-struct Entry {
-    /// The first block in the file.
-    block: U32,
-    /// In a leaf: `ee_len`, `ee_start_hi`, `ee_start_lo`. In an inner node: `ei_leaf_lo`, `ei_leaf_hi`, nothing.
-    words: [U16; 4],
-}
+/// An [`Extent`] or an [`ExtentIndex`].
+type Entry = [u8; 12];
 
 /// A run of a file's blocks that lie side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +51,11 @@ impl Blocks {
                 continue;
             };
             if depth == 0 {
-                blocks.add(file_system, inode, entry)?;
+                blocks.add(file_system, inode, &zerocopy::transmute!(entry))?;
                 continue;
             }
-            let [low, low_high, high, _] = entry.words.map(|word| u64::from(word.get()));
-            let place = high << 32 | low_high << 16 | low;
+            let entry: ExtentIndex = zerocopy::transmute!(entry);
+            let place = join(entry.ei_leaf_lo, entry.ei_leaf_hi);
             let bytes = file_system.block(place)?;
             check(inode, place, &bytes)?;
             let node = Node::parse(inode, &bytes)?;
@@ -91,13 +72,13 @@ impl Blocks {
         &mut self,
         file_system: &FileSystem<'_>,
         inode: &Inode,
-        entry: Entry,
+        extent: &Extent,
     ) -> Result<(), Ext4ReadError> {
-        let [length, start_hi, start_lo, start_mid] = entry.words.map(U16::get);
-        let unwritten = length > WRITTEN_MAX;
-        let count = u64::from(if unwritten { length - WRITTEN_MAX } else { length });
-        let physical = u64::from(start_hi) << 32 | u64::from(start_mid) << 16 | u64::from(start_lo);
-        let logical = u64::from(entry.block.get());
+        let length = extent.ee_len.get();
+        let unwritten = length > EXTENT_BLOCKS_MAX;
+        let count = u64::from(if unwritten { length - EXTENT_BLOCKS_MAX } else { length });
+        let physical = join(extent.ee_start_lo, extent.ee_start_hi);
+        let logical = u64::from(extent.ee_block.get());
         let end = self.runs.last().map_or(0, |run| run.logical + run.count);
         if count == 0 || logical < end {
             return Err(inode.damaged(format!("has extents that overlap at its block {logical}")));
@@ -128,9 +109,9 @@ struct Node {
 impl Node {
     fn parse(inode: &Inode, bytes: &[u8]) -> Result<Self, Ext4ReadError> {
         let malformed = || inode.damaged("has no extent tree where one should be");
-        let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| malformed())?;
+        let (header, rest) = ExtentHeader::read_from_prefix(bytes).map_err(|_| malformed())?;
         let count = usize::from(header.eh_entries.get());
-        if header.eh_magic.get() != MAGIC || count > usize::from(header.eh_max.get()) {
+        if header.eh_magic.get() != EXTENT_MAGIC || count > usize::from(header.eh_max.get()) {
             return Err(malformed());
         }
         let entries = rest.get(..count * size_of::<Entry>()).ok_or_else(malformed)?;
@@ -142,8 +123,8 @@ impl Node {
 /// Compares the checksum behind the entries of a tree block.
 fn check(inode: &Inode, place: u64, bytes: &[u8]) -> Result<(), Ext4ReadError> {
     let Some(seed) = inode.seed else { return Ok(()) };
-    let Ok((header, _)) = Header::read_from_prefix(bytes) else { return Ok(()) };
-    let covered = size_of::<Header>() + usize::from(header.eh_max.get()) * size_of::<Entry>();
+    let Ok((header, _)) = ExtentHeader::read_from_prefix(bytes) else { return Ok(()) };
+    let covered = size_of::<ExtentHeader>() + usize::from(header.eh_max.get()) * size_of::<Entry>();
     let tail =
         bytes.get(covered..covered + size_of::<U32>()).and_then(|tail| U32::read_from_bytes(tail).ok());
     let Some(tail) = tail else {

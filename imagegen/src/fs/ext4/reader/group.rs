@@ -1,45 +1,12 @@
 //! Group descriptors (the kernel's documentation of ext4, "Block Group Descriptors").
 
-use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::byteorder::little_endian::U16;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::Ext4ReadError;
-use super::superblock::{Superblock, join};
 use crate::container::reader::Source;
-use crate::on_disk::structure;
+use crate::fs::ext4::disk::{GroupDescriptor, GroupFlags, Superblock, join};
 use crate::units::index;
-
-structure! {
-    /// A group's descriptor. The second half is there with the `64bit` feature only, and zero without it.
-    pub struct GroupDescriptor {
-        bg_block_bitmap_lo: U32 = decimal,
-        bg_inode_bitmap_lo: U32 = decimal,
-        bg_inode_table_lo: U32 = decimal,
-        bg_free_blocks_count_lo: U16 = decimal,
-        bg_free_inodes_count_lo: U16 = decimal,
-        bg_used_dirs_count_lo: U16 = decimal,
-        bg_flags: U16 = hex,
-        bg_exclude_bitmap_lo: U32 = decimal,
-        bg_block_bitmap_csum_lo: U16 = hex,
-        bg_inode_bitmap_csum_lo: U16 = hex,
-        bg_itable_unused_lo: U16 = decimal,
-        bg_checksum: U16 = hex,
-        bg_block_bitmap_hi: U32 = decimal,
-        bg_inode_bitmap_hi: U32 = decimal,
-        bg_inode_table_hi: U32 = decimal,
-        bg_free_blocks_count_hi: U16 = decimal,
-        bg_free_inodes_count_hi: U16 = decimal,
-        bg_used_dirs_count_hi: U16 = decimal,
-        bg_itable_unused_hi: U16 = decimal,
-        bg_exclude_bitmap_hi: U32 = decimal,
-        bg_block_bitmap_csum_hi: U16 = hex,
-        bg_inode_bitmap_csum_hi: U16 = hex,
-        bg_reserved: U32 = hex,
-    }
-}
-
-/// Nobody has written the block bitmap: all blocks but the group's own metadata are free.
-const FLAG_BLOCK_UNINIT: u16 = 0x2;
 
 impl GroupDescriptor {
     /// Reads the descriptors of all groups, whose number the superblock's check has bounded.
@@ -94,7 +61,7 @@ impl GroupDescriptor {
 
     /// Whether the block bitmap on disk means nothing.
     pub fn bitmap_is_unwritten(&self) -> bool {
-        self.bg_flags.get() & FLAG_BLOCK_UNINIT != 0
+        GroupFlags::from_bits_retain(self.bg_flags.get()).contains(GroupFlags::BLOCK_UNINIT)
     }
 }
 

@@ -3,57 +3,14 @@
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Ext4ReadError, FileSystem, features};
+use super::{Ext4ReadError, FileSystem, HELP};
 use crate::fs::ext4::checksum::Checksum;
-use crate::on_disk::structure;
-
-structure! {
-    /// An inode as it lies in the table. Fields that an inode of 128 bytes lacks are zero.
-    pub struct RawInode {
-        i_mode: U16 = octal,
-        i_uid: U16 = decimal,
-        i_size_lo: U32 = decimal,
-        i_atime: U32 = decimal,
-        i_ctime: U32 = decimal,
-        i_mtime: U32 = decimal,
-        i_dtime: U32 = decimal,
-        i_gid: U16 = decimal,
-        i_links_count: U16 = decimal,
-        i_blocks_lo: U32 = decimal,
-        i_flags: U32 = hex,
-        i_osd1: U32 = hex,
-        i_block: [u8; 60] = bytes,
-        i_generation: U32 = decimal,
-        i_file_acl_lo: U32 = decimal,
-        i_size_high: U32 = decimal,
-        i_obso_faddr: U32 = decimal,
-        l_i_blocks_high: U16 = decimal,
-        l_i_file_acl_high: U16 = decimal,
-        l_i_uid_high: U16 = decimal,
-        l_i_gid_high: U16 = decimal,
-        l_i_checksum_lo: U16 = hex,
-        l_i_reserved: U16 = hex,
-        i_extra_isize: U16 = decimal,
-        i_checksum_hi: U16 = hex,
-        i_ctime_extra: U32 = hex,
-        i_mtime_extra: U32 = hex,
-        i_atime_extra: U32 = hex,
-        i_crtime: U32 = decimal,
-        i_crtime_extra: U32 = hex,
-        i_version_hi: U32 = decimal,
-        i_projid: U32 = decimal,
-    }
-}
+use crate::fs::ext4::disk::{InodeFlags, RawInode, join};
+use crate::fs::file_tree::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 const SMALL: usize = std::mem::offset_of!(RawInode, i_extra_isize);
 const CHECKSUM_LO: usize = std::mem::offset_of!(RawInode, l_i_checksum_lo);
 const CHECKSUM_HI: usize = std::mem::offset_of!(RawInode, i_checksum_hi);
-
-/// The root directory's number.
-pub const ROOT: u32 = 2;
-const FLAG_ENCRYPT: u32 = 0x800;
-const FLAG_EXTENTS: u32 = 0x8_0000;
-const FLAG_INLINE_DATA: u32 = 0x1000_0000;
 
 /// What an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -124,10 +81,10 @@ impl Inode {
 
     /// What it is, by the upper bits of its mode.
     pub fn kind(&self) -> Type {
-        match self.raw.i_mode.get() >> 12 {
-            0o04 => Type::Directory,
-            0o10 => Type::File,
-            0o12 => Type::Symlink,
+        match self.raw.i_mode.get() & S_IFMT {
+            S_IFDIR => Type::Directory,
+            S_IFREG => Type::File,
+            S_IFLNK => Type::Symlink,
             _ => Type::Special,
         }
     }
@@ -139,7 +96,7 @@ impl Inode {
 
     /// The length in bytes.
     pub fn size(&self) -> u64 {
-        super::superblock::join(self.raw.i_size_lo, self.raw.i_size_high)
+        join(self.raw.i_size_lo, self.raw.i_size_high)
     }
 
     /// The owner's number.
@@ -168,24 +125,27 @@ impl Inode {
 
     /// Whether the block area holds extents.
     pub fn has_extents(&self) -> bool {
-        self.raw.i_flags.get() & FLAG_EXTENTS != 0
+        self.flags().contains(InodeFlags::EXTENTS)
+    }
+
+    fn flags(&self) -> InodeFlags {
+        InodeFlags::from_bits_retain(self.raw.i_flags.get())
     }
 
     /// Refuses what cannot be read here.
     pub(super) fn check_readable(&self) -> Result<(), Ext4ReadError> {
-        let flags = self.raw.i_flags.get();
-        if flags & FLAG_ENCRYPT != 0 {
+        if self.flags().contains(InodeFlags::ENCRYPT) {
             let help = "mount the file system with the key";
             return Err(Ext4ReadError::Unread { number: self.number, problem: "is encrypted", help });
         }
-        if flags & FLAG_INLINE_DATA != 0 {
+        if self.flags().contains(InodeFlags::INLINE_DATA) {
             return Err(self.unread("has its contents in the inode (inline_data)"));
         }
         Ok(())
     }
 
     pub(super) fn unread(&self, problem: &'static str) -> Ext4ReadError {
-        Ext4ReadError::Unread { number: self.number, problem, help: features::HELP }
+        Ext4ReadError::Unread { number: self.number, problem, help: HELP }
     }
 
     pub(super) fn damaged(&self, problem: impl Into<String>) -> Ext4ReadError {

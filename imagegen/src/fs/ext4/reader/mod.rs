@@ -5,7 +5,6 @@
 
 mod directory;
 mod extent;
-mod features;
 mod file;
 mod group;
 mod inode;
@@ -13,15 +12,16 @@ mod superblock;
 
 use crate::container::reader::{ReadError, Source};
 
-pub use directory::{Entry, LOST_FOUND};
+pub use super::disk::{
+    FIRST_BYTE, GroupDescriptor, LOST_FOUND, MAGIC, ROOT_INODE as ROOT, RawInode, Superblock,
+};
+pub use directory::Entry;
 pub use extent::{Blocks, Run};
 pub use file::File;
-pub use group::GroupDescriptor;
-pub use inode::{Inode, ROOT, RawInode, Type};
-pub use superblock::{MAGIC, Superblock};
+pub use inode::{Inode, Type};
 
-/// Where the superblock begins, in bytes.
-pub const FIRST_BYTE: u64 = 1024;
+/// What to do about a feature that is not read.
+const HELP: &str = "mount it with Linux, or copy its files into a file system without that";
 
 /// Why a file system cannot be read.
 #[derive(Debug, thiserror::Error)]

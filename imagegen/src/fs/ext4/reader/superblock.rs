@@ -1,134 +1,27 @@
 //! The superblock (the kernel's documentation of ext4, "Super Block"), checked before anything is built on it.
 
-use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Ext4ReadError, FIRST_BYTE, features};
+use super::{Ext4ReadError, HELP};
 use crate::container::reader::Source;
 use crate::fs::ext4::checksum::Checksum;
+use crate::fs::ext4::disk::{
+    CHECKSUM_CRC32C, Compat, DESCRIPTOR_SIZE, FIRST_BYTE, Incompat, MAGIC, RoCompat, Superblock, join, names,
+};
 use crate::guid::Guid;
-use crate::on_disk::structure;
 use crate::text::shown;
 
-structure! {
-    /// The superblock, 1,024 bytes at byte 1,024 of the file system.
-    pub struct Superblock {
-        s_inodes_count: U32 = decimal,
-        s_blocks_count_lo: U32 = decimal,
-        s_r_blocks_count_lo: U32 = decimal,
-        s_free_blocks_count_lo: U32 = decimal,
-        s_free_inodes_count: U32 = decimal,
-        s_first_data_block: U32 = decimal,
-        s_log_block_size: U32 = decimal,
-        s_log_cluster_size: U32 = decimal,
-        s_blocks_per_group: U32 = decimal,
-        s_clusters_per_group: U32 = decimal,
-        s_inodes_per_group: U32 = decimal,
-        s_mtime: U32 = decimal,
-        s_wtime: U32 = decimal,
-        s_mnt_count: U16 = decimal,
-        s_max_mnt_count: U16 = decimal,
-        s_magic: U16 = hex,
-        s_state: U16 = hex,
-        s_errors: U16 = decimal,
-        s_minor_rev_level: U16 = decimal,
-        s_lastcheck: U32 = decimal,
-        s_checkinterval: U32 = decimal,
-        s_creator_os: U32 = decimal,
-        s_rev_level: U32 = decimal,
-        s_def_resuid: U16 = decimal,
-        s_def_resgid: U16 = decimal,
-        s_first_ino: U32 = decimal,
-        s_inode_size: U16 = decimal,
-        s_block_group_nr: U16 = decimal,
-        s_feature_compat: U32 = hex,
-        s_feature_incompat: U32 = hex,
-        s_feature_ro_compat: U32 = hex,
-        s_uuid: [u8; 16] = uuid,
-        s_volume_name: [u8; 16] = label,
-        s_last_mounted: [u8; 64] = label,
-        s_algorithm_usage_bitmap: U32 = hex,
-        s_prealloc_blocks: u8 = decimal,
-        s_prealloc_dir_blocks: u8 = decimal,
-        s_reserved_gdt_blocks: U16 = decimal,
-        s_journal_uuid: [u8; 16] = uuid,
-        s_journal_inum: U32 = decimal,
-        s_journal_dev: U32 = decimal,
-        s_last_orphan: U32 = decimal,
-        s_hash_seed: [u8; 16] = uuid,
-        s_def_hash_version: u8 = decimal,
-        s_jnl_backup_type: u8 = decimal,
-        s_desc_size: U16 = decimal,
-        s_default_mount_opts: U32 = hex,
-        s_first_meta_bg: U32 = decimal,
-        s_mkfs_time: U32 = decimal,
-        s_jnl_blocks: [U32; 17] = list,
-        s_blocks_count_hi: U32 = decimal,
-        s_r_blocks_count_hi: U32 = decimal,
-        s_free_blocks_count_hi: U32 = decimal,
-        s_min_extra_isize: U16 = decimal,
-        s_want_extra_isize: U16 = decimal,
-        s_flags: U32 = hex,
-        s_raid_stride: U16 = decimal,
-        s_mmp_interval: U16 = decimal,
-        s_mmp_block: U64 = decimal,
-        s_raid_stripe_width: U32 = decimal,
-        s_log_groups_per_flex: u8 = decimal,
-        s_checksum_type: u8 = decimal,
-        s_reserved_pad: U16 = decimal,
-        s_kbytes_written: U64 = decimal,
-        s_snapshot_inum: U32 = decimal,
-        s_snapshot_id: U32 = decimal,
-        s_snapshot_r_blocks_count: U64 = decimal,
-        s_snapshot_list: U32 = decimal,
-        s_error_count: U32 = decimal,
-        s_first_error_time: U32 = decimal,
-        s_first_error_ino: U32 = decimal,
-        s_first_error_block: U64 = decimal,
-        s_first_error_func: [u8; 32] = label,
-        s_first_error_line: U32 = decimal,
-        s_last_error_time: U32 = decimal,
-        s_last_error_ino: U32 = decimal,
-        s_last_error_line: U32 = decimal,
-        s_last_error_block: U64 = decimal,
-        s_last_error_func: [u8; 32] = label,
-        s_mount_opts: [u8; 64] = label,
-        s_usr_quota_inum: U32 = decimal,
-        s_grp_quota_inum: U32 = decimal,
-        s_overhead_blocks: U32 = decimal,
-        s_backup_bgs: [U32; 2] = list,
-        s_encrypt_algos: [u8; 4] = bytes,
-        s_encrypt_pw_salt: [u8; 16] = bytes,
-        s_lpf_ino: U32 = decimal,
-        s_prj_quota_inum: U32 = decimal,
-        s_checksum_seed: U32 = hex,
-        s_wtime_hi: u8 = decimal,
-        s_mtime_hi: u8 = decimal,
-        s_mkfs_time_hi: u8 = decimal,
-        s_lastcheck_hi: u8 = decimal,
-        s_first_error_time_hi: u8 = decimal,
-        s_last_error_time_hi: u8 = decimal,
-        s_first_error_errcode: u8 = decimal,
-        s_last_error_errcode: u8 = decimal,
-        s_encoding: U16 = decimal,
-        s_encoding_flags: U16 = hex,
-        s_orphan_file_inum: U32 = decimal,
-        s_reserved: [U32; 94] = list,
-        s_checksum: U32 = hex,
-    }
-}
+/// Features with which not all files can be found, or most cannot be read. With others, inodes say for themselves that
+/// they are encrypted or have their contents in them.
+const UNREAD: Incompat = Incompat::COMPRESSION.union(Incompat::JOURNAL_DEV).union(Incompat::DIRDATA);
+const HELP_JOURNAL: &str = "it holds no files, but the journal of another file system; name that one";
 
-const _: () = assert!(size_of::<Superblock>() == 1024);
-
-/// How an ext4 superblock is told: 0xEF53 at its byte 56.
-pub const MAGIC: u16 = 0xEF53;
 const BLOCK_SIZE_MAX: u32 = 64 << 10;
 /// The fewest blocks that mke2fs gives to a group.
 const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// The descriptors of a file system of a PiB; no more are read.
 const DESCRIPTORS_MAX: u64 = 512 << 20;
-
-const CHECKSUM_CRC32C: u8 = 1;
 
 impl Superblock {
     /// Reads the superblock and checks that what it says of sizes is possible.
@@ -153,13 +46,18 @@ impl Superblock {
     }
 
     fn check_features(&self) -> Result<(), Ext4ReadError> {
-        let unread = features::unread(self.s_feature_incompat.get(), self.s_feature_ro_compat.get());
-        if let Some((features, help)) = unread {
+        // Of the features that only forbid writing, one hides files from a reader.
+        let unread = names(self.incompat().difference(Incompat::all().difference(UNREAD)))
+            .chain(names(self.ro_compat().intersection(RoCompat::BIGALLOC)));
+        let features = unread.collect::<Vec<_>>().join(", ");
+        if !features.is_empty() {
+            let is_journal = self.incompat().contains(Incompat::JOURNAL_DEV);
+            let help = if is_journal { HELP_JOURNAL } else { HELP };
             return Err(Ext4ReadError::Feature { features, help });
         }
         if self.has_checksums() && self.s_checksum_type != CHECKSUM_CRC32C {
             let features = format!("checksums of type {}", self.s_checksum_type);
-            return Err(Ext4ReadError::Feature { features, help: features::HELP });
+            return Err(Ext4ReadError::Feature { features, help: HELP });
         }
         Ok(())
     }
@@ -233,34 +131,34 @@ impl Superblock {
 
     /// The size of a group descriptor in bytes.
     pub fn descriptor_size(&self) -> u16 {
-        if self.is_64bit() { self.s_desc_size.get() } else { 32 }
+        if self.is_64bit() { self.s_desc_size.get() } else { DESCRIPTOR_SIZE }
     }
 
     /// Whether numbers of blocks have more than 32 bits.
     pub fn is_64bit(&self) -> bool {
-        self.s_feature_incompat.get() & features::INCOMPAT_64BIT != 0
+        self.incompat().contains(Incompat::_64BIT)
     }
 
     /// Whether all metadata has checksums.
     pub fn has_checksums(&self) -> bool {
-        self.s_feature_ro_compat.get() & features::RO_COMPAT_METADATA_CSUM != 0
+        self.ro_compat().contains(RoCompat::METADATA_CSUM)
     }
 
     /// Whether there is a journal.
     pub fn has_journal(&self) -> bool {
-        self.s_feature_compat.get() & features::COMPAT_HAS_JOURNAL != 0
+        self.compat().contains(Compat::HAS_JOURNAL)
     }
 
     /// Whether the journal holds changes that the rest of the file system lacks.
     pub fn needs_recovery(&self) -> bool {
-        self.s_feature_incompat.get() & features::INCOMPAT_RECOVER != 0
+        self.incompat().contains(Incompat::NEEDS_RECOVERY)
     }
 
     /// The seed of all checksums but the superblock's.
     pub(super) fn seed(&self) -> Option<Checksum> {
         if !self.has_checksums() {
             None
-        } else if self.s_feature_incompat.get() & features::INCOMPAT_CSUM_SEED != 0 {
+        } else if self.incompat().contains(Incompat::METADATA_CSUM_SEED) {
             Some(Checksum::of_seed(self.s_checksum_seed.get()))
         } else {
             Some(Checksum::of_file_system(self.uuid()))
@@ -279,11 +177,7 @@ impl Superblock {
 
     /// The names of all features, as e2fsprogs has them.
     pub fn features(&self) -> Vec<String> {
-        features::names(
-            self.s_feature_compat.get(),
-            self.s_feature_incompat.get(),
-            self.s_feature_ro_compat.get(),
-        )
+        names(self.compat()).chain(names(self.incompat())).chain(names(self.ro_compat())).collect()
     }
 
     /// Where the block `table_block` of the descriptor table is, which has so many descriptors. They follow the superblock
@@ -291,7 +185,7 @@ impl Superblock {
     /// superblock if it has one.
     pub(super) fn descriptor_block(&self, table_block: u64, per_block: u64) -> u64 {
         let block = u64::from(self.block_size());
-        let has_meta_bg = self.s_feature_incompat.get() & features::INCOMPAT_META_BG != 0;
+        let has_meta_bg = self.incompat().contains(Incompat::META_BG);
         if !has_meta_bg || table_block < u64::from(self.s_first_meta_bg.get()) {
             return FIRST_BYTE / block + 1 + table_block;
         }
@@ -313,9 +207,9 @@ impl Superblock {
         };
         if group == 0 {
             true
-        } else if self.s_feature_compat.get() & features::COMPAT_SPARSE_SUPER2 != 0 {
+        } else if self.compat().contains(Compat::SPARSE_SUPER2) {
             self.s_backup_bgs.iter().any(|backup| u64::from(backup.get()) == group)
-        } else if self.s_feature_ro_compat.get() & features::RO_COMPAT_SPARSE_SUPER != 0 {
+        } else if self.ro_compat().contains(RoCompat::SPARSE_SUPER) {
             group == 1 || [3, 5, 7].into_iter().any(is_power_of)
         } else {
             true
@@ -330,11 +224,6 @@ impl Superblock {
     fn high(&self, word: U32) -> U32 {
         if self.is_64bit() { word } else { U32::ZERO }
     }
-}
-
-/// A number of 64 bits out of its halves.
-pub(super) fn join(low: U32, high: U32) -> u64 {
-    u64::from(high.get()) << 32 | u64::from(low.get())
 }
 
 fn damaged(problem: impl Into<String>) -> Ext4ReadError {
