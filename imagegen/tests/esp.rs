@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use imagegen::container::Sink;
 use imagegen::disk::mbr::Partition;
 use imagegen::fixed;
-use imagegen::fs::fat::{self, Contents, EspError, Fat};
-use imagegen::fs::file_source::{FileSource, NamedFile};
+use imagegen::fs::fat::{self, Contents, Fat, FatError};
+use imagegen::fs::file_source::{FileSource, NamedFile, SourceError};
 use imagegen::job::Job;
 use imagegen::units::{ByteCount, GuestOffset, Lba};
 
@@ -40,11 +40,11 @@ impl Sink for PartitionFile {
     }
 }
 
-fn write(path: &Path, sectors: u64, files: Vec<NamedFile>) -> Result<(), EspError> {
+fn write(path: &Path, sectors: u64, files: Vec<NamedFile>) -> Result<(), FatError> {
     write_fat(path, sectors, files, None)
 }
 
-fn write_fat(path: &Path, sectors: u64, files: Vec<NamedFile>, fat: Option<Fat>) -> Result<(), EspError> {
+fn write_fat(path: &Path, sectors: u64, files: Vec<NamedFile>, fat: Option<Fat>) -> Result<(), FatError> {
     let plan = fat::plan(partition(sectors), &Contents::new(files)?, fat)?;
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
@@ -217,11 +217,11 @@ fn sizes_that_a_kind_does_not_have_are_refused() {
     let (fat16, fat32) = (Some(Fat::Fat16), Some(Fat::Fat32));
     for (sectors, fat) in [(16_415, None), (1, None), (16_415, fat16), (66_500, fat32), (1, fat32)] {
         let error = error(sectors, fat);
-        assert!(matches!(error, EspError::TooSmall { .. }), "{error}");
+        assert!(matches!(error, FatError::TooSmall { .. }), "{error}");
     }
     for (sectors, fat) in [(8_400_000, fat16), (1 << 40, fat16), (1 << 32 | 63, fat32), (1 << 40, None)] {
         let error = error(sectors, fat);
-        assert!(matches!(error, EspError::TooLarge { .. }), "{error}");
+        assert!(matches!(error, FatError::TooLarge { .. }), "{error}");
     }
     let said = error(66_500, fat32).to_string();
     assert!(
@@ -373,7 +373,7 @@ fn copies_of_a_file_are_written_like_any_others() {
         FileSource::File { physical, .. } => {
             NamedFile::new(&file.path, FileSource::bytes(fs::read(physical).unwrap()))
         }
-        FileSource::Bytes(_) => file.clone(),
+        _ => file.clone(),
     });
     let in_memory: Vec<_> = in_memory.collect();
     let length = usize::try_from((START + sectors) * 512).unwrap();
@@ -451,7 +451,7 @@ fn paths_that_fat_cannot_tell_apart_are_refused() {
     assert!(error(&["EFI/x/1", "efi/y/2"]).contains("`EFI` and `efi`"));
     assert!(error(&["grüsse", "GRÜSSE"]).contains("differ only in case"));
     for path in ["", "/EFI", "EFI/", "EFI//a", "EFI/../a", "./EFI"] {
-        assert!(matches!(Contents::new(vec![text(path, "")]), Err(EspError::Name { .. })), "{path}");
+        assert!(matches!(Contents::new(vec![text(path, "")]), Err(FatError::Name { .. })), "{path}");
     }
 }
 
@@ -464,7 +464,7 @@ fn a_full_root_directory_is_refused() {
     write(&image, 120_799, files(511)).unwrap();
     tool("fsck.fat", &["-n"], &image);
     let error = write(&image, 120_799, files(512)).unwrap_err();
-    assert!(matches!(error, EspError::RootFull { entries: 513, limit: 512 }), "{error}");
+    assert!(matches!(error, FatError::RootFull { entries: 513, limit: 512 }), "{error}");
     // Larger clusters bring a larger root directory.
     let fat16 = Some(Fat::Fat16);
     write_fat(&image, 2_500_000, files(1023), fat16).unwrap();
@@ -506,7 +506,7 @@ fn the_last_cluster_can_be_used() {
                 let check = tool("fsck.fat", &["-n"], &image);
                 assert!(check.contains("30123/30123 clusters"), "{check}");
             }
-            (Err(EspError::Full { missing: ByteCount(found) }), Some(expected)) => {
+            (Err(FatError::Full { missing: ByteCount(found) }), Some(expected)) => {
                 assert_eq!(found, expected);
             }
             (other, _) => panic!("{size}: {other:?}"),
@@ -525,11 +525,14 @@ fn a_source_that_changed_is_named() {
         fs::write(&source, vec![7; now]).unwrap();
         let file = NamedFile::new("kernel", FileSource::File { physical: source.clone(), size: planned });
         let error = write(&image, 120_799, vec![file]).unwrap_err();
-        assert!(matches!(error, EspError::Changed { .. }), "{planned}, {now}: {error}");
+        assert!(matches!(error, FatError::Source(SourceError::Changed { .. })), "{planned}, {now}: {error}");
         assert!(error.to_string().contains("kernel"), "{error}");
     }
     let gone = directory.path().join("gone");
     let file = NamedFile::new("x", FileSource::File { physical: gone, size: 1 });
     let error = write(&image, 120_799, vec![file]).unwrap_err();
-    assert!(matches!(error, EspError::Read { .. }) && error.to_string().contains("gone"), "{error}");
+    assert!(
+        matches!(error, FatError::Source(SourceError::Read { .. })) && error.to_string().contains("gone"),
+        "{error}"
+    );
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use imagegen::container::{Format, ImageFile};
 use imagegen::fixed;
-use imagegen::fs::ext4::{self, ContentError, Options, Size};
-use imagegen::fs::file_source::FileSource;
+use imagegen::fs::ext4::{self, FileDataError, Options, Size};
+use imagegen::fs::file_source::{FileSource, SourceError};
 use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
 use imagegen::guid::Guid;
 use imagegen::image::store_image;
@@ -156,7 +156,7 @@ fn a_root_disk_has_its_own_files_around_the_store() {
         let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
         let error =
             plan.file_system().write_content(*node, content, &container, &Job::default()).unwrap_err();
-        assert!(matches!(error, ContentError::Size { .. }));
+        assert!(matches!(error, FileDataError::Source(SourceError::Changed { .. })));
         assert!(error.to_string().contains("host-file") && error.to_string().contains(found), "{error}");
     }
 }

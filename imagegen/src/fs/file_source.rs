@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use crate::error_kind::ErrorKind;
+use crate::units::length;
+
 /// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileSource {
     /// Bytes made here.
     Bytes(Arc<[u8]>),
@@ -30,6 +34,40 @@ pub struct NamedFile {
     pub content: FileSource,
 }
 
+/// Why the contents of a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The system said no.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file on this machine.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is longer or shorter than it was.
+    #[error("`{path}` was planned with {planned} bytes and has {found} now; nothing may change it meanwhile")]
+    Changed {
+        /// The file on this machine.
+        path: PathBuf,
+        /// Its length when the image was planned.
+        planned: u64,
+        /// Its length now.
+        found: u64,
+    },
+}
+
+impl SourceError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } => ErrorKind::of(source),
+            Self::Changed { .. } => ErrorKind::Mismatch,
+        }
+    }
+}
+
 impl FileSource {
     /// Contents made here.
     pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
@@ -39,7 +77,7 @@ impl FileSource {
     /// The length in bytes.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Bytes(bytes) => crate::units::length(bytes.len()),
+            Self::Bytes(bytes) => length(bytes.len()),
             Self::File { size, .. } => *size,
         }
     }
@@ -52,6 +90,53 @@ impl FileSource {
             Self::File { physical, .. } => open_source(physical)?.take(bytes).read_to_end(&mut head)?,
         };
         Ok(head)
+    }
+
+    /// Opens the contents, to read all of them once.
+    pub(crate) fn open(&self) -> Result<SourceReader<'_>, SourceError> {
+        let (bytes, path): (Box<dyn Read>, &Path) = match self {
+            Self::Bytes(bytes) => (Box::new(bytes.as_ref()), Path::new("")),
+            Self::File { physical, .. } => match open_source(physical) {
+                Ok(file) => (Box::new(file), physical),
+                Err(source) => return Err(SourceError::Read { path: physical.clone(), source }),
+            },
+        };
+        Ok(SourceReader { bytes, path, planned: self.size() })
+    }
+}
+
+/// Contents that must still have the length that they were planned with.
+pub(crate) struct SourceReader<'s> {
+    bytes: Box<dyn Read + 's>,
+    path: &'s Path,
+    planned: u64,
+}
+
+impl SourceReader<'_> {
+    /// Fills the buffer with the next bytes.
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> Result<(), SourceError> {
+        self.bytes.read_exact(buffer).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed(),
+            _ => self.failed(source),
+        })
+    }
+
+    /// Checks that nothing follows.
+    pub(crate) fn end(mut self) -> Result<(), SourceError> {
+        match self.bytes.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.changed()),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    fn changed(&self) -> SourceError {
+        let found = self.path.metadata().map_or(0, |metadata| metadata.len());
+        SourceError::Changed { path: self.path.to_owned(), planned: self.planned, found }
+    }
+
+    fn failed(&self, source: io::Error) -> SourceError {
+        SourceError::Read { path: self.path.to_owned(), source }
     }
 }
 

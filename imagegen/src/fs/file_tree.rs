@@ -1,6 +1,9 @@
 //! A file tree as data: what a scan finds, and what a file system or an archive is planned from.
 
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::units::{index, length};
 
@@ -181,6 +184,17 @@ impl Tree {
     /// How many nodes up to `end`, itself left out, are further names of files.
     pub fn further_names_before(&self, end: NodeId) -> u32 {
         count(self.further.partition_point(|&(further, _)| further < end))
+    }
+
+    /// The path of a node below the root, for messages.
+    pub fn path(&self, node: NodeId) -> PathBuf {
+        let mut path = PathBuf::new();
+        let mut at = NodeId(0);
+        while let Some(child) = self.children(at).find(|&child| self.subtree(child).contains(&node.0)) {
+            path.push(OsStr::from_bytes(self.name(child)));
+            at = child;
+        }
+        path
     }
 
     /// How many files there are of each kind among these.

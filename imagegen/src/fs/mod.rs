@@ -2,5 +2,8 @@
 
 pub mod ext4;
 pub mod fat;
+mod file_on_disk;
 pub mod file_source;
 pub mod file_tree;
+
+pub use file_on_disk::FileOnDisk;

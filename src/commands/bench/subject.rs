@@ -204,7 +204,7 @@ fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
 fn on_this_machine(content: &FileSource) -> anyhow::Result<PathBuf> {
     match content {
         FileSource::File { physical, .. } => Ok(physical.clone()),
-        FileSource::Bytes(_) => anyhow::bail!("a kernel or initrd is not a file of the store"),
+        _ => anyhow::bail!("a kernel or initrd is not a file of the store"),
     }
 }
 

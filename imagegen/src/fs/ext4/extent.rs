@@ -109,7 +109,7 @@ fn node(entries: &[(u64, [u8; 12])], max: usize, depth: u16) -> Result<Vec<u8>, 
         eh_generation: U32::ZERO,
     };
     let mut out = header.as_bytes().to_vec();
-    entries.iter().for_each(|(_, entry)| out.extend_from_slice(entry));
+    out.extend(entries.iter().flat_map(|(_, entry)| entry));
     Ok(out)
 }
 

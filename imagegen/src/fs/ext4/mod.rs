@@ -15,11 +15,11 @@
 //!    their hashes.
 
 mod checksum;
-mod contents;
 mod directory;
 mod directory_block;
 mod disk;
 mod extent;
+mod file_data;
 mod geometry;
 mod group;
 mod growth;
@@ -34,6 +34,7 @@ mod superblock;
 mod write;
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::container::Sink;
 use crate::error_kind::InternalError;
@@ -44,7 +45,7 @@ use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 use layout::Layout;
 
-pub use contents::ContentError;
+pub use file_data::FileDataError;
 pub use growth::Growth;
 
 /// The base-2 logarithm of the block size.
@@ -112,7 +113,7 @@ pub enum Ext4Error {
     #[error("`{path}`: a name has 1 to 255 bytes in ext4 and no slash; this one has {length}")]
     Name {
         /// Where it is.
-        path: String,
+        path: PathBuf,
         /// Its length in bytes.
         length: usize,
     },
@@ -120,7 +121,7 @@ pub enum Ext4Error {
     #[error("`{path}`: a link's target has 1 to 4095 bytes in ext4; this one has {length}")]
     Target {
         /// Where the link is.
-        path: String,
+        path: PathBuf,
         /// The target's length in bytes.
         length: usize,
     },
@@ -128,7 +129,7 @@ pub enum Ext4Error {
     #[error("`{path}` has {size} bytes; ext4 with 4 KiB blocks holds less than 16 TiB in a file")]
     FileTooLarge {
         /// Where it is.
-        path: String,
+        path: PathBuf,
         /// Its length in bytes.
         size: u64,
     },

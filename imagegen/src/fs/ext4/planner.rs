@@ -1,9 +1,5 @@
 //! Looking for the size of a file system: tables, journal and what is kept for growth depend on it, and it on them.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-
 use super::disk::{BLOCK_AREA, LOST_FOUND, ROOT_INODE};
 use super::extent;
 use super::geometry::{Allocator, BITS_PER_BLOCK, Geometry, groups_for, runs};
@@ -68,30 +64,19 @@ fn check_tree(tree: &Tree) -> Result<(), Ext4Error> {
     for node in tree.nodes().skip(1) {
         let name = tree.name(node);
         if name.is_empty() || name.len() > NAME_MAX || name.contains(&b'/') || name.contains(&0) {
-            return Err(Ext4Error::Name { path: path_of(tree, node), length: name.len() });
+            return Err(Ext4Error::Name { path: tree.path(node), length: name.len() });
         }
         match tree.kind(node) {
             Kind::Symlink { target } if target.is_empty() || target.len() > TARGET_MAX => {
-                return Err(Ext4Error::Target { path: path_of(tree, node), length: target.len() });
+                return Err(Ext4Error::Target { path: tree.path(node), length: target.len() });
             }
             Kind::File { size, .. } if size.div_ceil(BLOCK) > FILE_BLOCKS_MAX => {
-                return Err(Ext4Error::FileTooLarge { path: path_of(tree, node), size });
+                return Err(Ext4Error::FileTooLarge { path: tree.path(node), size });
             }
             _ => {}
         }
     }
     Ok(())
-}
-
-/// The path of a node below the root, for messages.
-fn path_of(tree: &Tree, node: NodeId) -> String {
-    let mut path = PathBuf::new();
-    let mut at = NodeId(0);
-    while let Some(child) = tree.children(at).find(|&child| tree.subtree(child).contains(&node.0)) {
-        path.push(OsStr::from_bytes(tree.name(child)));
-        at = child;
-    }
-    path.display().to_string()
 }
 
 /// What does not change while the size is looked for.

@@ -1,30 +1,20 @@
 //! The directories of a FAT file system: which names lie in which, and the entries they are stored as.
 
-use std::array::from_fn;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use zerocopy::byteorder::little_endian::{U16, U32};
-use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromZeros, IntoBytes};
 
-use super::EspError;
-use super::names::{self, ShortName};
+use super::FatError;
+use super::disk::{Attributes, ENTRY, LAST_LONG_ENTRY, LongEntry, RawEntry, ShortName, UNITS, checksum};
+use super::names;
+use crate::error_kind::InternalError;
 use crate::fixed;
 use crate::fs::file_source::{FileSource, NamedFile};
-use crate::units::{ByteCount, index, length};
+use crate::units::{ByteCount, fit, index, length};
 
-/// The size of a directory entry in bytes.
-pub const ENTRY: u64 = 32;
 /// The most entries that a directory may have, long names' parts included (FAT specification 1.03).
 const ENTRIES_MAX: u64 = 65_536;
-/// The UCS-2 units of a name in one entry.
-const UNITS: usize = 13;
-
-const ATTR_VOLUME_ID: u8 = 0x08;
-const ATTR_DIRECTORY: u8 = 0x10;
-const ATTR_ARCHIVE: u8 = 0x20;
-const ATTR_LONG_NAME: u8 = 0x0F;
-const LAST_LONG_ENTRY: u8 = 0x40;
 /// 1980-01-01, the first day that FAT knows: year 0, month 1, day 1. The time of day is zero.
 const FIRST_DAY: U16 = U16::new(1 << 5 | 1);
 
@@ -64,7 +54,7 @@ enum Kind {
 impl Contents {
     /// Sorts files into directories, which are made as needed. Paths that FAT cannot hold, or cannot tell apart, are
     /// errors.
-    pub fn new(mut files: Vec<NamedFile>) -> Result<Self, EspError> {
+    pub fn new(mut files: Vec<NamedFile>) -> Result<Self, FatError> {
         files.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
         let mut contents = Self {
             directories: vec![Directory::new(String::new(), 0)],
@@ -74,7 +64,7 @@ impl Contents {
         for (number, file) in files.iter().enumerate() {
             let size = ByteCount(file.content.size());
             if u32::try_from(size.0).is_err() {
-                return Err(EspError::FileTooLarge { path: file.path.clone(), size });
+                return Err(FatError::FileTooLarge { path: file.path.clone(), size });
             }
             let earlier = number.checked_sub(1).and_then(|number| files.get(number));
             contents.add(&file.path, number).map_err(|error| error.with_sources(earlier, file))?;
@@ -108,7 +98,7 @@ impl Contents {
     }
 
     /// Adds a file; paths come sorted, so that a directory that exists is the last entry so far.
-    fn add(&mut self, path: &str, number: usize) -> Result<(), EspError> {
+    fn add(&mut self, path: &str, number: usize) -> Result<(), FatError> {
         let mut at = 0;
         let mut names = path.split('/').peekable();
         while let Some(name) = names.next() {
@@ -117,7 +107,7 @@ impl Contents {
             let existing = self.directories[at].entries.last().filter(|entry| entry.name == name);
             match existing.map(|entry| entry.kind) {
                 Some(Kind::Directory(directory)) if !is_last => at = directory,
-                Some(_) => return Err(EspError::Twice { path: path.to_owned(), sources: String::new() }),
+                Some(_) => return Err(FatError::Twice { path: path.to_owned(), sources: String::new() }),
                 None if is_last => self.directories[at].push(name, Kind::File(number)),
                 None => {
                     let directory = self.directories.len();
@@ -142,38 +132,33 @@ impl Contents {
     pub(super) fn directory_entries(
         &self,
         directory: usize,
-        directory_cluster: impl Fn(usize) -> u64,
-        file_cluster: impl Fn(usize) -> u64,
-    ) -> Vec<u8> {
+        directory_cluster: impl Fn(usize) -> u32,
+        file_cluster: impl Fn(usize) -> u32,
+    ) -> Result<Vec<u8>, InternalError> {
         let mut bytes = Vec::with_capacity(index(self.directory_bytes(directory)));
         let found = &self.directories[directory];
-        let mut entry = |name, attributes, cluster, size| {
-            bytes.extend_from_slice(DirectoryEntry::new(name, attributes, cluster, size).as_bytes());
-        };
         if directory == 0 {
-            entry(self.label, ATTR_VOLUME_ID, 0, 0);
+            bytes.extend_from_slice(entry(self.label, Attributes::VOLUME_ID, 0, 0)?.as_bytes());
         } else {
-            entry(*b".          ", ATTR_DIRECTORY, directory_cluster(directory), 0);
             // The root is entered as zero, also where it has a cluster.
             let parent = if found.parent == 0 { 0 } else { directory_cluster(found.parent) };
-            entry(*b"..         ", ATTR_DIRECTORY, parent, 0);
-        }
-        for entry in &found.entries {
-            for part in entry.long_entries() {
-                bytes.extend_from_slice(part.as_bytes());
+            for (name, cluster) in
+                [(*b".          ", directory_cluster(directory)), (*b"..         ", parent)]
+            {
+                bytes.extend_from_slice(entry(name, Attributes::DIRECTORY, cluster, 0)?.as_bytes());
             }
-            let short = match entry.kind {
-                Kind::Directory(number) => {
-                    DirectoryEntry::new(entry.short, ATTR_DIRECTORY, directory_cluster(number), 0)
-                }
+        }
+        for named in &found.entries {
+            named.long_entries()?.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+            let (attributes, cluster, size) = match named.kind {
+                Kind::Directory(number) => (Attributes::DIRECTORY, directory_cluster(number), 0),
                 Kind::File(number) => {
-                    let size = self.files.get(number).map_or(0, |file| file.content.size());
-                    DirectoryEntry::new(entry.short, ATTR_ARCHIVE, file_cluster(number), size)
+                    (Attributes::ARCHIVE, file_cluster(number), self.files[number].content.size())
                 }
             };
-            bytes.extend_from_slice(short.as_bytes());
+            bytes.extend_from_slice(entry(named.short, attributes, cluster, size)?.as_bytes());
         }
-        bytes
+        Ok(bytes)
     }
 
     /// The lengths in bytes of all directories but the root, then of all files: what takes clusters, in order.
@@ -183,7 +168,7 @@ impl Contents {
     }
 }
 
-impl EspError {
+impl FatError {
     /// Says of two files of one path where they come from; paths come sorted, so that they are neighbours.
     fn with_sources(self, earlier: Option<&NamedFile>, later: &NamedFile) -> Self {
         let source = |file: &NamedFile| match &file.content {
@@ -215,11 +200,11 @@ impl Directory {
     }
 
     /// Gives every entry its short name.
-    fn name_entries(&mut self) -> Result<(), EspError> {
+    fn name_entries(&mut self) -> Result<(), FatError> {
         let mut by_folded = BTreeMap::new();
         for entry in &self.entries {
             if let Some(other) = by_folded.insert(names::folded(&entry.name), &entry.name) {
-                return Err(EspError::SameName {
+                return Err(FatError::SameName {
                     path: self.path_of(other),
                     other: self.path_of(&entry.name),
                 });
@@ -228,10 +213,10 @@ impl Directory {
         let mut aliases = names::Aliases::new(by_folded.into_keys().collect());
         for entry in &mut self.entries {
             let short = names::exact_short(&entry.name).or_else(|| aliases.make(&entry.name));
-            entry.short = short.ok_or_else(|| EspError::DirectoryFull { path: self.path.clone() })?;
+            entry.short = short.ok_or_else(|| FatError::DirectoryFull { path: self.path.clone() })?;
         }
         if self.entries.iter().map(Entry::slots).sum::<u64>() + 2 > ENTRIES_MAX {
-            return Err(EspError::DirectoryFull { path: self.path.clone() });
+            return Err(FatError::DirectoryFull { path: self.path.clone() });
         }
         Ok(())
     }
@@ -249,96 +234,35 @@ impl Entry {
     }
 
     /// The parts of the long name, the last one first.
-    fn long_entries(&self) -> Vec<LongNameEntry> {
-        let checksum = names::checksum(&self.short);
+    fn long_entries(&self) -> Result<Vec<LongEntry>, InternalError> {
+        let checksum = checksum(&self.short);
         let units = self.long_units();
-        let mut entries: Vec<_> = (1..)
-            .zip(units.chunks(UNITS))
-            .map(|(order, part)| LongNameEntry::new(order, checksum, part))
-            .collect();
+        let mut entries = Vec::new();
+        for (number, part) in (1_usize..).zip(units.chunks(UNITS)) {
+            entries.push(LongEntry::new(fit(number)?, checksum, part));
+        }
         if let Some(last) = entries.last_mut() {
-            last.ord |= LAST_LONG_ENTRY;
+            last.ldir_ord |= LAST_LONG_ENTRY;
         }
         entries.reverse();
-        entries
+        Ok(entries)
     }
 }
 
-/// A file, directory or volume label under its short name (FAT specification 1.03, "FAT Directory Structure").
-#[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct DirectoryEntry {
+/// A file, directory or volume label under its short name.
+fn entry(
     name: ShortName,
-    attr: u8,
-    nt_res: u8,
-    crt_time_tenth: u8,
-    crt_time: U16,
-    crt_date: U16,
-    lst_acc_date: U16,
-    fst_clus_hi: U16,
-    wrt_time: U16,
-    wrt_date: U16,
-    fst_clus_lo: U16,
-    file_size: U32,
-}
-
-/// Thirteen units of a long name (FAT specification 1.03, "FAT Long Directory Entries").
-#[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct LongNameEntry {
-    ord: u8,
-    name1: [U16; 5],
-    attr: u8,
-    kind: u8,
-    chksum: u8,
-    name2: [U16; 6],
-    fst_clus_lo: U16,
-    name3: [U16; 2],
-}
-
-const _: () = assert!(size_of::<DirectoryEntry>() == 32, "ENTRY");
-const _: () = assert!(size_of::<LongNameEntry>() == 32, "ENTRY");
-
-impl DirectoryEntry {
-    fn new(name: ShortName, attr: u8, cluster: u64, size: u64) -> Self {
-        // Whatever has found its place is within the 32 bits of a cluster and of a size.
-        let cluster = u32::try_from(cluster).unwrap_or(u32::MAX);
-        let [low, high] =
-            [cluster & 0xFFFF, cluster >> 16].map(|half| u16::try_from(half).unwrap_or(u16::MAX));
-        Self {
-            name,
-            attr,
-            nt_res: 0,
-            crt_time_tenth: 0,
-            crt_time: U16::ZERO,
-            crt_date: FIRST_DAY,
-            lst_acc_date: FIRST_DAY,
-            fst_clus_hi: high.into(),
-            wrt_time: U16::ZERO,
-            wrt_date: FIRST_DAY,
-            fst_clus_lo: low.into(),
-            file_size: u32::try_from(size).unwrap_or(u32::MAX).into(),
-        }
+    attributes: Attributes,
+    cluster: u32,
+    size: u64,
+) -> Result<RawEntry, InternalError> {
+    let mut entry = RawEntry::new_zeroed();
+    entry.dir_name = name;
+    entry.dir_attr = attributes.bits();
+    [entry.dir_fst_clus_lo, entry.dir_fst_clus_hi] = zerocopy::transmute!(U32::new(cluster));
+    entry.dir_file_size = fit::<u32, _>(size)?.into();
+    for date in [&mut entry.dir_crt_date, &mut entry.dir_lst_acc_date, &mut entry.dir_wrt_date] {
+        *date = FIRST_DAY;
     }
-}
-
-impl LongNameEntry {
-    fn new(ord: u8, chksum: u8, part: &[u16]) -> Self {
-        // A name that ends within an entry is followed by one NUL and then by 0xFFFF.
-        let unit = |i: usize| match i.cmp(&part.len()) {
-            Ordering::Less => part[i].into(),
-            Ordering::Equal => U16::ZERO,
-            Ordering::Greater => U16::MAX_VALUE,
-        };
-        Self {
-            ord,
-            name1: from_fn(unit),
-            attr: ATTR_LONG_NAME,
-            kind: 0,
-            chksum,
-            name2: from_fn(|i| unit(i + 5)),
-            fst_clus_lo: U16::ZERO,
-            name3: from_fn(|i| unit(i + 11)),
-        }
-    }
+    Ok(entry)
 }

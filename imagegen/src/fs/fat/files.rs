@@ -1,13 +1,11 @@
 //! Writing the contents of the files, which lie one behind the other.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
-use super::EspError;
+use super::FatError;
 use crate::container::Sink;
-use crate::fs::file_source::{FileSource, open_source};
+use crate::fs::file_source::FileSource;
 use crate::job::Job;
 use crate::units::{GuestOffset, GuestRange, index, length};
 
@@ -21,7 +19,7 @@ pub type Placed<'c> = (&'c FileSource, GuestRange);
 /// Writes `files`, sorted by their places. Small neighbours go out together, for a system call costs more than they
 /// do. A large file of which the file system has several copies is read once, and all of them are written from
 /// one buffer; only where clusters are compressed, which wait for one another in memory, all is written in order.
-pub fn write(files: &[Placed<'_>], sink: &dyn Sink, job: &Job<'_>) -> Result<(), EspError> {
+pub fn write(files: &[Placed<'_>], sink: &dyn Sink, job: &Job<'_>) -> Result<(), FatError> {
     let mut copies: BTreeMap<(&Path, u64), Vec<GuestRange>> = BTreeMap::new();
     if !sink.compresses() {
         for (content, range) in files {
@@ -32,18 +30,17 @@ pub fn write(files: &[Placed<'_>], sink: &dyn Sink, job: &Job<'_>) -> Result<(),
     }
     let mut writer = Writer { sink, buffer: vec![0; index(PIECE)], filled: 0, start: GuestOffset(0) };
     for (content, range) in files {
-        match large_source(content) {
-            Some((path, size)) if sink.compresses() => {
-                writer.copy(path, size, std::slice::from_ref(range), job)?;
+        let places = match large_source(content) {
+            None => {
+                writer.push(content, range, job)?;
+                continue;
             }
-            Some((path, size)) => {
-                // Those of the first copy are those of the others, too.
-                let places = copies.remove(&(path, size)).unwrap_or_default();
-                if !places.is_empty() {
-                    writer.copy(path, size, &places, job)?;
-                }
-            }
-            None => writer.push(content, range, job)?,
+            Some(_) if sink.compresses() => vec![range.clone()],
+            // Those of the first copy are those of the others, too.
+            Some(source) => copies.remove(&source).unwrap_or_default(),
+        };
+        if !places.is_empty() {
+            writer.copy(content, &places, job)?;
         }
     }
     writer.flush()
@@ -68,7 +65,7 @@ struct Writer<'s> {
 
 impl Writer<'_> {
     /// Adds contents to what is in the buffer, which first makes room for them if it must.
-    fn push(&mut self, content: &FileSource, range: &GuestRange, job: &Job<'_>) -> Result<(), EspError> {
+    fn push(&mut self, content: &FileSource, range: &GuestRange, job: &Job<'_>) -> Result<(), FatError> {
         let end = self.start.advanced(length(self.filled));
         let room = length(self.buffer.len() - self.filled);
         if range.start != end || content.size() >= room {
@@ -76,22 +73,14 @@ impl Writer<'_> {
             self.start = range.start;
         }
         let zeros = (range.end.0 - range.start.0).saturating_sub(content.size());
-        match content {
-            FileSource::Bytes(bytes) => {
-                for piece in bytes.chunks(self.buffer.len()) {
-                    self.make_room(piece.len())?;
-                    self.buffer[self.filled..][..piece.len()].copy_from_slice(piece);
-                    self.filled += piece.len();
-                }
-            }
-            FileSource::File { physical, size } => {
-                let mut source = Source::open(physical, *size)?;
-                let space = &mut self.buffer[self.filled..][..index(*size)];
-                source.read(space)?;
-                source.end()?;
-                self.filled += index(*size);
-            }
+        let mut reader = content.open()?;
+        for at in (0..content.size()).step_by(self.buffer.len()) {
+            let count = index((content.size() - at).min(PIECE));
+            self.make_room(count)?;
+            reader.fill(&mut self.buffer[self.filled..][..count])?;
+            self.filled += count;
         }
+        reader.end()?;
         self.make_room(index(zeros))?;
         self.buffer[self.filled..][..index(zeros)].fill(0);
         self.filled += index(zeros);
@@ -100,14 +89,14 @@ impl Writer<'_> {
     }
 
     /// Writes a file to all of `places`, a piece at a time.
-    fn copy(&mut self, path: &Path, size: u64, places: &[GuestRange], job: &Job<'_>) -> Result<(), EspError> {
+    fn copy(&mut self, content: &FileSource, places: &[GuestRange], job: &Job<'_>) -> Result<(), FatError> {
         self.flush()?;
-        let mut source = Source::open(path, size)?;
-        let mut at = 0;
-        while at < size {
+        let mut reader = content.open()?;
+        let size = content.size();
+        for at in (0..size).step_by(self.buffer.len()) {
             let read = PIECE.min(size - at);
             let (piece, behind) = self.buffer.split_at_mut(index(read));
-            source.read(piece)?;
+            reader.fill(piece)?;
             // A piece that is not full is the last one, and zeros end with a cluster, so that they fit behind it.
             behind.fill(0);
             for place in places {
@@ -116,17 +105,16 @@ impl Writer<'_> {
                 write_piece(self.sink, offset, &self.buffer[..index(len)])?;
                 job.progress.advance(read);
             }
-            at += read;
         }
-        source.end()
+        Ok(reader.end()?)
     }
 
     /// Empties the buffer if it has no room for so many bytes.
-    fn make_room(&mut self, bytes: usize) -> Result<(), EspError> {
+    fn make_room(&mut self, bytes: usize) -> Result<(), FatError> {
         if bytes > self.buffer.len() - self.filled { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), EspError> {
+    fn flush(&mut self) -> Result<(), FatError> {
         if self.filled > 0 {
             write_piece(self.sink, self.start, &self.buffer[..self.filled])?;
             self.start = self.start.advanced(length(self.filled));
@@ -136,44 +124,6 @@ impl Writer<'_> {
     }
 }
 
-fn write_piece(sink: &dyn Sink, offset: GuestOffset, bytes: &[u8]) -> Result<(), EspError> {
-    sink.data(offset, bytes).map_err(|source| EspError::Write { source })
-}
-
-/// A file of this machine that must still have the size that it was planned with.
-struct Source<'p> {
-    file: File,
-    path: &'p Path,
-    size: u64,
-}
-
-impl<'p> Source<'p> {
-    fn open(path: &'p Path, size: u64) -> Result<Self, EspError> {
-        let read = |source| EspError::Read { path: path.display().to_string(), source };
-        Ok(Self { file: open_source(path).map_err(read)?, path, size })
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), EspError> {
-        self.file.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.changed(),
-            _ => self.failed(error),
-        })
-    }
-
-    /// Checks that nothing follows.
-    fn end(mut self) -> Result<(), EspError> {
-        match self.file.read_exact(&mut [0]) {
-            Ok(()) => Err(self.changed()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn failed(&self, source: io::Error) -> EspError {
-        EspError::Read { path: self.path.display().to_string(), source }
-    }
-
-    fn changed(&self) -> EspError {
-        EspError::Changed { path: self.path.display().to_string(), size: self.size }
-    }
+fn write_piece(sink: &dyn Sink, offset: GuestOffset, bytes: &[u8]) -> Result<(), FatError> {
+    sink.data(offset, bytes).map_err(|source| FatError::Write { source })
 }

@@ -2,29 +2,33 @@
 
 mod boot_sector;
 mod directory;
+mod disk;
 mod files;
-mod layout;
+mod geometry;
 mod names;
 pub mod reader;
 
 use std::io;
 
 pub use directory::Contents;
-pub use layout::Fat;
-use layout::{FATS, FIRST_CLUSTER, Geometry, MEDIA};
+pub use geometry::Fat;
+
+use disk::{ENTRY, MEDIA};
+use geometry::{FATS, FIRST_CLUSTER, Geometry};
 
 use crate::container::Sink;
 use crate::disk::mbr::Partition;
-use crate::fs::file_source::NamedFile;
+use crate::error_kind::InternalError;
+use crate::fs::file_source::{NamedFile, SourceError};
 use crate::job::Job;
-use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
+use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, fit, length};
 
 /// In the allocation table: the chain ends here. FAT16 has the lower half of it.
 const END_OF_CHAIN: u32 = 0x0FFF_FFFF;
 
 /// Why a file system cannot be planned or written.
 #[derive(Debug, thiserror::Error)]
-pub enum EspError {
+pub enum FatError {
     /// A name that FAT cannot hold.
     #[error("`{path}` cannot be stored on the EFI system partition: {why}")]
     Name {
@@ -104,28 +108,18 @@ pub enum EspError {
         /// How much is missing, in whole clusters.
         missing: ByteCount,
     },
-    /// A file cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file on this machine.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file has another size than it had before.
-    #[error("`{path}` changed while it was read; it had {size} bytes when the disk was planned")]
-    Changed {
-        /// The file on this machine.
-        path: String,
-        /// Its former size.
-        size: u64,
-    },
+    /// A file cannot be read, or is not what it was.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The image cannot be written.
     #[error("cannot write the EFI system partition")]
     Write {
         /// What the system said.
         source: io::Error,
     },
+    /// This library contradicts itself.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
 }
 
 /// A file system of which everything is known but the contents of the files.
@@ -143,28 +137,27 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy)]
 struct Chain {
     /// The first cluster, or zero for something without any.
-    first: u64,
-    count: u64,
+    first: u32,
+    count: u32,
 }
 
 /// Plans a file system that fills a partition, with the geometry that mkfs.fat would give it; it chooses the kind, too, if
 /// `fat` is none.
-pub fn plan(partition: Partition, contents: &Contents, fat: Option<Fat>) -> Result<Plan, EspError> {
+pub fn plan(partition: Partition, contents: &Contents, fat: Option<Fat>) -> Result<Plan, FatError> {
     let geometry = Geometry::new(partition, fat)?;
     let missing = missing(&geometry, contents)?;
     if missing > ByteCount(0) {
-        return Err(EspError::Full { missing });
+        return Err(FatError::Full { missing });
     }
     let mut next = FIRST_CLUSTER;
-    let mut chains = lengths(&geometry, contents).map(|length| {
-        let count = length.div_ceil(geometry.cluster_bytes());
-        let first = if count == 0 { 0 } else { next };
+    let mut chains = Vec::new();
+    for length in lengths(&geometry, contents) {
+        let count = fit(length.div_ceil(geometry.cluster_bytes()))?;
+        chains.push(Chain { first: if count == 0 { 0 } else { next }, count });
         next += count;
-        Chain { first, count }
-    });
-    let directories = chains.by_ref().take(1 + contents.directory_count()).collect();
-    let files = chains.collect();
-    Ok(Plan { geometry, contents: contents.clone(), directories, files })
+    }
+    let files = chains.split_off(1 + contents.directory_count());
+    Ok(Plan { geometry, contents: contents.clone(), directories: chains, files })
 }
 
 /// Whether the contents fit into a partition of that size.
@@ -175,10 +168,10 @@ pub fn fits(partition: Partition, contents: &Contents, fat: Option<Fat>) -> bool
 }
 
 /// How much the contents need beyond what there is.
-fn missing(geometry: &Geometry, contents: &Contents) -> Result<ByteCount, EspError> {
-    let entries = contents.directory_bytes(0) / directory::ENTRY;
+fn missing(geometry: &Geometry, contents: &Contents) -> Result<ByteCount, FatError> {
+    let entries = contents.directory_bytes(0) / ENTRY;
     if geometry.kind == Fat::Fat16 && entries > geometry.root_entries() {
-        return Err(EspError::RootFull { entries, limit: geometry.root_entries() });
+        return Err(FatError::RootFull { entries, limit: geometry.root_entries() });
     }
     let cluster = geometry.cluster_bytes();
     let needed =
@@ -205,8 +198,7 @@ impl Plan {
     /// The ranges of the disk that [`Plan::write`] writes, sorted and disjoint.
     pub fn allocated(&self) -> Vec<GuestRange> {
         let range = |start: GuestOffset, length| start..start.advanced(length);
-        let sectors = self.first_sectors().into_iter();
-        let mut ranges: Vec<_> = sectors.map(|(start, bytes)| range(start, length(bytes.len()))).collect();
+        let mut ranges: Vec<_> = self.first_sectors().map(|start| range(start, SECTOR)).collect();
         let table = length(self.table().len());
         ranges.extend((0..FATS).map(|copy| range(self.geometry.fat_copy(copy), table)));
         let directories = 0..self.directories.len();
@@ -222,10 +214,12 @@ impl Plan {
     }
 
     /// Writes the file system. A file is read a piece at a time.
-    pub fn write(&self, sink: &dyn Sink, job: &Job<'_>) -> Result<(), EspError> {
+    pub fn write(&self, sink: &dyn Sink, job: &Job<'_>) -> Result<(), FatError> {
         let data =
-            |offset, bytes: &[u8]| sink.data(offset, bytes).map_err(|source| EspError::Write { source });
-        for (offset, sector) in self.first_sectors() {
+            |offset, bytes: &[u8]| sink.data(offset, bytes).map_err(|source| FatError::Write { source });
+        let used = self.directories.iter().chain(&self.files).map(|chain| u64::from(chain.count)).sum();
+        let sectors = boot_sector::sectors(&self.geometry, self.contents.label, used)?;
+        for (offset, sector) in self.first_sectors().zip(sectors) {
             data(offset, &sector)?;
         }
         let table = self.table();
@@ -237,7 +231,7 @@ impl Plan {
                 number,
                 |directory| self.directories[directory].first,
                 |file| self.files[file].first,
-            );
+            )?;
             data(self.place(number), &entries)?;
         }
         let contents = self.contents.files.iter().map(|file| &file.content);
@@ -245,12 +239,11 @@ impl Plan {
         files::write(&placed, sink, job)
     }
 
-    /// What precedes the allocation tables.
-    fn first_sectors(&self) -> Vec<(GuestOffset, Vec<u8>)> {
-        let used = self.directories.iter().chain(&self.files).map(|chain| chain.count).sum();
-        let sectors = boot_sector::sectors(&self.geometry, self.contents.label, used).into_iter();
+    /// Where the sectors before the allocation tables lie.
+    fn first_sectors(&self) -> impl Iterator<Item = GuestOffset> {
         let start = self.geometry.boot_sector();
-        sectors.map(|(number, bytes)| (start.advanced(number * SECTOR), bytes)).collect()
+        let numbers = boot_sector::numbers(self.geometry.kind).iter();
+        numbers.map(move |&number| start.advanced(u64::from(number) * SECTOR))
     }
 
     /// Where a directory lies.
@@ -269,7 +262,7 @@ impl Plan {
                 return GuestOffset(0)..GuestOffset(0);
             }
             let start = self.geometry.cluster(chain.first);
-            let whole = chain.count * self.geometry.cluster_bytes();
+            let whole = u64::from(chain.count) * self.geometry.cluster_bytes();
             let written = if Some(chain.first) == last { file.content.size() } else { whole };
             start..start.advanced(written)
         };
@@ -280,10 +273,8 @@ impl Plan {
     fn table(&self) -> Vec<u8> {
         let mut entries = vec![END_OF_CHAIN & !0xFF | u32::from(MEDIA), END_OF_CHAIN];
         for chain in self.directories.iter().chain(&self.files).filter(|chain| chain.count > 0) {
-            // Chains follow one another without gaps, and clusters have numbers of 28 bits.
-            let next = (chain.first + 1..chain.first + chain.count)
-                .map(|cluster| u32::try_from(cluster).unwrap_or(END_OF_CHAIN));
-            entries.extend(next.chain([END_OF_CHAIN]));
+            // Chains follow one another without gaps.
+            entries.extend((chain.first + 1..chain.first + chain.count).chain([END_OF_CHAIN]));
         }
         let bytes = entries.into_iter().map(u32::to_le_bytes);
         match self.geometry.kind {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::EspError;
+use super::FatError;
+use super::disk::ShortName;
 
 /// The characters that VFAT allows in no name (Microsoft's FAT specification 1.03, "FAT Long Directory Entries").
 const FORBIDDEN: &str = "\"*/:<>?\\|";
@@ -13,12 +14,9 @@ const UNITS_MAX: usize = 255;
 /// The longest numeric tail is `~999999`.
 const TAIL_MAX: u32 = 999_999;
 
-/// A short name: eight characters and three of extension, filled up with spaces.
-pub type ShortName = [u8; 11];
-
 /// Checks a name of the file or directory at `path`.
-pub fn check(name: &str, path: &str) -> Result<(), EspError> {
-    let error = |why: &str| Err(EspError::Name { path: path.to_owned(), why: why.to_owned() });
+pub fn check(name: &str, path: &str) -> Result<(), FatError> {
+    let error = |why: &str| Err(FatError::Name { path: path.to_owned(), why: why.to_owned() });
     if name.is_empty() {
         return error("it has an empty name; write one `/` between names and none at the ends");
     }
@@ -106,11 +104,6 @@ pub fn shown(short: &ShortName) -> String {
     if extension.is_empty() { base } else { format!("{base}.{extension}") }
 }
 
-/// The sum that ties the long form of a name to its short one.
-pub fn checksum(short: &ShortName) -> u8 {
-    short.iter().fold(0, |sum: u8, &byte| sum.rotate_right(1).wrapping_add(byte))
-}
-
 fn is_short_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || SHORT_PUNCTUATION.contains(&byte)
 }
@@ -194,18 +187,5 @@ mod tests {
             let error = check(name, "EFI/nixos/that").unwrap_err().to_string();
             assert!(error.contains(why) && error.contains("EFI/nixos/that"), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn the_checksum_of_the_specification() {
-        // The C routine of the specification's section on long names, in Rust.
-        fn c_checksum(short: &ShortName) -> u8 {
-            let mut sum: u32 = 0;
-            for &c in short {
-                sum = ((if sum & 1 != 0 { 0x80 } else { 0 }) + (sum >> 1) + u32::from(c)) & 0xFF;
-            }
-            u8::try_from(sum).unwrap()
-        }
-        assert_eq!(checksum(b"LOADER~1CON"), c_checksum(b"LOADER~1CON"));
     }
 }

@@ -11,7 +11,7 @@ use crate::disk::gpt::Table;
 use crate::disk::mbr::{BOOT_CODE, Partition};
 use crate::firmware::efi_vars::{DevicePath, HardDrive, LoadOption, LoadOptionError};
 use crate::fixed;
-use crate::fs::fat::{self, Contents, EspError, Fat};
+use crate::fs::fat::{self, Contents, Fat, FatError};
 use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, length};
 
@@ -45,7 +45,7 @@ pub enum BootDiskError {
     Partitions(#[from] PartitionsError),
     /// The EFI system partition.
     #[error(transparent)]
-    Esp(#[from] EspError),
+    Esp(#[from] FatError),
     /// What does not fit would on a larger disk.
     #[error("a disk of {size} is too small; --size {}M is the smallest that will do", .enough.0 / STEP)]
     TooSmall {
@@ -122,7 +122,7 @@ impl BootDiskError {
         matches!(
             self,
             Self::Partitions(PartitionsError::TooSmall { .. })
-                | Self::Esp(EspError::TooSmall { .. } | EspError::Full { .. })
+                | Self::Esp(FatError::TooSmall { .. } | FatError::Full { .. })
         )
     }
 }

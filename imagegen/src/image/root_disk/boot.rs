@@ -7,7 +7,7 @@ use crate::boot::grub::{self, Installation};
 use crate::container::Sink;
 use crate::disk::mbr::{BOOT_CODE, Partition};
 use crate::fixed;
-use crate::fs::fat::{self, Contents, EspError, Fat};
+use crate::fs::fat::{self, Contents, Fat, FatError};
 use crate::fs::file_source::NamedFile;
 use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, length};
@@ -53,7 +53,7 @@ fn plan_esp(
     let contents = Contents::new(files.to_vec())?.labelled(fixed::ROOT_DISK_ESP_LABEL);
     let smallest = || smallest_boot_end(table, &contents, fat);
     fat::plan(partition, &contents, fat).map_err(|error| match (&error, smallest()) {
-        (EspError::TooSmall { .. } | EspError::Full { .. }, Some(enough)) => {
+        (FatError::TooSmall { .. } | FatError::Full { .. }, Some(enough)) => {
             RootDiskError::BootSize { enough, source: error }
         }
         _ => error.into(),

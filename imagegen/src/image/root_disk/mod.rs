@@ -13,8 +13,8 @@ use crate::boot::grub::{BootDirectory, GrubError};
 use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
 use crate::fixed;
-use crate::fs::ext4::{self, ContentError, Ext4Error, SavedByLinks, Size};
-use crate::fs::fat::{EspError, Fat};
+use crate::fs::ext4::{self, Ext4Error, FileDataError, SavedByLinks, Size};
+use crate::fs::fat::{Fat, FatError};
 use crate::fs::file_source::FileSource;
 use crate::fs::file_tree::{Counts, TreeError};
 use crate::image::store_image::{self, StoreImageError, Verified};
@@ -133,14 +133,14 @@ pub enum RootDiskError {
     Partitions(#[from] PartitionsError),
     /// The EFI system partition.
     #[error(transparent)]
-    Esp(#[from] EspError),
+    Esp(#[from] FatError),
     /// What does not fit would on a larger EFI system partition.
     #[error("the EFI system partition is too small; --boot-size {}M is the smallest that will do", .enough.0 >> 20)]
     BootSize {
         /// The first end of the partition, in whole MiB, with which it would work.
         enough: ByteCount,
         /// What does not fit.
-        source: EspError,
+        source: FatError,
     },
     /// GRUB does not fit, or has not the files that it should have.
     #[error(transparent)]
@@ -158,7 +158,7 @@ pub enum RootDiskError {
     Store(#[from] StoreImageError),
     /// The other files.
     #[error(transparent)]
-    FileSource(#[from] ContentError),
+    FileSource(#[from] FileDataError),
 }
 
 /// A root disk whose files are known.

@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::{ABSENT, Differences, PIECE, Unreadable, both, differing};
+use super::{ABSENT, Differences, Unreadable, both, files};
 use crate::container::reader::Source;
-use crate::fs::ext4::reader::{Entry, FileSystem, Inode, ROOT, Type};
+use crate::fs::ext4::reader::{Blocks, Entry, FileSystem, Inode, ROOT, Type};
 use crate::on_disk::Structure;
 use crate::text::shown;
-use crate::units::index;
 
 pub fn compare(
     found: &mut Differences,
@@ -61,7 +60,16 @@ impl Walk<'_, '_> {
                 let targets = both(a.link_target(&one), b.link_target(&other))?;
                 self.found.add("entry", shown_path(path), "target", shown(&targets.0), shown(&targets.1));
             }
-            Type::File => files(self.found, shown_path(path), a, b, &one, &other)?,
+            Type::File => {
+                let path = shown_path(path);
+                let (left, right) = both(a.blocks(&one), b.blocks(&other))?;
+                if left.runs != right.runs {
+                    let first = |blocks: &Blocks| blocks.runs.first().map_or(0, |run| run.physical);
+                    self.found.add("file", path, "first block", first(&left), first(&right));
+                }
+                let (left, right) = both(a.file(&one), b.file(&other))?;
+                files(self.found, path, &left, &right)?;
+            }
             Type::Directory | Type::Special => {}
         }
         Ok(Vec::new())
@@ -102,46 +110,4 @@ fn inodes(found: &mut Differences, path: &str, a: &Inode, b: &Inode) {
             found.add("entry", path, one.name, &one.value, &other.value);
         }
     }
-}
-
-fn files(
-    found: &mut Differences,
-    path: &str,
-    a: &FileSystem<'_>,
-    b: &FileSystem<'_>,
-    one: &Inode,
-    other: &Inode,
-) -> Result<(), Unreadable> {
-    let (one, other) = both(a.file(one), b.file(other))?;
-    if one.blocks().runs != other.blocks().runs {
-        let first = |file: &crate::fs::ext4::reader::File<'_, '_>| {
-            file.blocks().runs.first().map_or(0, |run| run.physical)
-        };
-        found.add("file", path, "first block", first(&one), first(&other));
-    }
-    let size = one.size().min(other.size());
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    let mut offset = 0;
-    loop {
-        let (a, b) = both(one.data_from(offset), other.data_from(offset))?;
-        // Both have zeros before.
-        offset = a.min(b);
-        if offset >= size {
-            break;
-        }
-        let count = PIECE.min(size - offset);
-        left.resize(index(count), 0);
-        right.resize(index(count), 0);
-        both(one.read_at(&mut left, offset), other.read_at(&mut right, offset))?;
-        if let Some(i) = differing(&left, &right) {
-            let at = offset + i;
-            let guest = one.guest_offset(at).map_or_else(|| "a hole".to_owned(), |at| format!("{:#x}", at.0));
-            let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
-            let i = index(i);
-            found.add("file", path, &what, format!("{:02x}", left[i]), format!("{:02x}", right[i]));
-            return Ok(());
-        }
-        offset += count;
-    }
-    Ok(())
 }

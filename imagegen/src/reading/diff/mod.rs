@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
 use crate::disk::gpt::reader::{Partition, PartitionEntry, PartitionTable};
+use crate::fs::FileOnDisk;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe::Contents;
 use crate::units::index;
@@ -133,6 +134,40 @@ fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>
         offset += count;
     }
     Ok(None)
+}
+
+/// Adds the first byte in which two files, as far as both go, differ.
+fn files(
+    found: &mut Differences,
+    path: &str,
+    left: &FileOnDisk<'_>,
+    right: &FileOnDisk<'_>,
+) -> Result<(), Unreadable> {
+    let size = left.size().min(right.size());
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut offset = 0;
+    loop {
+        let (one, other) = both(left.data_from(offset), right.data_from(offset))?;
+        // Both have zeros before.
+        offset = one.min(other);
+        if offset >= size {
+            return Ok(());
+        }
+        let count = PIECE.min(size - offset);
+        a.resize(index(count), 0);
+        b.resize(index(count), 0);
+        both(left.read_at(&mut a, offset), right.read_at(&mut b, offset))?;
+        if let Some(i) = differing(&a, &b) {
+            let at = offset + i;
+            let guest =
+                left.guest_offset(at).map_or_else(|| "a hole".to_owned(), |at| format!("{:#x}", at.0));
+            let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
+            let i = index(i);
+            found.add("file", path, &what, hex(&a[i..=i]), hex(&b[i..=i]));
+            return Ok(());
+        }
+        offset += count;
+    }
 }
 
 fn differing(a: &[u8], b: &[u8]) -> Option<u64> {

@@ -230,8 +230,7 @@ fn try_measure(
         if inode.kind() == Type::Symlink && !inode.has_extents() {
             continue;
         }
-        let file = file_system.file(&inode)?;
-        let blocks = file.blocks();
+        let blocks = file_system.blocks(&inode)?;
         usage.allocated_bytes += length(blocks.tree.len()) * block;
         for run in &blocks.runs {
             usage.allocated_bytes += run.count * block;

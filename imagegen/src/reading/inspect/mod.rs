@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::container::reader::{Image, ReadError, Source, Window};
 use crate::disk::gpt::reader::{PartitionEntry, PartitionTable};
 use crate::fs::ext4::reader::Ext4ReadError;
-use crate::fs::fat::reader::FatError;
+use crate::fs::fat::reader::FatReadError;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe;
 
@@ -148,7 +148,7 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Conte
             Contents::Ext4(Box::new(Ext4::of(source).map_err(unread)?))
         }
         probe::Contents::Fat => {
-            let fat = Fat::of(source).map_err(|error: FatError| damaged(error.to_string()))?;
+            let fat = Fat::of(source).map_err(|error: FatReadError| damaged(error.to_string()))?;
             Contents::Fat(Box::new(fat))
         }
         probe::Contents::EfiVariables => {

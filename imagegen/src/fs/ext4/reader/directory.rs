@@ -24,11 +24,11 @@ impl FileSystem<'_> {
         if directory.kind() != Type::Directory {
             return Err(directory.damaged("is not a directory"));
         }
-        let file = self.file(directory)?;
+        let (file, blocks) = (self.file(directory)?, self.blocks(directory)?);
         let block = u64::from(self.superblock().block_size());
         // The blocks that are there; the size may claim anything.
         let claimed = directory.size() / block;
-        if claimed > file.blocks().runs.iter().map(|run| run.count).sum() {
+        if claimed > blocks.runs.iter().map(|run| run.count).sum() {
             return Err(directory.damaged("is a directory with holes"));
         }
         let mut entries = Vec::new();
@@ -56,9 +56,7 @@ impl FileSystem<'_> {
         if !link.has_extents() && size < length(link.raw.i_block.len()) {
             return Ok(link.raw.i_block[..index(size)].to_vec());
         }
-        let mut target = vec![0; index(size)];
-        self.file(link)?.read_at(&mut target, 0)?;
-        Ok(target)
+        Ok(self.file(link)?.read()?)
     }
 }
 

@@ -89,16 +89,6 @@ impl Blocks {
         self.runs.push(Run { logical, physical, count, unwritten });
         Ok(())
     }
-
-    /// The run that holds a block of the file, or the number of the first block of the file behind it that has one.
-    pub fn find(&self, block: u64) -> Result<&Run, Option<u64>> {
-        let next = self.runs.partition_point(|run| run.logical + run.count <= block);
-        match self.runs.get(next) {
-            Some(run) if run.logical <= block => Ok(run),
-            Some(run) => Err(Some(run.logical)),
-            None => Err(None),
-        }
-    }
 }
 
 struct Node {

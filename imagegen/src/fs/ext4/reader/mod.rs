@@ -5,19 +5,19 @@
 
 mod directory;
 mod extent;
-mod file;
 mod group;
 mod inode;
 mod superblock;
 
 use crate::container::reader::{ReadError, Source};
+use crate::fs::file_on_disk::{FileOnDisk, Piece};
+use crate::units::index;
 
 pub use super::disk::{
     FIRST_BYTE, GroupDescriptor, LOST_FOUND, MAGIC, ROOT_INODE as ROOT, RawInode, Superblock,
 };
 pub use directory::Entry;
 pub use extent::{Blocks, Run};
-pub use file::File;
 pub use inode::{Inode, Type};
 
 /// What to do about a feature that is not read.
@@ -131,6 +131,30 @@ impl<'s> FileSystem<'s> {
         Ok(Some(inode))
     }
 
+    /// The blocks of a file, directory or long link.
+    pub fn blocks(&self, inode: &Inode) -> Result<Blocks, Ext4ReadError> {
+        inode.check_readable()?;
+        if inode.has_extents() {
+            Blocks::read(self, inode)
+        } else if inode.raw.i_block == [0; 60] {
+            Ok(Blocks::default())
+        } else {
+            Err(inode.unread("has a block map, as ext2 and ext3 have"))
+        }
+    }
+
+    /// The contents of a file, directory or long link.
+    pub fn file(&self, inode: &Inode) -> Result<FileOnDisk<'s>, Ext4ReadError> {
+        let block = u64::from(self.superblock.block_size());
+        let runs = self.blocks(inode)?.runs.into_iter().filter(|run| !run.unwritten);
+        let pieces = runs.map(|run| Piece {
+            start: run.logical * block,
+            place: run.physical * block,
+            length: run.count * block,
+        });
+        Ok(FileOnDisk::new(self.source, inode.size(), pieces.collect()))
+    }
+
     /// Where a block begins, in bytes.
     pub fn block_offset(&self, block: u64) -> Result<u64, Ext4ReadError> {
         if block >= self.superblock.blocks_count() {
@@ -147,7 +171,7 @@ impl<'s> FileSystem<'s> {
             .checked_sub(1)
             .filter(|&i| i < self.superblock.s_inodes_count.get())
             .ok_or_else(missing)?;
-        let group = self.groups.get(crate::units::index((i / per_group).into())).ok_or_else(missing)?;
+        let group = self.groups.get(index((i / per_group).into())).ok_or_else(missing)?;
         let within = u64::from(i % per_group) * u64::from(self.superblock.inode_size());
         let block = u64::from(self.superblock.block_size());
         let table = group.inode_table();

@@ -2,57 +2,12 @@
 //! BPB Structure") and what follows from it.
 
 use zerocopy::FromBytes;
-use zerocopy::byteorder::little_endian::{U16, U32};
 
-use super::FatError;
+use super::FatReadError;
 use crate::container::reader::Source;
-use crate::on_disk::{Field, Structure, structure};
+use crate::fs::fat::disk::{Common, ENTRY, Fat32, SIGNATURE, Volume};
+use crate::on_disk::{Field, Structure};
 use crate::units::{SECTOR, index};
-
-structure! {
-    /// The fields that all kinds of FAT share.
-    pub struct Common {
-        bs_jmp_boot: [u8; 3] = bytes,
-        bs_oem_name: [u8; 8] = label,
-        bpb_byts_per_sec: U16 = decimal,
-        bpb_sec_per_clus: u8 = decimal,
-        bpb_rsvd_sec_cnt: U16 = decimal,
-        bpb_num_fats: u8 = decimal,
-        bpb_root_ent_cnt: U16 = decimal,
-        bpb_tot_sec16: U16 = decimal,
-        bpb_media: u8 = hex,
-        bpb_fat_sz16: U16 = decimal,
-        bpb_sec_per_trk: U16 = decimal,
-        bpb_num_heads: U16 = decimal,
-        bpb_hidd_sec: U32 = decimal,
-        bpb_tot_sec32: U32 = decimal,
-    }
-}
-
-structure! {
-    /// What follows them in FAT32.
-    pub struct Fat32 {
-        bpb_fat_sz32: U32 = decimal,
-        bpb_ext_flags: U16 = hex,
-        bpb_fs_ver: U16 = decimal,
-        bpb_root_clus: U32 = decimal,
-        bpb_fs_info: U16 = decimal,
-        bpb_bk_boot_sec: U16 = decimal,
-        bpb_reserved: [u8; 12] = bytes,
-    }
-}
-
-structure! {
-    /// What follows that in FAT32, and the common fields in FAT12 and FAT16.
-    pub struct Volume {
-        bs_drv_num: u8 = hex,
-        bs_reserved1: u8 = hex,
-        bs_boot_sig: u8 = hex,
-        bs_vol_id: U32 = hex,
-        bs_vol_lab: [u8; 11] = label,
-        bs_fil_sys_type: [u8; 8] = label,
-    }
-}
 
 /// How many bits an entry of the allocation table has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,14 +64,14 @@ pub fn is_fat(sector: &[u8]) -> bool {
         && common.bpb_sec_per_clus.is_power_of_two()
         && matches!(common.bpb_num_fats, 1 | 2)
         && common.bpb_rsvd_sec_cnt.get() != 0;
-    jump && sizes && sector.get(510..512) == Some(&[0x55, 0xAA])
+    jump && sizes && sector.get(510..512) == Some(&SIGNATURE)
 }
 
 impl BootSector {
     /// Reads the boot sector and checks that what it says of sizes fits into the partition.
-    pub fn read(source: &dyn Source) -> Result<Self, FatError> {
+    pub fn read(source: &dyn Source) -> Result<Self, FatReadError> {
         let sector = source.bytes(0, index(SECTOR))?;
-        let impossible = |problem: String| FatError::BootSector(problem);
+        let impossible = |problem: String| FatReadError::BootSector(problem);
         if !is_fat(&sector) {
             return Err(impossible("this is no FAT file system".to_owned()));
         }
@@ -140,7 +95,7 @@ impl BootSector {
         let table = u64::from(common.bpb_rsvd_sec_cnt.get()) * bytes;
         let table_size = u64::from(table_sectors) * bytes;
         let root = table + u64::from(common.bpb_num_fats) * table_size;
-        let root_size = (u64::from(common.bpb_root_ent_cnt.get()) * 32).next_multiple_of(bytes);
+        let root_size = (u64::from(common.bpb_root_ent_cnt.get()) * ENTRY).next_multiple_of(bytes);
         let data = root + root_size;
         let cluster_size = u64::from(common.bpb_sec_per_clus) * bytes;
         let total = sectors * bytes;

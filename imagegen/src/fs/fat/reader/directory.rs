@@ -2,47 +2,10 @@
 //! Structure", "FAT Long Directory Entries").
 
 use zerocopy::FromBytes;
-use zerocopy::byteorder::little_endian::{U16, U32};
 
-use crate::on_disk::structure;
+use crate::fs::fat::disk::{Attributes, LAST_LONG_ENTRY, LongEntry, RawEntry, ShortName, checksum};
 use crate::text::{shown, shown_utf16};
 
-structure! {
-    /// An entry of 32 bytes.
-    pub struct RawEntry {
-        dir_name: [u8; 11] = bytes,
-        dir_attr: u8 = hex,
-        dir_nt_res: u8 = hex,
-        dir_crt_time_tenth: u8 = decimal,
-        dir_crt_time: U16 = hex,
-        dir_crt_date: U16 = hex,
-        dir_lst_acc_date: U16 = hex,
-        dir_fst_clus_hi: U16 = decimal,
-        dir_wrt_time: U16 = hex,
-        dir_wrt_date: U16 = hex,
-        dir_fst_clus_lo: U16 = decimal,
-        dir_file_size: U32 = decimal,
-    }
-}
-
-structure! {
-    /// A part of a long name.
-    pub struct LongEntry {
-        ldir_ord: u8 = hex,
-        ldir_name1: [U16; 5] = utf16,
-        ldir_attr: u8 = hex,
-        ldir_type: u8 = hex,
-        ldir_chksum: u8 = hex,
-        ldir_name2: [U16; 6] = utf16,
-        ldir_fst_clus_lo: U16 = decimal,
-        ldir_name3: [U16; 2] = utf16,
-    }
-}
-
-const ATTR_VOLUME_ID: u8 = 0x08;
-const ATTR_DIRECTORY: u8 = 0x10;
-const ATTR_LONG_NAME: u8 = 0x0F;
-const LAST_LONG_ENTRY: u8 = 0x40;
 const DELETED: u8 = 0xE5;
 /// Bits of `dir_nt_res`: the base name, or the extension, is in lower case.
 const LOWER_BASE: u8 = 0x08;
@@ -60,7 +23,7 @@ pub struct Entry {
 impl Entry {
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        self.raw.dir_attr & ATTR_DIRECTORY != 0
+        self.raw.attributes().contains(Attributes::DIRECTORY)
     }
 
     /// The first cluster, or 0 for none.
@@ -84,8 +47,10 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Option<String>) {
         match raw.dir_name {
             [0, ..] => break,
             [DELETED, ..] => long = LongName::default(),
-            _ if raw.dir_attr & 0x3F == ATTR_LONG_NAME => long.add(chunk),
-            _ if raw.dir_attr & ATTR_VOLUME_ID != 0 => label = Some(shown(raw.dir_name.trim_ascii_end())),
+            _ if raw.attributes().intersection(Attributes::all()) == Attributes::LONG_NAME => long.add(chunk),
+            _ if raw.attributes().contains(Attributes::VOLUME_ID) => {
+                label = Some(shown(raw.dir_name.trim_ascii_end()));
+            }
             [b'.', b' ' | b'.', ..] => {}
             _ => {
                 let name = std::mem::take(&mut long).finish(&raw.dir_name);
@@ -117,22 +82,16 @@ impl LongName {
             *self = Self::default();
             return;
         }
-        let parts = entry.ldir_name1.iter().chain(&entry.ldir_name2).chain(&entry.ldir_name3);
-        let units: Vec<u16> = parts.map(|unit| unit.get()).take_while(|&unit| unit != 0).collect();
-        self.units.splice(0..0, units);
+        self.units.splice(0..0, entry.units());
         self.expected = number - 1;
     }
 
-    fn finish(self, short: &[u8; 11]) -> Option<String> {
+    fn finish(self, short: &ShortName) -> Option<String> {
         if self.units.is_empty() || self.expected != 0 || self.checksum != checksum(short) {
             return None;
         }
         Some(shown_utf16(self.units))
     }
-}
-
-fn checksum(short: &[u8; 11]) -> u8 {
-    short.iter().fold(0, |sum: u8, &byte| sum.rotate_right(1).wrapping_add(byte))
 }
 
 fn short_name(raw: &RawEntry) -> String {

@@ -8,10 +8,12 @@ mod table;
 use std::collections::HashSet;
 
 use crate::container::reader::{ReadError, Source};
-use crate::units::{GuestOffset, index, length};
+use crate::fs::file_on_disk::{FileOnDisk, Piece};
+use crate::units::{GuestOffset, index};
 
+pub use super::disk::RawEntry;
 pub use boot_sector::{BootSector, Width, is_fat};
-pub use directory::{Entry, RawEntry};
+pub use directory::Entry;
 
 use table::{Next, Table};
 
@@ -25,7 +27,7 @@ const DEPTH_MAX: usize = 130;
 
 /// Why a file system cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FatError {
+pub enum FatReadError {
     /// The image cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -91,7 +93,7 @@ pub struct Listing {
 
 impl<'s> FileSystem<'s> {
     /// Reads the boot sector.
-    pub fn open(source: &'s dyn Source) -> Result<Self, FatError> {
+    pub fn open(source: &'s dyn Source) -> Result<Self, FatReadError> {
         Ok(Self { source, boot: BootSector::read(source)? })
     }
 
@@ -101,7 +103,7 @@ impl<'s> FileSystem<'s> {
     }
 
     /// The number of free clusters by the first allocation table.
-    pub fn free_clusters(&self) -> Result<u32, FatError> {
+    pub fn free_clusters(&self) -> Result<u32, FatReadError> {
         let mut table = Table::new(&self.boot, self.source);
         let mut free = 0;
         for cluster in 2..self.boot.clusters.saturating_add(2) {
@@ -111,7 +113,7 @@ impl<'s> FileSystem<'s> {
     }
 
     /// Everything in the file system.
-    pub fn list(&self) -> Result<Listing, FatError> {
+    pub fn list(&self) -> Result<Listing, FatReadError> {
         let (entries, label) = directory::parse(&self.root()?);
         let mut listing = Listing { label, found: Vec::new() };
         let mut entered = HashSet::new();
@@ -126,16 +128,16 @@ impl<'s> FileSystem<'s> {
             let first = entry.first_cluster();
             let guest_offset = self.boot.cluster(first).map(|offset| self.source.guest_offset(offset));
             if listing.found.len() >= FILES_MAX {
-                return Err(FatError::TooManyFiles);
+                return Err(FatReadError::TooManyFiles);
             }
             if entry.is_directory() {
                 if open.len() > DEPTH_MAX {
-                    return Err(FatError::TooDeep(path));
+                    return Err(FatReadError::TooDeep(path));
                 }
                 if !entered.insert(first) {
-                    return Err(FatError::Loop(path));
+                    return Err(FatReadError::Loop(path));
                 }
-                let (entries, _) = directory::parse(&self.chain(first, DIRECTORY_MAX)?);
+                let (entries, _) = directory::parse(&self.directory(first)?);
                 open.push((path.clone(), sorted(entries)));
             }
             listing.found.push(Found { path, entry, guest_offset });
@@ -144,117 +146,54 @@ impl<'s> FileSystem<'s> {
     }
 
     /// The contents of a file, at most `limit` bytes of them.
-    pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, FatError> {
-        let size = found.entry.size();
-        let wanted = size.min(limit);
-        let mut bytes = match wanted {
-            0 => Vec::new(),
-            wanted => self.chain(found.entry.first_cluster(), wanted)?,
-        };
-        if length(bytes.len()) < wanted {
-            return Err(FatError::Short { path: found.path.clone(), size, there: length(bytes.len()) });
-        }
-        bytes.truncate(index(wanted));
-        Ok(bytes)
+    pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, FatReadError> {
+        Ok(self.first_bytes(found, found.entry.size().min(limit))?.read()?)
     }
 
     /// Finds the clusters of a file.
-    pub fn file(&self, found: &Found) -> Result<File<'_>, FatError> {
-        let size = found.entry.size();
-        let cluster = self.boot.cluster_size;
-        let clusters = match size {
-            0 => Vec::new(),
-            size => Table::new(&self.boot, self.source)
-                .chain(found.entry.first_cluster(), size.div_ceil(cluster))?,
-        };
-        let there = length(clusters.len()).saturating_mul(cluster);
-        if there < size {
-            return Err(FatError::Short { path: found.path.clone(), size, there });
+    pub fn file(&self, found: &Found) -> Result<FileOnDisk<'s>, FatReadError> {
+        self.first_bytes(found, found.entry.size())
+    }
+
+    fn first_bytes(&self, found: &Found, wanted: u64) -> Result<FileOnDisk<'s>, FatReadError> {
+        if wanted == 0 {
+            return Ok(FileOnDisk::new(self.source, 0, Vec::new()));
         }
-        Ok(File { file_system: self, clusters, size })
+        let chain = self.chain(found.entry.first_cluster(), wanted)?;
+        if chain.size() < wanted {
+            let (path, size) = (found.path.clone(), found.entry.size());
+            return Err(FatReadError::Short { path, size, there: chain.size() });
+        }
+        Ok(chain)
     }
 
-    /// Where a byte of a file lies on the disk.
-    pub fn guest_offset(&self, found: &Found, offset: u64) -> Option<GuestOffset> {
-        let mut table = Table::new(&self.boot, self.source);
-        let i = offset / self.boot.cluster_size;
-        let chain = table.chain(found.entry.first_cluster(), i.saturating_add(1)).ok()?;
-        let start = self.boot.cluster(*chain.get(index(i))?)?;
-        Some(self.source.guest_offset(start + offset % self.boot.cluster_size))
-    }
-
-    fn root(&self) -> Result<Vec<u8>, FatError> {
+    fn root(&self) -> Result<Vec<u8>, FatReadError> {
         match &self.boot.fat32 {
-            Some(fat32) => self.chain(fat32.bpb_root_clus.get(), DIRECTORY_MAX),
+            Some(fat32) => self.directory(fat32.bpb_root_clus.get()),
             // At most 2 MiB: the number of entries has 16 bits.
             None => Ok(self.source.bytes(self.boot.root.0, index(self.boot.root.1))?),
         }
     }
 
-    /// The clusters of a chain until it ends or there are `limit` bytes.
-    fn chain(&self, first: u32, limit: u64) -> Result<Vec<u8>, FatError> {
-        let size = self.boot.cluster_size;
-        let chain = Table::new(&self.boot, self.source).chain(first, limit.div_ceil(size))?;
-        let mut bytes = vec![0; chain.len() * index(size)];
-        for (cluster, piece) in chain.iter().zip(bytes.chunks_mut(index(size))) {
-            let offset = self.boot.cluster(*cluster).unwrap_or_default();
-            self.source.read_at(piece, offset)?;
-        }
-        Ok(bytes)
-    }
-}
-
-/// A file that can be read at any offset.
-pub struct File<'f> {
-    file_system: &'f FileSystem<'f>,
-    clusters: Vec<u32>,
-    size: u64,
-}
-
-impl File<'_> {
-    /// The length in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
+    fn directory(&self, first: u32) -> Result<Vec<u8>, FatReadError> {
+        Ok(self.chain(first, DIRECTORY_MAX)?.read()?)
     }
 
-    /// How many clusters it has.
-    pub fn clusters(&self) -> u64 {
-        length(self.clusters.len())
-    }
-
-    /// Fills the buffer with the bytes from `offset` on; all must lie within the file.
-    pub fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), FatError> {
-        while let Some((start, left)) = self.place(offset)
-            && !buffer.is_empty()
-        {
-            let (piece, rest) = buffer.split_at_mut(index(left.min(length(buffer.len()))));
-            self.file_system.source.read_at(piece, start)?;
-            offset += length(piece.len());
-            buffer = rest;
-        }
-        buffer.fill(0);
-        Ok(())
-    }
-
-    /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
-    /// the size if there is nothing.
-    pub fn data_from(&self, mut offset: u64) -> Result<u64, FatError> {
-        while let Some((start, left)) = self.place(offset) {
-            let zeros = self.file_system.source.data_from(start)? - start;
-            if zeros < left {
-                return Ok((offset + zeros).min(self.size));
+    /// The first `limit` bytes, or all that there are, in the clusters of a chain.
+    fn chain(&self, first: u32, limit: u64) -> Result<FileOnDisk<'s>, FatReadError> {
+        let length = self.boot.cluster_size;
+        let clusters = Table::new(&self.boot, self.source).chain(first, limit.div_ceil(length))?;
+        let places = clusters.iter().filter_map(|&cluster| self.boot.cluster(cluster));
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut start = 0;
+        for place in places {
+            match pieces.last_mut() {
+                Some(piece) if piece.place + piece.length == place => piece.length += length,
+                _ => pieces.push(Piece { start, place, length }),
             }
-            offset += left;
+            start += length;
         }
-        Ok(self.size)
-    }
-
-    /// Where a byte of the file is, and how many are left in its cluster.
-    fn place(&self, offset: u64) -> Option<(u64, u64)> {
-        let boot = &self.file_system.boot;
-        let cluster = *self.clusters.get(index(offset / boot.cluster_size))?;
-        let within = offset % boot.cluster_size;
-        Some((boot.cluster(cluster)? + within, boot.cluster_size - within))
+        Ok(FileOnDisk::new(self.source, start.min(limit), pieces))
     }
 }
 

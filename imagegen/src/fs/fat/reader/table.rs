@@ -1,6 +1,6 @@
 //! The allocation table: which clusters follow one another.
 
-use super::FatError;
+use super::FatReadError;
 use super::boot_sector::{BootSector, Width};
 use crate::container::reader::Source;
 use crate::units::{index, length};
@@ -34,7 +34,7 @@ impl<'b, 's> Table<'b, 's> {
     }
 
     /// What stands for a cluster.
-    pub fn next(&mut self, cluster: u32) -> Result<Next, FatError> {
+    pub fn next(&mut self, cluster: u32) -> Result<Next, FatReadError> {
         let n = u64::from(cluster);
         let (entry, bad) = match self.boot.width {
             Width::Fat12 => {
@@ -57,24 +57,24 @@ impl<'b, 's> Table<'b, 's> {
     }
 
     /// The chain that begins with a cluster, at most `limit` of it.
-    pub fn chain(&mut self, first: u32, limit: u64) -> Result<Vec<u32>, FatError> {
+    pub fn chain(&mut self, first: u32, limit: u64) -> Result<Vec<u32>, FatReadError> {
         let mut chain = Vec::new();
         let mut next = first;
         while length(chain.len()) < limit {
             if self.boot.cluster(next).is_none() {
-                return Err(FatError::Chain { first, cluster: next });
+                return Err(FatReadError::Chain { first, cluster: next });
             }
             chain.push(next);
             match self.next(next)? {
                 Next::Cluster(cluster) => next = cluster,
                 Next::End => break,
-                Next::Free | Next::Bad => return Err(FatError::Chain { first, cluster: next }),
+                Next::Free | Next::Bad => return Err(FatReadError::Chain { first, cluster: next }),
             }
         }
         Ok(chain)
     }
 
-    fn byte(&mut self, at: u64) -> Result<u8, FatError> {
+    fn byte(&mut self, at: u64) -> Result<u8, FatReadError> {
         let start = at / PAGE * PAGE;
         if self.page.as_ref().is_none_or(|(page, _)| *page != start) {
             let size = PAGE.min(self.boot.table_size.saturating_sub(start));
@@ -82,7 +82,7 @@ impl<'b, 's> Table<'b, 's> {
         }
         let byte = self.page.as_ref().and_then(|(_, bytes)| bytes.get(index(at - start)).copied());
         byte.ok_or_else(|| {
-            FatError::BootSector(format!("byte {at} is beyond the end of the allocation table"))
+            FatReadError::BootSector(format!("byte {at} is beyond the end of the allocation table"))
         })
     }
 }

@@ -1,16 +1,15 @@
 //! The geometry of a FAT16 or FAT32 file system, by the rules of mkfs.fat 4.2.
 
-use super::EspError;
+use super::FatError;
+use super::disk::ENTRY;
 use crate::disk::mbr::Partition;
 use crate::units::{ByteCount, GuestOffset, SECTOR};
 
 /// The number of copies of the allocation table.
 pub const FATS: u64 = 2;
-/// The number of the first cluster; the table's first two entries mean something else.
-pub const FIRST_CLUSTER: u64 = 2;
-
-/// The cluster of FAT32's root directory, which has a fixed place in FAT16.
-pub const ROOT_CLUSTER: u64 = FIRST_CLUSTER;
+/// The number of the first cluster, which is that of FAT32's root directory; the table's first two entries mean something
+/// else.
+pub const FIRST_CLUSTER: u32 = 2;
 
 /// The largest cluster in sectors.
 const SECTORS_PER_CLUSTER_MAX: u64 = 128;
@@ -28,7 +27,6 @@ const FAT32_FROM: u64 = 512 << 20;
 const RESERVED_32: u64 = 32;
 /// Root directory entries, rounded up to whole clusters.
 const ROOT_ENTRIES_MIN: u64 = 512;
-const ENTRY: u64 = 32;
 
 /// How wide the entries of the allocation table are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +105,7 @@ pub struct Geometry {
 
 impl Geometry {
     /// What mkfs.fat would choose for a partition; it chooses the kind, too, where none is given.
-    pub fn new(partition: Partition, kind: Option<Fat>) -> Result<Self, EspError> {
+    pub fn new(partition: Partition, kind: Option<Fat>) -> Result<Self, FatError> {
         let sectors = partition.sectors();
         let size = ByteCount(sectors.saturating_mul(SECTOR));
         let kind = kind.unwrap_or(Fat::of_size(size));
@@ -128,8 +126,9 @@ impl Geometry {
             let left = total.saturating_sub(reserved + root);
             // Each cluster costs its own bytes and its two entries; the first two entries have no cluster.
             let bytes_per_cluster = sectors_per_cluster * SECTOR + FATS * kind.entry();
-            let estimate = (left * SECTOR + FATS * kind.entry() * FIRST_CLUSTER) / bytes_per_cluster;
-            let fat = ((estimate + FIRST_CLUSTER) * kind.entry())
+            let estimate =
+                (left * SECTOR + FATS * kind.entry() * u64::from(FIRST_CLUSTER)) / bytes_per_cluster;
+            let fat = ((estimate + u64::from(FIRST_CLUSTER)) * kind.entry())
                 .div_ceil(SECTOR)
                 .next_multiple_of(sectors_per_cluster);
             let clusters = left.saturating_sub(FATS * fat) / sectors_per_cluster;
@@ -153,8 +152,8 @@ impl Geometry {
             sectors_per_cluster *= 2;
         }
         Err(match kind {
-            _ if most < clusters_min => EspError::TooSmall { size, kind, clusters: most },
-            kind => EspError::TooLarge { size, kind },
+            _ if most < clusters_min => FatError::TooSmall { size, kind, clusters: most },
+            kind => FatError::TooLarge { size, kind },
         })
     }
 
@@ -184,14 +183,11 @@ impl Geometry {
     }
 
     /// Where a cluster begins.
-    pub const fn cluster(&self, number: u64) -> GuestOffset {
-        let before = (number - FIRST_CLUSTER) * self.sectors_per_cluster;
+    pub fn cluster(&self, number: u32) -> GuestOffset {
+        let before = u64::from(number - FIRST_CLUSTER) * self.sectors_per_cluster;
         self.root_directory().advanced((self.root + before) * SECTOR)
     }
 }
-
-/// "Fixed disk".
-pub const MEDIA: u8 = 0xF8;
 
 /// The sectors of a track and the number of heads that mkfs.fat states for a disk whose geometry is not known: in
 /// the second half of the list, the fewest heads with which 1,024 cylinders reach the end.
