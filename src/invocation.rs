@@ -1,8 +1,9 @@
-//! The command line in full, so that a report says how to make the same image again.
+//! The command line: the options, and all of them in full, so that a report says how to make the same image again.
 
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use imagegen::text::shown;
-
-use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use crate::cli::Cli;
 
@@ -20,11 +21,27 @@ const WITHOUT_EFFECT: [&str; 10] = [
     "sync",
 ];
 
-/// The arguments that make the same image again, with the default of each option that was not given, so that another
-/// version's defaults change nothing. Add `--output`, in the same directory.
-pub fn arguments() -> Vec<String> {
-    // Parsed once already, and successfully.
-    let mut matches = &Cli::command().get_matches();
+/// One call of the program.
+pub struct Invocation {
+    /// What to do.
+    pub cli: Cli,
+    /// The arguments that make the same image again, with the default of each option that was not given, so that another
+    /// version's defaults change nothing. Add `--output`, in the same directory.
+    pub arguments: Vec<String>,
+}
+
+impl Invocation {
+    /// Reads a command line, whose first word is the program's name.
+    pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut matches = Cli::command().try_get_matches_from(words)?;
+        let arguments = arguments(&matches);
+        let cli =
+            Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok(Self { cli, arguments })
+    }
+}
+
+fn arguments(mut matches: &ArgMatches) -> Vec<String> {
     let mut command = &Cli::command();
     let mut arguments = Vec::new();
     while let Some((name, inner)) = matches.subcommand()
@@ -33,13 +50,9 @@ pub fn arguments() -> Vec<String> {
         arguments.push(name.to_owned());
         (matches, command) = (inner, subcommand);
     }
-    arguments.extend(options(command, matches));
-    arguments
-}
-
-fn options(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let known = command.get_arguments().filter(|option| !WITHOUT_EFFECT.contains(&option.get_id().as_str()));
-    known.flat_map(|option| option_as_given(option, matches)).collect()
+    arguments.extend(known.flat_map(|option| option_as_given(option, matches)));
+    arguments
 }
 
 /// An option with its value, or once with each of several.

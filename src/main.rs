@@ -6,6 +6,7 @@ mod commands;
 mod derivation;
 mod digest;
 mod hints;
+mod image_job;
 mod input;
 mod invocation;
 mod launcher;
@@ -19,22 +20,23 @@ mod target;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
-use clap::Parser;
 use imagegen::text::lines;
 
+use invocation::Invocation;
+
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
+    let invocation = match Invocation::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
         Err(answer) => return answer_in_words(&answer),
     };
     fail_at_file_size_limits();
     clean_up_on_signals();
-    match commands::run(&cli) {
+    match commands::run(&invocation) {
         Ok(status) => status,
         Err(error) => {
             // One line: the whole chain of causes, outermost first.
             tell(&error);
-            commands::failure(matches!(cli.command, cli::Command::Diff(_)))
+            commands::failure(matches!(invocation.cli.command, cli::Command::Diff(_)))
         }
     }
 }

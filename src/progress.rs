@@ -9,7 +9,8 @@ use imagegen::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::cli::{Cli, ProgressKind};
+use crate::cli::ProgressKind;
+use crate::invocation::Invocation;
 use crate::streams;
 
 /// How long a phase goes on before a bar appears: what is over in a second needs none.
@@ -21,6 +22,7 @@ const JSON_EVERY: Duration = Duration::from_millis(500);
 pub struct Reporter {
     show: Show,
     quiet: bool,
+    arguments: Vec<String>,
     started: Instant,
     state: Mutex<State>,
     /// Bytes of the current phase; apart from the rest, since many threads add to it.
@@ -61,7 +63,7 @@ pub struct Phase {
 
 impl Reporter {
     /// What the command line asks for.
-    pub fn new(cli: &Cli) -> Self {
+    pub fn new(Invocation { cli, arguments }: &Invocation) -> Self {
         let show = match cli.progress {
             _ if cli.quiet => Show::Nothing,
             ProgressKind::Json => Show::Json,
@@ -72,10 +74,16 @@ impl Reporter {
         Self {
             show,
             quiet: cli.quiet,
+            arguments: arguments.clone(),
             started: Instant::now(),
             state: Mutex::default(),
             done: AtomicU64::new(0),
         }
+    }
+
+    /// What makes the same image again.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 
     /// The phases that are over, in order.

@@ -12,7 +12,6 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::cli::SyncArg;
-use crate::invocation;
 use crate::progress::Phase;
 
 /// The report of an image, from which it can be made again.
@@ -51,14 +50,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// This process.
-    pub fn current() -> anyhow::Result<Self> {
+    /// This one, called with these.
+    pub fn current(arguments: &[String]) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("cannot find the current directory")?;
         Ok(Self {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             directory: shown(directory.as_os_str().as_encoded_bytes()),
-            arguments: invocation::arguments(),
+            arguments: arguments.to_vec(),
         })
     }
 }

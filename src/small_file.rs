@@ -3,6 +3,24 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::Context;
+use imagegen::output::OutputFile;
+
+use crate::cli::SyncArg;
+
+/// Writes a file whole or not at all.
+pub fn write(path: &Path, bytes: &[u8], sync: SyncArg) -> anyhow::Result<()> {
+    Ok(create(path, bytes, sync)?.finish()?)
+}
+
+/// The same up to the moment at which it appears.
+pub fn create(path: &Path, bytes: &[u8], sync: SyncArg) -> anyhow::Result<OutputFile> {
+    let output = OutputFile::create(path)?.durable(sync.sync);
+    fill(output.file(), bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(output)
+}
 
 /// Fills an empty file, with holes for the zeros that most of AAVMF's image consists of. It goes on after EINTR, as
 /// `io::copy` does not.

@@ -9,7 +9,7 @@ use imagegen::container::{Compression, Format, ImageFile};
 use imagegen::output::{OutputDevice, OutputFile};
 use imagegen::units::{ByteCount, GuestRange, SECTOR};
 
-use crate::cli::{ForceArg, SyncArg};
+use crate::cli::ImageArgs;
 use crate::digest::digest;
 use crate::progress::Reporter;
 
@@ -30,14 +30,15 @@ enum Place {
 
 impl Target {
     /// Begins a file, or opens the device. Nothing is changed yet.
-    pub fn create(path: &Path, format: Format, force: ForceArg, sync: SyncArg) -> anyhow::Result<Self> {
+    pub fn create(args: &ImageArgs) -> anyhow::Result<Self> {
+        let (path, format) = (&args.output, args.format());
         if !OutputDevice::is_at(path) {
-            let output = OutputFile::create(path)?.durable(sync.sync);
+            let output = OutputFile::create(path)?.durable(args.sync.sync);
             return Ok(Self { place: Place::File(output), path: path.to_owned(), format });
         }
         let shown = path.display();
         ensure!(
-            force.force,
+            args.force,
             "`{shown}` is a block device, and all on it would be lost; give --force and --format raw to overwrite it"
         );
         ensure!(
@@ -130,9 +131,4 @@ impl Target {
             Place::Device(device) => Ok(device.finish()?),
         }
     }
-}
-
-/// The same in brackets, for a summary; nothing of a device.
-pub fn shown_on_disk(on_disk: Option<ByteCount>) -> String {
-    on_disk.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default()
 }

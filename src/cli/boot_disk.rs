@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imagegen::units::ByteCount;
 
-use super::{FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, StoreRootArg, SyncArg};
+use super::{ImageArgs, LoaderArg, MenuArgs, ReportArg, StoreRootArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
@@ -17,15 +17,9 @@ pub struct BootDiskArgs {
     /// The system's toplevel: a store path, or a link to one; it boots by default
     #[arg(long, value_name = "STORE_PATH")]
     pub toplevel: PathBuf,
-    /// The disk to write
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Whether it may be a device
+    /// Where to
     #[command(flatten)]
-    pub force: ForceArg,
-    /// Whether a crash leaves it
-    #[command(flatten)]
-    pub sync: SyncArg,
+    pub image: ImageArgs,
     /// What the disk boots by; several with commas between them
     #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true)]
     pub loader: Vec<LoaderArg>,
@@ -35,16 +29,9 @@ pub struct BootDiskArgs {
     /// Where the store is
     #[command(flatten)]
     pub store: StoreRootArg,
-    /// The container of the disk
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
-    pub format: FormatArg,
     /// The size of the disk
     #[arg(long, value_name = "SIZE", default_value = "60M")]
     pub size: ByteCount,
-    /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
-    /// FAT32 from 512 MiB on
-    #[arg(long, value_name = "BITS")]
-    pub fat: Option<FatArg>,
     /// The firmware's empty store of EFI variables, such as `OVMF_VARS_4M.fd`
     #[arg(long, value_name = "FILE", requires = "efi_vars")]
     pub efi_vars_template: Option<PathBuf>,
@@ -55,9 +42,9 @@ pub struct BootDiskArgs {
     /// installer does that can touch them
     #[arg(long, requires = "efi_vars")]
     pub boot_disk_entry: bool,
-    /// Write a report as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// What to report
+    #[command(flatten)]
+    pub report: ReportArg,
 }
 
 impl BootDiskArgs {

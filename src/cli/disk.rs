@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use imagegen::units::ByteCount;
 
-use super::{ForceArg, FormatArg, SyncArg};
+use super::{FormatArg, ImageArgs};
 
 /// The subcommands of `disk`.
 #[derive(Debug, Subcommand)]
@@ -20,21 +20,12 @@ pub enum DiskCommand {
   nix-imagegen disk create -o root.qcow2 --size 1G
   nix-imagegen disk create -o overlay.qcow2 --backing store.qcow2 --backing-format qcow2")]
 pub struct DiskCreateArgs {
-    /// The disk to write
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Whether it may be a device
+    /// Where to
     #[command(flatten)]
-    pub force: ForceArg,
-    /// Whether a crash leaves it
-    #[command(flatten)]
-    pub sync: SyncArg,
+    pub image: ImageArgs,
     /// The size of the disk; that of the backing file if not given
     #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
     pub size: Option<ByteCount>,
-    /// The container of the disk
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
-    pub format: FormatArg,
     /// Show the contents of this image until the guest writes; a relative path is taken from the disk's directory
     #[arg(long, value_name = "FILE", requires = "backing_format")]
     pub backing: Option<PathBuf>,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use imagegen::boot::{ConsoleMode, Loader, MachineId, Resolution, Serial, Timeout};
 
+use super::FatArg;
+
 /// What is installed, and what its menu shows.
 #[derive(Debug, Args)]
 pub struct MenuArgs {
@@ -14,6 +16,10 @@ pub struct MenuArgs {
     /// The GRUB to install; the one that the toplevel refers to, itself or through its installer, if not given
     #[arg(long, value_name = "STORE_PATH")]
     pub grub: Option<PathBuf>,
+    /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
+    /// FAT32 from 512 MiB on
+    #[arg(long, value_name = "BITS")]
+    pub fat: Option<FatArg>,
     /// How long the menu waits: seconds, menu-force, menu-hidden or menu-disabled
     #[arg(long, value_name = "SECONDS", default_value = "5")]
     pub timeout: Timeout,

@@ -7,6 +7,7 @@ mod diff;
 mod disk;
 mod efi_vars;
 mod fat;
+mod image;
 mod inspect;
 mod loader;
 mod registration;
@@ -19,7 +20,6 @@ mod verify;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use imagegen::container::Format;
 
 pub use bench::*;
 pub use boot_disk::*;
@@ -28,6 +28,7 @@ pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
 pub use fat::*;
+pub use image::*;
 pub use inspect::*;
 pub use loader::*;
 pub use registration::*;
@@ -111,40 +112,4 @@ pub struct StoreRootArg {
     /// Read `/nix/store/…` from DIR/nix/store
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub store_root: PathBuf,
-}
-
-/// Whether a block device may be overwritten.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct ForceArg {
-    /// Let the output be a block device, whose contents are lost: with `--format raw` it is overwritten where it is, so
-    /// that a failure or a signal leaves a part of the image on it. One that is mounted or in other use is refused
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Whether a crash of the machine leaves the outputs.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub struct SyncArg {
-    /// Flush every output and its directory to the disk before the work counts as done, so that a crash of this machine
-    /// leaves it whole
-    #[arg(long)]
-    pub sync: bool,
-}
-
-/// The container of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// QEMU's copy-on-write format, version 3
-    Qcow2,
-    /// The bytes as the guest sees them; zeros are holes in the file
-    Raw,
-}
-
-impl From<FormatArg> for Format {
-    fn from(arg: FormatArg) -> Self {
-        match arg {
-            FormatArg::Qcow2 => Self::Qcow2,
-            FormatArg::Raw => Self::Raw,
-        }
-    }
 }

@@ -1,6 +1,5 @@
 //! Options of `root-disk`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,10 +8,11 @@ use imagegen::guid::Guid;
 use imagegen::image::root_disk::PartitionTable;
 use imagegen::units::{ByteCount, SizeError};
 
-use super::{ClosureArgs, FatArg, ForceArg, FormatArg, LoaderArg, MenuArgs, SizeArg, StoreRootArg, SyncArg};
+use super::{FromStoreArgs, ImageArgs, LoaderArg, MenuArgs, ReportArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
+#[command(mut_arg("optimise", |optimise| optimise.requires("with_store")))]
 #[command(after_help = "Example:
   nix-imagegen root-disk --closure ./result --toplevel ./result -o root.qcow2
 The same with the store in it:
@@ -21,9 +21,9 @@ And with boot loaders, so that this one disk boots under UEFI and BIOSes:
   nix-imagegen root-disk --closure ./result --toplevel ./result --with-store \\
     --partition-table hybrid --loader systemd-boot,grub -o nixos.qcow2")]
 pub struct RootDiskArgs {
-    /// Which closure the guest's Nix is to know
+    /// What from
     #[command(flatten)]
-    pub closure: ClosureArgs,
+    pub from: FromStoreArgs,
     /// The system of the profile /nix/var/nix/profiles/system: a store path, or a link to one
     #[arg(long, value_name = "STORE_PATH")]
     pub toplevel: Option<PathBuf>,
@@ -36,10 +36,6 @@ pub struct RootDiskArgs {
     /// Where the EFI system partition ends, which begins at 8 MiB; rounded up to a MiB
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub boot_size: ByteCount,
-    /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
-    /// FAT32 from 512 MiB on
-    #[arg(long, value_name = "BITS")]
-    pub fat: Option<FatArg>,
     /// What the disk boots by, for --toplevel and a --partition-table that has a place for it; several with commas
     /// between them, nothing if not given
     #[arg(long, value_name = "LOADER", value_delimiter = ',', requires = "toplevel")]
@@ -47,30 +43,15 @@ pub struct RootDiskArgs {
     /// What the loaders show and start
     #[command(flatten)]
     pub menu: MenuArgs,
-    /// The disk to write
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Whether it may be a device
+    /// Where to
     #[command(flatten)]
-    pub force: ForceArg,
-    /// Whether a crash leaves it
-    #[command(flatten)]
-    pub sync: SyncArg,
-    /// Where the store is
-    #[command(flatten)]
-    pub store: StoreRootArg,
-    /// The container of the disk
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
-    pub format: FormatArg,
+    pub image: ImageArgs,
     /// The file system's label
     #[arg(long, value_name = "TEXT", default_value = imagegen::fixed::ROOT_DISK_LABEL)]
     pub label: String,
     /// The file system's UUID
     #[arg(long, value_name = "UUID", default_value_t = imagegen::fixed::ROOT_DISK_UUID)]
     pub uuid: Guid,
-    /// The disk's size, or `auto` for what the files need and the free space
-    #[arg(long, value_name = "SIZE", default_value = "auto")]
-    pub size: SizeArg,
     /// Free space to add when the size is computed
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub additional_space: ByteCount,
@@ -78,20 +59,9 @@ pub struct RootDiskArgs {
     /// from 4 TiB on 32K, from 16 TiB on 64K
     #[arg(long, value_name = "N", value_parser = bytes_per_inode)]
     pub bytes_per_inode: Option<u32>,
-    /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
-    #[arg(long, requires = "with_store")]
-    pub optimise: bool,
-    /// Do not compare the files with the hashes and sizes of the registration; on Btrfs and XFS the image then shares the
-    /// blocks of large files
-    #[arg(long)]
-    pub no_verify: bool,
-    /// How many threads read files, hash and write them; one for each processor if not given, and no more than can have
-    /// something to do
-    #[arg(long, value_name = "N")]
-    pub jobs: Option<NonZeroUsize>,
-    /// Write a report as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// What to report
+    #[command(flatten)]
+    pub report: ReportArg,
 }
 
 /// How a root disk is divided.
@@ -145,7 +115,7 @@ impl RootDiskArgs {
     /// What is wrong with the options together.
     pub fn contradiction(&self) -> Option<String> {
         let table = self.partition_table;
-        if self.fat.is_some() && self.table().esp().is_none() {
+        if self.menu.fat.is_some() && self.table().esp().is_none() {
             let table = table.name();
             return Some(format!(
                 "a disk with --partition-table {table} has no EFI system partition for --fat"

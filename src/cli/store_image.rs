@@ -1,13 +1,11 @@
 //! Options of `store-image`.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use imagegen::container::Compression;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
-use super::{ClosureArgs, ForceArg, FormatArg, StoreRootArg, SyncArg};
+use super::{FromStoreArgs, ImageArgs, ReportArg};
 
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
@@ -17,24 +15,12 @@ use super::{ClosureArgs, ForceArg, FormatArg, StoreRootArg, SyncArg};
 The same without a file, from the store's database:
   nix-imagegen store-image --closure ./result -o store.qcow2")]
 pub struct StoreImageArgs {
-    /// Which closure
+    /// What from
     #[command(flatten)]
-    pub closure: ClosureArgs,
-    /// The image to write
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Whether it may be a device
+    pub from: FromStoreArgs,
+    /// Where to
     #[command(flatten)]
-    pub force: ForceArg,
-    /// Whether a crash leaves it
-    #[command(flatten)]
-    pub sync: SyncArg,
-    /// Where the store is
-    #[command(flatten)]
-    pub store: StoreRootArg,
-    /// The container of the image
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
-    pub format: FormatArg,
+    pub image: ImageArgs,
     /// Compress the clusters of a qcow2 image
     #[arg(long, value_name = "METHOD", default_value = "none")]
     pub compress: CompressArg,
@@ -44,30 +30,15 @@ pub struct StoreImageArgs {
     /// The file system's UUID
     #[arg(long, value_name = "UUID", default_value_t = imagegen::fixed::STORE_IMAGE_UUID)]
     pub uuid: Guid,
-    /// The file system's size, or `auto` for just enough
-    #[arg(long, value_name = "SIZE", default_value = "auto")]
-    pub size: SizeArg,
     /// Free space to add when the size is computed
     #[arg(long, value_name = "SIZE", default_value = "0")]
     pub additional_space: ByteCount,
     /// Give the file system a journal, for a store that the guest writes to
     #[arg(long)]
     pub journal: bool,
-    /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
-    #[arg(long)]
-    pub optimise: bool,
-    /// Do not compare the files with the hashes and sizes of the registration; on Btrfs and XFS the image then shares the
-    /// blocks of large files
-    #[arg(long)]
-    pub no_verify: bool,
-    /// How many threads read files, hash and write them; one for each processor if not given. Where the image is
-    /// compressed, so many compress, and one more reads and hashes. The bytes are the same with any number, and no more
-    /// are started than can have something to do
-    #[arg(long, value_name = "N")]
-    pub jobs: Option<std::num::NonZeroUsize>,
-    /// Write a report as JSON
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// What to report
+    #[command(flatten)]
+    pub report: ReportArg,
 }
 
 /// How clusters are compressed.

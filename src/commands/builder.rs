@@ -5,12 +5,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cli::Cli;
 use crate::derivation::{self, Derivation, Product};
+use crate::invocation::Invocation;
 use crate::launcher::Config;
 
 /// Builds the derivation whose attributes are in the environment or in `.attrs.json`.
@@ -57,12 +56,12 @@ fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool
     }
     arguments.extend(derivation::arguments(&derivation.options)?);
 
-    let cli = Cli::try_parse_from(&arguments).map_err(|error| {
+    let invocation = Invocation::parse(&arguments).map_err(|error| {
         let message = error.to_string();
         let line = message.lines().next().unwrap_or_default();
         anyhow!("the derivation's options: {}", line.trim_start_matches("error: "))
     })?;
-    super::run(&cli)?;
+    super::run(&invocation)?;
     let format = image_format(derivation);
     let products = std::iter::once((format!("{format}-image"), image))
         .chain(efi_vars.map(|file| ("efi-vars".to_owned(), file)))

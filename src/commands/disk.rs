@@ -15,7 +15,7 @@ use crate::target::Target;
 
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let format = Format::from(args.format);
+    let format = args.image.format();
     let backing = args.backing.as_deref().zip(args.backing_format.map(Format::from));
     let size = match backing {
         Some((backing, backing_format)) => {
@@ -23,16 +23,16 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
                 format == Format::Qcow2,
                 "only a qcow2 disk can have a backing file; leave out --format raw"
             );
-            let backing_size = backing_size(&args.output, backing, backing_format)?;
+            let backing_size = backing_size(&args.image.output, backing, backing_format)?;
             args.size.unwrap_or(backing_size)
         }
         None => args.size.context("give the size of the disk with --size")?,
     };
 
     if let Some((backing, _)) = backing {
-        output::check_apart(&args.output, [as_qemu_finds_it(&args.output, backing).as_path()])?;
+        output::check_apart(&args.image.output, [as_qemu_finds_it(&args.image.output, backing).as_path()])?;
     }
-    let output = Target::create(&args.output, format, args.force, args.sync)?;
+    let output = Target::create(&args.image)?;
     match backing {
         Some((backing, backing_format)) => {
             container::create_overlay(output.file(), backing, backing_format, size)?;
@@ -42,7 +42,12 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
     output.finish()?;
 
     let on = backing.map(|(backing, _)| format!(" on {}", backing.display())).unwrap_or_default();
-    reporter.note(&format!("{}: {} of {}{on}", args.output.display(), format.name(), ByteCount(size.0)));
+    reporter.note(&format!(
+        "{}: {} of {}{on}",
+        args.image.output.display(),
+        format.name(),
+        ByteCount(size.0)
+    ));
     Ok(())
 }
 

@@ -9,18 +9,18 @@ use imagegen::firmware::efi_vars::{
     export_json, import_json, vendor_name,
 };
 use imagegen::image::boot_disk::{self, Partitions};
-use imagegen::output::{self, OutputFile};
+use imagegen::output;
 use imagegen::text::line;
 use imagegen::units::{ByteCount, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{
     ArchitectureArg, ChangedImageArg, EfiVarsConvertArgs, EfiVarsCreateArgs, EfiVarsDeleteArgs,
-    EfiVarsExportArgs, EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, SyncArg, VariableDataArg,
+    EfiVarsExportArgs, EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
 };
 use crate::input;
 use crate::progress::Reporter;
-use crate::small_file;
+use crate::small_file::write;
 use crate::streams;
 
 /// How many characters of a problem with a document are told.
@@ -165,13 +165,6 @@ fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableSto
 /// Reads a whole file that is not larger than any flash image.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     input::read(path, ByteCount(IMAGE_MAX))
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8], sync: SyncArg) -> anyhow::Result<()> {
-    let output = OutputFile::create(path)?.durable(sync.sync);
-    small_file::fill(output.file(), bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
-    Ok(output.finish()?)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

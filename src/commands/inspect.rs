@@ -1,18 +1,16 @@
 //! `inspect`: what an image consists of, as tables, JSON or a picture.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use anyhow::Context;
 use imagegen::container::reader::Image;
-use imagegen::output::OutputFile;
 use imagegen::reading::inspect::{
     AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect,
 };
 use imagegen::text::lines;
 use imagegen::units::ByteCount;
 
-use crate::cli::InspectArgs;
+use crate::cli::{InspectArgs, SyncArg};
+use crate::small_file;
 use crate::streams;
 use crate::svg;
 
@@ -24,13 +22,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let image = Image::open(&args.image, args.format.into(), args.backing.into())?;
     let inspection = inspect(&image)?;
     if let Some(path) = &args.svg {
-        let output = OutputFile::create(path)?;
-        let picture = svg::draw(&inspection);
-        output
-            .file()
-            .write_all(picture.as_bytes())
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        output.finish()?;
+        small_file::write(path, svg::draw(&inspection).as_bytes(), SyncArg::default())?;
         if !args.json {
             return Ok(());
         }

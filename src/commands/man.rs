@@ -1,14 +1,13 @@
 //! `man`: manual pages, from the same definitions as `--help`.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
-use imagegen::output::OutputFile;
 
-use crate::cli::{Cli, ManArgs};
+use crate::cli::{Cli, ManArgs, SyncArg};
+use crate::small_file;
 use crate::streams;
 
 /// Prints the program's page, or writes it and those of all subcommands.
@@ -30,9 +29,7 @@ fn write_pages(command: Command, directory: &Path) -> anyhow::Result<()> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let target = directory.join(format!("{name}.1"));
     let page = page(command)?;
-    let output = OutputFile::create(&target)?;
-    output.file().write_all(&page).with_context(|| format!("cannot write `{}`", target.display()))?;
-    Ok(output.finish()?)
+    small_file::write(&target, &page, SyncArg::default())
 }
 
 fn page(command: Command) -> anyhow::Result<Vec<u8>> {

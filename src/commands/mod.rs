@@ -8,6 +8,7 @@ mod completions;
 mod diff;
 mod disk;
 mod efi_vars;
+mod fixed_values;
 mod inspect;
 mod loaders;
 mod man;
@@ -24,15 +25,16 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
+use crate::invocation::Invocation;
 use crate::launcher::cleanup;
 use crate::progress::Reporter;
 
 pub use bench::clean_up;
 
 /// Carries out what the command line asks for.
-pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let reporter = Reporter::new(cli);
-    match &cli.command {
+pub fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
+    let reporter = Reporter::new(invocation);
+    match &invocation.cli.command {
         Command::StoreImage(args) => store_image::run(args, &reporter),
         Command::BootDisk(args) => boot_disk::write(args, &reporter),
         Command::RootDisk(args) => root_disk::run(args, &reporter),

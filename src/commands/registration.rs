@@ -1,17 +1,15 @@
 //! `registration`: what the store says of a closure, in Nix's own format.
 
-use std::io::Write;
-
 use anyhow::Context;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{check_order, hash_missing};
 use imagegen::nix::store_path::StoreRoot;
-use imagegen::output::OutputFile;
 
 use super::closure;
-use crate::cli::RegistrationArgs;
+use crate::cli::{RegistrationArgs, SyncArg};
 use crate::progress::Reporter;
+use crate::small_file;
 use crate::streams;
 
 /// Prints the registration or writes it to a file.
@@ -27,12 +25,7 @@ pub fn run(args: &RegistrationArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let Some(target) = args.output.as_deref().filter(|target| !streams::is_standard_output(target)) else {
         return streams::print(text.as_bytes());
     };
-    let output = OutputFile::create(target)?;
-    output
-        .file()
-        .write_all(text.as_bytes())
-        .with_context(|| format!("cannot write `{}`", target.display()))?;
-    Ok(output.finish()?)
+    small_file::write(target, text.as_bytes(), SyncArg::default())
 }
 
 /// Computes the hashes that nobody told.

@@ -1,5 +1,6 @@
 //! Runs a command and measures it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +14,6 @@ use wait4::{ResourceUsage, Wait4};
 
 use super::contenders::Contender;
 use super::scratch::{self, Scratch};
-use super::subject::Subject;
 
 /// How much of what a failed command said is told.
 const COMPLAINT_MAX: usize = 500;
@@ -36,15 +36,14 @@ pub struct Run {
 /// Runs contenders on a subject, one at a time.
 pub struct Bench<'s> {
     scratch: &'s Scratch,
-    variables: Vec<(&'static str, std::ffi::OsString)>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl<'s> Bench<'s> {
-    /// Makes the directory that contenders write to.
-    pub fn new(scratch: &'s Scratch, subject: &Subject) -> anyhow::Result<Self> {
+    /// Makes the directory that contenders write to; they find their input in these variables.
+    pub fn new(scratch: &'s Scratch, mut variables: Vec<(&'static str, OsString)>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let path = std::env::join_paths(super::contenders::search_path())?;
-        let mut variables = subject.variables.clone();
         variables.push(("IMAGEGEN", program.into()));
         variables.push(("OUT", scratch.path("out/image").into()));
         variables.push(("PATH", path));

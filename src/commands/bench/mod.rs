@@ -114,7 +114,7 @@ fn measure(
     let subject = Subject::prepare(args, &scratch, reporter)?;
     check_room(&parent, subject.room)?;
 
-    let bench = Bench::new(&scratch, &subject)?;
+    let bench = Bench::new(&scratch, subject.variables)?;
     bench.warm_up(&subject.warm_up)?;
     let mut runs: Vec<(Contender, Vec<Run>)> =
         chosen.into_iter().map(|contender| (contender, Vec::new())).collect();

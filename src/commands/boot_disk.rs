@@ -1,115 +1,137 @@
 //! `boot-disk`: the disk that a virtual machine starts from, and its EFI variables.
 
-mod report_contents;
-
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::boot::{Architecture, Generations};
-use imagegen::container::Format;
 use imagegen::firmware::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
 use imagegen::image::boot_disk::{self, Plan};
 use imagegen::job::Job;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
-use imagegen::output::{self, OutputFile};
+use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
+use serde::Serialize;
 
-use super::loaders;
-use super::wrong_usage;
-use crate::cli::BootDiskArgs;
+use super::{fixed_values, loaders, wrong_usage};
+use crate::cli::{BootDiskArgs, LoaderArg};
+use crate::image_job::{ImageJob, check_apart};
 use crate::progress::Reporter;
-use crate::report::{self, Report, ReportFile};
 use crate::small_file;
-use crate::target::{Target, shown_on_disk};
-use report_contents::{Contents, fixed_values};
 
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    check_options(args);
-    let store = StoreRoot::new(&args.store.store_root);
-    let generations = loaders::generations(&args.menu, &args.toplevel, &args.store.store_root)?;
-    let loaders = loaders::find(&args.menu, &args.loader, &args.store.store_root, &generations)?;
-    let plan = boot_disk::plan(args.size, &loaders, args.fat.map(Into::into))?;
+    if let Some((option, loader)) = args.option_without_loader() {
+        wrong_usage(&format!("{option} is for {}, which --loader does not name", loader.name()));
+    }
+    let root = &args.store.store_root;
+    let generations = loaders::generations(&args.menu, &args.toplevel, root)?;
+    let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
+    let plan = boot_disk::plan(args.size, &loaders, args.menu.fat.map(Into::into))?;
     loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
 
-    check_outputs(args, &store, &generations, loaders.sources())?;
-    let disk = Target::create(&args.output, args.format.into(), args.force, args.sync)?;
-    disk.check_for_partition_table()?;
-    let report = args.report.as_deref().map(|path| ReportFile::create(path, args.sync)).transpose()?;
-    let efi_vars = efi_vars(args, &plan, loaders.efi_program())?;
-    write_disk(&plan, &disk, reporter)
-        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
-
-    let image_bytes = disk.length(plan.size())?;
-    let on_disk = disk.on_disk()?;
-    let sha256 = report.as_ref().map(|_| disk.digest(image_bytes, reporter)).transpose()?;
-    let note_on_gpt = disk.note_on_gpt(&args.output, plan.size());
-    if let Some(efi_vars) = efi_vars {
-        efi_vars.finish()?;
-    }
-    disk.finish()?;
-    if let (Some(report), Some(sha256)) = (report, sha256) {
-        report.finish(&Report {
-            program: report::Program::current()?,
-            image: imagegen::text::shown(args.output.as_os_str().as_encoded_bytes()),
-            format: Format::from(args.format).name(),
-            image_bytes: image_bytes.0,
-            virtual_bytes: plan.size().0,
-            contents: Contents::new(args, &plan, &generations, loaders.sources()),
-            sha256,
-            phases: reporter.phases(),
-            fixed: fixed_values(),
-        })?;
-    }
-    reporter.note(&summary(args, &plan, &generations, on_disk));
-    if let Some(note) = note_on_gpt {
+    check_outputs(args, &generations, loaders.sources())?;
+    let mut job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
+    job.target().check_for_partition_table()?;
+    job.add(efi_vars(args, &plan, loaders.efi_program())?);
+    job.write(plan.size(), &plan.allocated(), None, |image| {
+        Ok(plan.write(image, &Job::default().progress(reporter))?)
+    })
+    .with_context(|| format!("cannot write `{}`", args.image.output.display()))?;
+    let contents = Contents::new(args, &plan, &generations, loaders.sources());
+    let finished = job.finish(plan.size(), contents, fixed_values::of_boot_disk())?;
+    let count = generations.list().len();
+    reporter.note(&format!(
+        "{}: {} of {}{}, {count} generation{}, default {}",
+        args.image.output.display(),
+        args.image.format().name(),
+        plan.size(),
+        finished.on_disk(),
+        if count == 1 { "" } else { "s" },
+        generations.default().number,
+    ));
+    if let Some(note) = finished.note_on_gpt {
         reporter.note(&note);
     }
     Ok(())
 }
 
-/// Ends the program where an option would have no effect.
-fn check_options(args: &BootDiskArgs) {
-    if let Some((option, loader)) = args.option_without_loader() {
-        let loader = loader.name();
-        wrong_usage(&format!("{option} is for {loader}, which --loader does not name"));
-    }
-}
-
 /// Refuses outputs that would destroy what they are made from, or one another.
 fn check_outputs(
     args: &BootDiskArgs,
-    store: &StoreRoot,
     generations: &Generations,
     sources: &BTreeSet<StorePath>,
 ) -> anyhow::Result<()> {
+    let store = StoreRoot::new(&args.store.store_root);
     let toplevels = generations.list().iter().map(|generation| &generation.system.toplevel);
     let store_paths = toplevels.chain(sources).map(|path| store.physical(path));
     let inputs: Vec<PathBuf> = store_paths.chain(args.efi_vars_template.clone()).collect();
     let outputs = [
-        Some(("the disk", &args.output)),
-        args.efi_vars.as_ref().map(|path| ("the EFI variables", path)),
-        args.report.as_ref().map(|path| ("the report", path)),
+        ("the disk", Some(args.image.output.as_path())),
+        ("the EFI variables", args.efi_vars.as_deref()),
+        ("the report", args.report.report.as_deref()),
     ];
-    let outputs: Vec<_> = outputs.into_iter().flatten().collect();
-    for (i, (what, output)) in outputs.iter().enumerate() {
-        output::check_apart(output, inputs.iter().map(PathBuf::as_path))?;
-        let place = output::place_of(output);
-        let same = outputs[..i].iter().find(|(_, other)| output::place_of(other) == place);
-        if let Some((other, _)) = same {
-            bail!("{other} and {what} cannot both be `{}`", output.display());
-        }
-    }
-    Ok(())
+    check_apart(outputs, &inputs)
 }
 
-fn write_disk(plan: &Plan, disk: &Target, reporter: &Reporter) -> anyhow::Result<()> {
-    let image = disk.image(plan.size(), &plan.allocated(), None)?;
-    plan.write(&image, &Job::default().progress(reporter))?;
-    image.finish()?;
-    Ok(())
+/// The part of the report that boot disks have.
+#[derive(Debug, Serialize)]
+struct Contents {
+    /// On the EFI system partition.
+    files: usize,
+    directories: usize,
+    /// FAT has none.
+    symlinks: usize,
+    /// Those that files were taken from.
+    store_paths: usize,
+    source_bytes: u64,
+    /// Nothing is compared with a registration.
+    verified_paths: usize,
+    unverified_paths: usize,
+    loaders: Vec<String>,
+    generations: Vec<GenerationReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct GenerationReport {
+    number: u32,
+    toplevel: String,
+    default: bool,
+    specialisations: Vec<String>,
+}
+
+impl Contents {
+    /// Counts what is on the planned disk.
+    fn new(
+        args: &BootDiskArgs,
+        plan: &Plan,
+        generations: &Generations,
+        sources: &BTreeSet<StorePath>,
+    ) -> Self {
+        let default = generations.default().number;
+        let all = [LoaderArg::SystemdBoot, LoaderArg::Grub];
+        Self {
+            files: plan.contents().file_count(),
+            directories: plan.contents().directory_count(),
+            symlinks: 0,
+            store_paths: sources.len(),
+            source_bytes: plan.contents().file_bytes(),
+            verified_paths: 0,
+            unverified_paths: sources.len(),
+            loaders: all.into_iter().filter(|l| args.loader.contains(l)).map(LoaderArg::name).collect(),
+            generations: generations
+                .list()
+                .iter()
+                .map(|generation| GenerationReport {
+                    number: generation.number,
+                    toplevel: generation.system.toplevel.to_string(),
+                    default: generation.number == default,
+                    specialisations: generation.system.specialisations.keys().cloned().collect(),
+                })
+                .collect(),
+        }
+    }
 }
 
 /// The machine's own EFI variables, written but not yet in place: the template as it is or, if asked for, with an
@@ -134,10 +156,7 @@ fn efi_vars(
     } else {
         check_template(&bytes).with_context(unusable)?;
     }
-    let output = OutputFile::create(target)?.durable(args.sync.sync);
-    small_file::fill(output.file(), &bytes)
-        .with_context(|| format!("cannot write `{}`", target.display()))?;
-    Ok(Some(output))
+    small_file::create(target, &bytes, args.image.sync).map(Some)
 }
 
 fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -183,22 +202,4 @@ fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {
         Ok(_) | Err(EfiVarsError::Blank) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn summary(
-    args: &BootDiskArgs,
-    plan: &Plan,
-    generations: &Generations,
-    on_disk: Option<ByteCount>,
-) -> String {
-    let format = Format::from(args.format).name();
-    let count = generations.list().len();
-    format!(
-        "{}: {format} of {}{}, {count} generation{}, default {}",
-        args.output.display(),
-        plan.size(),
-        shown_on_disk(on_disk),
-        if count == 1 { "" } else { "s" },
-        generations.default().number,
-    )
 }

@@ -1,0 +1,95 @@
+//! The options that commands share which write images.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use imagegen::container::Format;
+
+use super::{ClosureArgs, SizeArg, StoreRootArg};
+
+/// Where an image goes and in which container: of every command that writes one.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// The image to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Let the output be a block device, whose contents are lost: with `--format raw` it is overwritten where it is, so
+    /// that a failure or a signal leaves a part of the image on it. One that is mounted or in other use is refused
+    #[arg(long)]
+    pub force: bool,
+    /// Whether a crash leaves it
+    #[command(flatten)]
+    pub sync: SyncArg,
+    /// The container of the image
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
+    pub format: FormatArg,
+}
+
+impl ImageArgs {
+    /// The container.
+    pub fn format(&self) -> Format {
+        self.format.into()
+    }
+}
+
+/// Of every command whose image has contents to report.
+#[derive(Debug, Args)]
+pub struct ReportArg {
+    /// Write a report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// How files come from a store into an ext4 file system.
+#[derive(Debug, Args)]
+pub struct FromStoreArgs {
+    /// Which closure
+    #[command(flatten)]
+    pub closure: ClosureArgs,
+    /// Where the store is
+    #[command(flatten)]
+    pub store: StoreRootArg,
+    /// The size of the image, or `auto` for what the files need and the free space
+    #[arg(long, value_name = "SIZE", default_value = "auto")]
+    pub size: SizeArg,
+    /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
+    #[arg(long)]
+    pub optimise: bool,
+    /// Do not compare the files with the hashes and sizes of the registration; on Btrfs and XFS the image then shares the
+    /// blocks of large files
+    #[arg(long)]
+    pub no_verify: bool,
+    /// How many threads read files, hash and write them; one for each processor if not given. Where the image is
+    /// compressed, so many compress, and one more reads and hashes. The bytes are the same with any number, and no more
+    /// are started than can have something to do
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// Whether a crash of the machine leaves the outputs.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct SyncArg {
+    /// Flush every output and its directory to the disk before the work counts as done, so that a crash of this machine
+    /// leaves it whole
+    #[arg(long)]
+    pub sync: bool,
+}
+
+/// The container of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// QEMU's copy-on-write format, version 3
+    Qcow2,
+    /// The bytes as the guest sees them; zeros are holes in the file
+    Raw,
+}
+
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Qcow2 => Self::Qcow2,
+            FormatArg::Raw => Self::Raw,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `root-disk`: a guest's root file system with the database of its store, and if asked for, the store and all that it
+//! takes to boot from the same disk.
+
+use anyhow::ensure;
+use imagegen::boot::{Generations, Loaders};
+use imagegen::fs::ext4;
+use imagegen::image::root_disk::{Options, Profile, RootDisk};
+use imagegen::image::store_image::Verified;
+use imagegen::nix::store_path::StorePath;
+use serde::Serialize;
+
+use super::store_path::store_path;
+use super::{closure, fixed_values, loaders, wrong_usage};
+use crate::cli::{LoaderArg, PartitionTableArg, RootDiskArgs};
+use crate::image_job::ImageJob;
+use crate::progress::Reporter;
+
+/// Writes the disk and, if asked for, its report.
+pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
+    if let Some(contradiction) = args.contradiction() {
+        wrong_usage(&contradiction);
+    }
+    let from = &args.from;
+    let registration = closure::read(&from.closure, &from.store.store_root)?;
+    if let Some(note) = closure::note_on_empty(&registration, &from.closure) {
+        // A disk for a store that comes from elsewhere may begin with an empty database.
+        ensure!(!args.with_store, "{note}");
+        reporter.note(&format!("warning: {note}"));
+    }
+    closure::check_outputs(from, &registration, "the disk", &args.image, &args.report)?;
+    let job = closure::job(from, reporter);
+    let closure = closure::files(from, registration, true, &job)?;
+    let systems = Systems::read(args)?;
+    let mut options = Options::new(ext4::Options {
+        journal: true,
+        growth: Some(args.growth()),
+        size: from.size.of_file_system(args.additional_space),
+        ..ext4::Options::new(&args.label, args.uuid)
+    });
+    options.profile = systems.profile();
+    options.with_store = args.with_store;
+    options.table = args.table();
+    options.fat = args.menu.fat.map(Into::into);
+    options.loaders = systems.loaders.clone();
+    let disk = RootDisk::new(&closure, options)?;
+    let plan = disk.plan(&job)?;
+    if let Some(generations) = &systems.generations {
+        loaders::tell_of_extensions(generations, plan.missing_initrds(), reporter);
+    }
+
+    let image_job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
+    if args.partition_table != PartitionTableArg::None {
+        image_job.target().check_for_partition_table()?;
+    }
+    let verified =
+        image_job.write(plan.size(), &plan.allocated(), None, |image| Ok(plan.write(image, &job)?))?;
+    let store_paths = closure.registration.paths().len();
+    let contents = Contents {
+        closure: closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), verified)?,
+        partition_table: args.partition_table.name(),
+        loaders: args.loader.iter().map(|loader| LoaderArg::name(*loader)).collect(),
+        root_offset: plan.partitions().root().first.offset().0,
+    };
+    let fixed = fixed_values::of_root_disk(&disk.options().file_system, disk.options().table);
+    let finished = image_job.finish(plan.size(), contents, fixed)?;
+    closure::tell_of_links(from, plan.saved_by_links(), plan.counts().files, reporter);
+    reporter.note(&format!(
+        "{}: {} of {}{} that knows {store_paths} store paths, {}; {:.1} s",
+        args.image.output.display(),
+        args.image.format().name(),
+        plan.size(),
+        finished.on_disk(),
+        store_and_loaders(args, verified),
+        reporter.elapsed().as_secs_f64(),
+    ));
+    let has_gpt = plan.partitions().last_sectors().is_some();
+    if let Some(note) = finished.note_on_gpt.filter(|_| has_gpt) {
+        reporter.note(&note);
+    }
+    Ok(())
+}
+
+/// The part of the report that root disks have.
+#[derive(Serialize)]
+struct Contents {
+    /// In the root file system; of store paths, those in the database.
+    #[serde(flatten)]
+    closure: closure::Contents,
+    partition_table: &'static str,
+    loaders: Vec<String>,
+    /// The offset of the root file system in bytes.
+    root_offset: u64,
+}
+
+/// The systems of the profile and what starts them. Only a boot loader needs more of a toplevel than its name.
+#[derive(Default)]
+struct Systems {
+    toplevel: Option<StorePath>,
+    generations: Option<Generations>,
+    loaders: Loaders,
+}
+
+impl Systems {
+    fn read(args: &RootDiskArgs) -> anyhow::Result<Self> {
+        let root = &args.from.store.store_root;
+        let Some(toplevel) = &args.toplevel else { return Ok(Self::default()) };
+        if args.loader.is_empty() {
+            return Ok(Self { toplevel: Some(store_path(toplevel, root)?), ..Self::default() });
+        }
+        let generations = loaders::generations(&args.menu, toplevel, root)?;
+        let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
+        Ok(Self { toplevel: None, generations: Some(generations), loaders })
+    }
+
+    fn profile(&self) -> Option<Profile<'_>> {
+        let of_generations = self.generations.as_ref().map(Profile::from);
+        of_generations.or_else(|| self.toplevel.as_ref().map(Profile::of))
+    }
+}
+
+fn store_and_loaders(args: &RootDiskArgs, Verified { verified, .. }: Verified) -> String {
+    let store = if args.with_store {
+        format!("with them in it, {verified} verified")
+    } else {
+        "without a store".to_owned()
+    };
+    match args.loader[..] {
+        [] => store,
+        [first] => format!("{store}, boots by {}", first.name()),
+        [first, second, ..] => format!("{store}, boots by {} and {}", first.name(), second.name()),
+    }
+}
