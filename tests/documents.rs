@@ -285,6 +285,16 @@ fn every_option_is_the_programs() {
 }
 
 #[test]
+fn every_wing_is_in_the_table() {
+    let contributing = Document::read(Path::new("CONTRIBUTING.md"));
+    for entry in fs::read_dir(root().join("imagegen/src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let told = [name.clone(), format!("{name}/")];
+        assert!(name == "lib.rs" || contributing.code.iter().any(|code| told.contains(code)), "{name}");
+    }
+}
+
+#[test]
 fn every_record_is_listed() {
     let documents = documents();
     let list = documents.iter().find(|document| document.path == Path::new("docs/adr/README.md")).unwrap();
