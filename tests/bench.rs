@@ -125,8 +125,8 @@ fn every_shape_is_a_closure_that_nix_finds_right() {
         let mut found = 0;
         for record in registration.lines().collect::<Vec<_>>().chunks(5) {
             let path = made.join("root").join(record[0].trim_start_matches('/'));
-            let hash = tool(&["nix-hash", "--type", "sha256", "--base32", text(&path)]);
-            assert_eq!(record[1], format!("sha256:{}", hash.trim()), "{}", record[0]);
+            let hash = tool(&["nix-hash", "--type", "sha256", text(&path)]);
+            assert_eq!(record[1], hash.trim(), "{}", record[0]);
             found += tool(&["find", text(&path), "-type", "f"]).lines().count();
         }
         assert_eq!(found.to_string(), files, "{shape}");
