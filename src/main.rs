@@ -15,6 +15,7 @@ mod report;
 mod small_file;
 mod streams;
 mod svg;
+mod table;
 mod target;
 
 use std::process::ExitCode;

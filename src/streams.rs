@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Serialize;
 
 /// Whether a command that prints text is asked to do so by the word that stands for standard output.
 pub fn is_standard_output(output: &Path) -> bool {
@@ -14,6 +15,11 @@ pub fn is_standard_output(output: &Path) -> bool {
 /// from being written is.
 pub fn print(bytes: &[u8]) -> anyhow::Result<()> {
     printed(io::stdout().write_all(bytes))
+}
+
+/// The same as JSON for people and programs.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print((serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }
 
 /// The same for what others have printed.

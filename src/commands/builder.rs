@@ -8,7 +8,8 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::derivation::{self, Derivation, Product};
+use crate::derivation::product::EFI_VARS;
+use crate::derivation::{self, Derivation, Image, Product};
 use crate::invocation::Invocation;
 use crate::launcher::Config;
 
@@ -19,28 +20,18 @@ pub fn run() -> anyhow::Result<()> {
     let output = &derivation.output;
     fs::create_dir(output).with_context(|| format!("cannot create the output `{}`", output.display()))?;
     match derivation.product {
-        Product::StoreImage => image(&derivation, "store-image", image_name(&derivation), true),
-        Product::RootDisk => image(&derivation, "root-disk", image_name(&derivation), true),
-        Product::BootDisk => image(&derivation, "boot-disk", "disk.img", false),
+        Product::Image(product) => image(&derivation, product),
         Product::Vm => vm(&derivation),
     }
 }
 
-/// The names that nixpkgs' make-disk-image gives.
-fn image_name(derivation: &Derivation) -> &'static str {
-    if image_format(derivation) == "raw" { "nixos.img" } else { "nixos.qcow2" }
-}
-
-fn image_format(derivation: &Derivation) -> &str {
-    derivation.options.get("format").and_then(Value::as_str).unwrap_or("qcow2")
-}
-
 /// Builds what a subcommand makes, by that subcommand: the bytes are the command line's.
-fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool) -> anyhow::Result<()> {
-    let image = derivation.output.join(name);
-    let mut arguments = vec!["nix-imagegen".to_owned(), subcommand.to_owned()];
+fn image(derivation: &Derivation, product: &Image) -> anyhow::Result<()> {
+    let format = derivation.options.get("format").and_then(Value::as_str).unwrap_or("qcow2");
+    let image = derivation.output.join(product.name(format));
+    let mut arguments = vec!["nix-imagegen".to_owned(), product.subcommand.to_owned()];
     arguments.push(format!("--output={}", text(&image)?));
-    if of_closure {
+    if product.of_closure {
         anyhow::ensure!(
             !derivation.graphs.is_empty(),
             "the derivation has no attribute `exportReferencesGraph`, which names the closure"
@@ -50,7 +41,7 @@ fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool
         }
     }
     let efi_vars =
-        derivation.options.contains_key("efiVarsTemplate").then(|| derivation.output.join("efi-vars.fd"));
+        derivation.options.contains_key("efiVarsTemplate").then(|| derivation.output.join(EFI_VARS));
     if let Some(efi_vars) = &efi_vars {
         arguments.push(format!("--efi-vars={}", text(efi_vars)?));
     }
@@ -62,7 +53,6 @@ fn image(derivation: &Derivation, subcommand: &str, name: &str, of_closure: bool
         anyhow!("the derivation's options: {}", line.trim_start_matches("error: "))
     })?;
     super::run(&invocation)?;
-    let format = image_format(derivation);
     let products = std::iter::once((format!("{format}-image"), image))
         .chain(efi_vars.map(|file| ("efi-vars".to_owned(), file)))
         .map(|(kind, file)| format!("file {kind} {}\n", file.display()));

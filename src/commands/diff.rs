@@ -26,12 +26,11 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let open = |path| Image::open(path, args.format.into(), args.backing.into());
     let differences = diff(&open(&args.left)?, &open(&args.right)?, args.ignore_container)?;
     let same = differences.is_empty();
-    let text = if args.json {
-        serde_json::to_string_pretty(&Report { same, differences })? + "\n"
+    if args.json {
+        streams::print_json(&Report { same, differences })?;
     } else {
-        lines(&as_lines(&differences))
-    };
-    streams::print(text.as_bytes())?;
+        streams::print(lines(&as_lines(&differences)).as_bytes())?;
+    }
     Ok(if same { ExitCode::SUCCESS } else { DIFFERENT.into() })
 }
 

@@ -22,6 +22,7 @@ use crate::input;
 use crate::progress::Reporter;
 use crate::small_file::write;
 use crate::streams;
+use crate::table::aligned;
 
 /// How many characters of a problem with a document are told.
 const PROBLEM_MAX: usize = 500;
@@ -64,8 +65,11 @@ pub fn convert(args: &EfiVarsConvertArgs, reporter: &Reporter) -> anyhow::Result
 pub fn list(args: &EfiVarsListArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let image = read(&args.image)?;
     let store = parse(&args.image, &image)?;
-    let text = if args.json { list_as_json(&store)? } else { list_as_table(&store) };
-    print(&text)?;
+    if args.json {
+        streams::print_json(&listing(&store))?;
+    } else {
+        print(&list_as_table(&store))?;
+    }
     reporter.note(&format!(
         "{}: {} variables, {} of {} bytes used",
         args.image.display(),
@@ -182,15 +186,7 @@ fn list_as_table(store: &VariableStore<'_>) -> String {
             line(&describe(variable).unwrap_or_default()),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (name, vendor, attributes, size) = (width(0), width(1), width(2), width(3));
-    let mut table = String::new();
-    for [a, b, c, d, value] in &rows {
-        let row = format!("{a:name$}  {b:vendor$}  {c:attributes$}  {d:>size$}  {value}");
-        table.push_str(row.trim_end());
-        table.push('\n');
-    }
-    table
+    aligned(&rows, "", 3..4)
 }
 
 /// What `list --json` prints.
@@ -216,8 +212,8 @@ struct ListedVariable {
     value: Option<String>,
 }
 
-fn list_as_json(store: &VariableStore<'_>) -> anyhow::Result<String> {
-    let listing = Listing {
+fn listing(store: &VariableStore<'_>) -> Listing {
+    Listing {
         format: match store.format() {
             Format::Plain => "plain",
             Format::Authenticated => "authenticated",
@@ -237,6 +233,5 @@ fn list_as_json(store: &VariableStore<'_>) -> anyhow::Result<String> {
                 value: describe(variable),
             })
             .collect(),
-    };
-    Ok(serde_json::to_string_pretty(&listing)? + "\n")
+    }
 }

@@ -13,6 +13,7 @@ use crate::cli::{InspectArgs, SyncArg};
 use crate::small_file;
 use crate::streams;
 use crate::svg;
+use crate::table::aligned;
 
 /// How many store paths and files a table shows.
 const ROWS: usize = 20;
@@ -27,15 +28,12 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let text = if args.json {
-        serde_json::to_string_pretty(&inspection)? + "\n"
-    } else {
-        let mut out = String::new();
-        // Writing to a string cannot fail.
-        let _ = tables(&mut out, &inspection);
-        lines(&out)
-    };
-    streams::print(text.as_bytes())
+    if args.json {
+        return streams::print_json(&inspection);
+    }
+    let mut out = String::new();
+    tables(&mut out, &inspection)?;
+    streams::print(lines(&out).as_bytes())
 }
 
 fn tables(out: &mut String, inspection: &Inspection) -> std::fmt::Result {
@@ -112,7 +110,7 @@ fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
             partition.guid.clone().unwrap_or_default(),
         ]
     }));
-    aligned(out, "  ", &rows)?;
+    out.write_str(&aligned(&rows, "  ", 0..0))?;
     if table.scheme == "gpt" {
         writeln!(out, "  MBR records")?;
         for record in &table.mbr {
@@ -183,7 +181,7 @@ fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result 
             format!("{}{problem}", path.name),
         ]
     }));
-    aligned(out, &format!("{indent}  "), &rows)?;
+    out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))?;
     more(out, indent, file_system.store_paths.len())
 }
 
@@ -222,7 +220,7 @@ fn fat(out: &mut String, file_system: &Fat, indent: &str) -> std::fmt::Result {
             [size, format!("{}{name}{slash}", "  ".repeat(depth))]
         })
         .collect();
-    aligned(out, &format!("{indent}  "), &rows)
+    out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))
 }
 
 fn efi_variables(out: &mut String, store: &EfiVariables, indent: &str) -> std::fmt::Result {
@@ -240,20 +238,9 @@ fn efi_variables(out: &mut String, store: &EfiVariables, indent: &str) -> std::f
             [variable.name.clone(), vendor, variable.bytes.to_string(), value]
         })
         .collect();
-    aligned(out, &format!("{indent}  "), &rows)
+    out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))
 }
 
 fn more(out: &mut String, indent: &str, all: usize) -> std::fmt::Result {
     if all > ROWS { writeln!(out, "{indent}  and {} more (--json has all)", all - ROWS) } else { Ok(()) }
-}
-
-/// Rows of columns, each as wide as its widest cell.
-fn aligned<const N: usize>(out: &mut String, indent: &str, rows: &[[String; N]]) -> std::fmt::Result {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
-        writeln!(out, "{indent}{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
 }

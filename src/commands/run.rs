@@ -141,23 +141,21 @@ fn with_defaults<A: Args>(given: &[[&OsStr; 2]], flags: &[&str]) -> anyhow::Resu
 
 fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {
     let guest = guest::guest(config, platform);
-    let text = if args.json { serde_json::to_string_pretty(&guest)? + "\n" } else { guest.fstab() };
-    streams::print(text.as_bytes())
+    if args.json { streams::print_json(&guest) } else { streams::print(guest.fstab().as_bytes()) }
 }
 
 /// The words as a JSON list, or as one line that a shell runs as it stands.
 fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&Swtpm>) -> anyhow::Result<()> {
     let command = words(qemu, arguments)?;
-    let mut text = String::new();
     if args.json {
-        text.push_str(&serde_json::to_string_pretty(&command)?);
-    } else {
-        if let Some(tpm) = tpm {
-            text.push_str(&shell_words::join(words(&tpm.program, &tpm.arguments())?));
-            text.push_str(" && ");
-        }
-        text.push_str(&shell_words::join(command));
+        return streams::print_json(&command);
     }
+    let mut text = String::new();
+    if let Some(tpm) = tpm {
+        text.push_str(&shell_words::join(words(&tpm.program, &tpm.arguments())?));
+        text.push_str(" && ");
+    }
+    text.push_str(&shell_words::join(command));
     text.push('\n');
     streams::print(text.as_bytes())
 }

@@ -32,8 +32,11 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
         .with_context(|| format!("cannot verify `{name}`"))?;
 
     let report = Report::new(&name, &verification);
-    let text = if args.json { report.as_json()? } else { lines(&as_lines(&verification, args.strict)) };
-    streams::print(text.as_bytes())?;
+    if args.json {
+        streams::print_json(&report)?;
+    } else {
+        streams::print(lines(&as_lines(&verification, args.strict)).as_bytes())?;
+    }
     judge(&report, args, reporter)
 }
 
@@ -171,10 +174,6 @@ impl<'v> Report<'v> {
             deviations: &verification.deviations,
             paths: verification.paths.iter().map(ReportedPath::new).collect(),
         }
-    }
-
-    fn as_json(&self) -> anyhow::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }
 

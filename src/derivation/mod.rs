@@ -3,6 +3,7 @@
 
 mod attributes;
 mod options;
+pub mod product;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 
 use attributes::Attributes;
 pub use options::arguments;
+pub use product::Image;
 
 /// A derivation that this program builds.
 #[derive(Debug)]
@@ -27,16 +29,12 @@ pub struct Derivation {
     pub program: String,
 }
 
-/// What can be built: the attribute `imagegen`.
+/// What can be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
-    /// A directory with `nixos.qcow2`, or `nixos.img` if that is raw.
-    StoreImage,
-    /// A directory with `disk.img` and, from a template, `efi-vars.fd`.
-    BootDisk,
-    /// A directory with `nixos.qcow2`, or `nixos.img` if that is raw.
-    RootDisk,
-    /// A directory with `bin/run-NAME-vm`.
+    /// An image.
+    Image(&'static Image),
+    /// A virtual machine.
     Vm,
 }
 
@@ -45,15 +43,13 @@ impl Derivation {
     /// go to files in `directory`, the temporary directory of the build.
     pub fn read(directory: &Path) -> anyhow::Result<Self> {
         let attributes = Attributes::read(directory)?;
-        let product = match attributes.text("imagegen")?.as_str() {
-            "store-image" => Product::StoreImage,
-            "boot-disk" => Product::BootDisk,
-            "root-disk" => Product::RootDisk,
-            "vm" => Product::Vm,
-            other => {
-                bail!(
-                    "the attribute `imagegen` is `{other}`; it can be store-image, boot-disk, root-disk or vm"
-                )
+        let wanted = attributes.text("imagegen")?;
+        let product = match product::IMAGES.iter().find(|image| image.subcommand == wanted) {
+            Some(image) => Product::Image(image),
+            None if wanted == product::VM => Product::Vm,
+            None => {
+                let images = product::IMAGES.each_ref().map(|image| image.subcommand).join(", ");
+                bail!("the attribute `imagegen` is `{wanted}`; it can be {images} or {}", product::VM)
             }
         };
         Ok(Self {

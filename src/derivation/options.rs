@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 use serde_json::{Map, Value};
 
 /// What the builder itself decides, or what would make the output depend on the machine.
-const RESERVED: [&str; 8] =
+pub const RESERVED: [&str; 8] =
     ["output", "efi-vars", "report", "registration", "references-graph", "closure", "store-root", "progress"];
 
 /// Turns a set of options into arguments: `additionalSpace = "1G"` into `--additional-space=1G`, true into the bare
@@ -41,7 +41,8 @@ fn scalar(name: &str, value: &Value) -> anyhow::Result<String> {
     }
 }
 
-fn kebab_case(name: &str) -> anyhow::Result<String> {
+/// The name of the option on the command line.
+pub fn kebab_case(name: &str) -> anyhow::Result<String> {
     let is_name =
         name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_alphanumeric());
     ensure!(is_name, "`{name}` is not the name of an option; write them in camel case");

@@ -18,6 +18,7 @@ use super::search::Search;
 use super::shell::Variables;
 use super::tpm::Swtpm;
 use super::working_directory::EXCHANGE;
+use crate::derivation::product;
 use crate::{closure_file, input};
 
 /// Linux's limit for the path of a socket (unix(7)), without the zero behind it.
@@ -182,7 +183,7 @@ impl Search<'_> {
             return None;
         }
         if let Some(image) = &self.config.store_image {
-            return Some(Image::OfConfig(self.image("storeImage", image, "nixos.qcow2")));
+            return Some(Image::OfConfig(self.image("storeImage", image, product::STORE_IMAGE)));
         }
         // Without either, the rules have reported it.
         let registration = self.absolute(self.config.registration.as_deref()?);

@@ -6,6 +6,7 @@ use imagegen::units::ByteCount;
 
 use super::contenders::{Contender, Program, Role};
 use super::results::{Outcome, Results};
+use crate::table::aligned;
 
 /// Results for a person: the figures, the commands, and who could not take part.
 pub fn results(results: &Results) -> String {
@@ -15,7 +16,7 @@ pub fn results(results: &Results) -> String {
     let mut text = format!("{}\n{}\n", results.title, results.machine.summary());
     let plural = if results.rounds == 1 { "" } else { "s" };
     let _ = writeln!(text, "{} round{plural}, everybody in turn, input in memory\n", results.rounds);
-    text.push_str(&aligned(&rows));
+    text.push_str(&aligned(&rows, "", 1..7));
     text.push_str("\nThe commands, to be run again with\n");
     for (name, value) in &results.variables {
         let _ = writeln!(text, "  export {name}={}", shell_words::quote(value));
@@ -65,34 +66,13 @@ pub fn list(contenders: &[Contender], missing: impl Fn(&Contender) -> Vec<Progra
         };
         rows.push([contender.name.clone(), about, state]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (name, about) = (width(0), width(1));
-    let mut text = String::new();
-    for [contender, what, state] in &rows {
-        let _ = writeln!(text, "{contender:name$}  {what:about$}  {state}");
-    }
-    text
+    aligned(&rows, "", 0..0)
 }
 
 /// The Debian packages that have these programs.
 fn packages(programs: &[Program]) -> String {
     let of = |program: &Program| format!("{} (Debian: {})", program.program, program.package);
     programs.iter().map(of).collect::<Vec<_>>().join(", ")
-}
-
-/// The first column to the left, figures to the right.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut text = String::new();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in rows {
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let _ =
-                if column == 0 { write!(text, "{cell:width$}") } else { write!(text, "  {cell:>width$}") };
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// A time with three digits or so: `12.3 ms`, `2.41 s`, `143 s`.

@@ -11,6 +11,7 @@ use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, Variable
 
 use super::platform::{Firmware, Platform};
 use super::search::Search;
+use crate::derivation::product::EFI_VARS;
 
 pub use build::mismatch;
 
@@ -26,9 +27,6 @@ pub struct EfiFlash {
     /// The code runs in system management mode, so that nothing else can write to its variables.
     pub smm: bool,
 }
-
-/// The variables beside a finished boot disk, as the module's derivation has them.
-const BESIDE_BOOT_DISK: &str = "efi-vars.fd";
 
 /// Finds the firmware and, where the machine has no variables yet, what to copy them from.
 pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path>) -> Option<EfiFlash> {
@@ -97,11 +95,11 @@ fn template(
 ) -> Option<PathBuf> {
     let efi = &search.config.efi;
     let of_config = efi.variables.as_deref().map(|path| search.absolute(path));
-    let of_disk = boot_disk.map(|disk| disk.with_file_name(BESIDE_BOOT_DISK)).filter(|file| file.is_file());
+    let of_disk = boot_disk.map(|disk| disk.with_file_name(EFI_VARS)).filter(|file| file.is_file());
     if efi.keep_variables == Some(true)
         && let (Some(disk), None) = (boot_disk, &of_disk)
     {
-        let what = format!("there is no `{BESIDE_BOOT_DISK}` beside the boot disk `{}`", disk.display());
+        let what = format!("there is no `{EFI_VARS}` beside the boot disk `{}`", disk.display());
         search.problems.add("efi.keepVariables", what);
     }
     if let Some(path) = &of_config {
