@@ -12,7 +12,7 @@ use imagegen::container::{Format, ImageFile};
 use imagegen::fixed;
 use imagegen::fs::ext4::{self, Options, Size};
 use imagegen::fs::file_source::FileSource;
-use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
+use imagegen::fs::file_tree::{Added, Permissions, TreeBuilder};
 use imagegen::job::Job;
 use imagegen::units::ByteCount;
 use mkext4::sink::{CheckingSink, FileSink};
@@ -179,21 +179,22 @@ fn read_node(file_system: &Ext4, path: &str) -> Node {
 
 /// With a journal, since mkext4 always makes one.
 fn write_ours(root: &Node, image: &Path) {
-    let (mut tree, mut contents) = (Tree::default(), Vec::new());
+    let (mut tree, mut contents) = (TreeBuilder::default(), Vec::new());
     declare_ours(&mut tree, "", root, &mut contents);
+    let built = tree.finish().unwrap();
     let size = Size::Fixed(ByteCount(SIZE));
     let options = Options { journal: true, size, ..Options::new(LABEL, fixed::STORE_IMAGE_UUID) };
-    let plan = ext4::plan(&tree, &options).unwrap();
+    let plan = ext4::plan(&built.tree, &options).unwrap();
     let file = File::options().read(true).write(true).create_new(true).open(image).unwrap();
     let container = ImageFile::create(&file, Format::Raw, plan.size(), &plan.allocated()).unwrap();
     plan.write_metadata(&container).unwrap();
-    for (node, content) in &contents {
-        plan.write_content(*node, content, &container, &Job::default()).unwrap();
+    for (added, content) in &contents {
+        plan.write_content(built.node(*added), content, &container, &Job::default()).unwrap();
     }
     container.finish().unwrap();
 }
 
-fn declare_ours(tree: &mut Tree, name: &str, node: &Node, contents: &mut Vec<(NodeId, FileSource)>) {
+fn declare_ours(tree: &mut TreeBuilder, name: &str, node: &Node, contents: &mut Vec<(Added, FileSource)>) {
     let name = name.as_bytes();
     let added = match &node.kind {
         Kind::Directory(entries) => {
@@ -201,7 +202,7 @@ fn declare_ours(tree: &mut Tree, name: &str, node: &Node, contents: &mut Vec<(No
             for (name, child) in entries {
                 declare_ours(tree, name, child, contents);
             }
-            tree.close_directory(directory);
+            tree.close_directory(directory).unwrap();
             directory
         }
         Kind::File(bytes) => {

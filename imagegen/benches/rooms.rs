@@ -11,7 +11,7 @@ use imagegen::disk::mbr;
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::fs::file_source::{FileSource, NamedFile};
-use imagegen::fs::file_tree::Tree;
+use imagegen::fs::file_tree::{Tree, TreeBuilder};
 use imagegen::image::boot_disk;
 use imagegen::job::Job;
 use imagegen::nix::nar::{self, Hasher, Step, Walk};
@@ -24,29 +24,29 @@ const FILE: u64 = 10_000;
 
 /// A store path of 50,000 files.
 fn spread_tree() -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     let top = tree.open_directory(b"00000000000000000000000000000000-tree").unwrap();
     for number in 0..DIRECTORIES {
         let directory = tree.open_directory(format!("directory-{number:04}").as_bytes()).unwrap();
         add_files(&mut tree, FILES_EACH);
-        tree.close_directory(directory);
+        tree.close_directory(directory).unwrap();
     }
-    tree.close_directory(top);
-    tree.close_directory(root);
-    tree
+    tree.close_directory(top).unwrap();
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
 /// The same number of files in one directory, which needs a hash index of two levels.
 fn flat_tree() -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     add_files(&mut tree, DIRECTORIES * FILES_EACH);
-    tree.close_directory(root);
-    tree
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
-fn add_files(tree: &mut Tree, number: usize) {
+fn add_files(tree: &mut TreeBuilder, number: usize) {
     for file in 0..number {
         tree.add_file(format!("some-file-{file:05}.h").as_bytes(), FILE, false).unwrap();
     }

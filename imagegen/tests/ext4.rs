@@ -10,7 +10,7 @@ use imagegen::container::{Format, ImageFile};
 use imagegen::fixed;
 use imagegen::fs::ext4::{self, FileDataError, Options, Size};
 use imagegen::fs::file_source::{FileSource, SourceError};
-use imagegen::fs::file_tree::{NodeId, Permissions, Tree};
+use imagegen::fs::file_tree::{NodeId, Permissions, Tree, TreeBuilder};
 use imagegen::guid::Guid;
 use imagegen::image::store_image;
 use imagegen::job::Job;
@@ -77,7 +77,7 @@ struct Disk {
 }
 
 fn disk(closure: &Closure, host_file: PathBuf) -> Disk {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let mut contents = Vec::new();
     let root = tree.open_directory(b"").unwrap();
     let etc = tree.open_directory(b"etc").unwrap();
@@ -93,17 +93,20 @@ fn disk(closure: &Closure, host_file: PathBuf) -> Disk {
         tree.set_permissions(node, Permissions::new(mode));
         contents.push((node, content));
     }
-    tree.close_directory(etc);
+    tree.close_directory(etc).unwrap();
     let nix = tree.open_directory(b"nix").unwrap();
     let store = tree.append(b"store", &closure.tree).unwrap();
-    tree.close_directory(nix);
+    tree.close_directory(store).unwrap();
+    tree.close_directory(nix).unwrap();
     let tmp = tree.open_directory(b"tmp").unwrap();
-    tree.close_directory(tmp);
-    tree.close_directory(root);
+    tree.close_directory(tmp).unwrap();
+    tree.close_directory(root).unwrap();
     for (node, mode) in [(root, 0o755), (etc, 0o755), (nix, 0o755), (store, 0o1775), (tmp, 0o1777)] {
         tree.set_permissions(node, Permissions::new(mode));
     }
-    Disk { tree, contents, store }
+    let built = tree.finish().unwrap();
+    let contents = contents.into_iter().map(|(added, content)| (built.node(added), content)).collect();
+    Disk { contents, store: built.node(store), tree: built.tree }
 }
 
 #[test]
@@ -165,9 +168,10 @@ fn a_root_disk_has_its_own_files_around_the_store() {
 fn a_journal_is_as_large_as_that_of_mke2fs() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
-    tree.close_directory(root);
+    tree.close_directory(root).unwrap();
+    let tree = tree.finish().unwrap().tree;
     // Around each step, and large enough for an extent tree block.
     for blocks in [2048, 32_767, 32_768, 262_143, 262_144, 1 << 19, 1 << 22, 1 << 23, (1 << 25) + 12_345] {
         let size = ByteCount(blocks * 4096);
@@ -189,9 +193,10 @@ fn a_journal_is_as_large_as_that_of_mke2fs() {
 fn a_journal_counts_in_the_computed_size() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
-    tree.close_directory(root);
+    tree.close_directory(root).unwrap();
+    let tree = tree.finish().unwrap().tree;
     // The second is just below a step without the journal and above it with it.
     for additional in [0, 32_600 * 4096, 200 << 20, 1 << 30] {
         let size = Size::Auto { additional: ByteCount(additional) };
@@ -203,20 +208,20 @@ fn a_journal_counts_in_the_computed_size() {
 
 /// One of each kind of inode.
 fn inodes() -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     tree.add_file(b"file", 3 << 20, false).unwrap();
     let few = tree.open_directory(b"few").unwrap();
-    tree.close_directory(few);
+    tree.close_directory(few).unwrap();
     tree.add_symlink(b"long", &[b't'; 60]).unwrap();
     let many = tree.open_directory(b"many").unwrap();
     for i in 0..3000 {
         tree.add_file(format!("file-{i:04}").as_bytes(), 0, false).unwrap();
     }
-    tree.close_directory(many);
+    tree.close_directory(many).unwrap();
     tree.add_symlink(b"short", &[b't'; 59]).unwrap();
-    tree.close_directory(root);
-    tree
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use imagegen::container::reader::{Backing, Image};
-use imagegen::fs::file_tree::{NodeId, Tree};
+use imagegen::fs::file_tree::{NodeId, TreeBuilder};
 use imagegen::nix::nar;
 use imagegen::reading::diff::diff;
 use testkit::hostile::{files, images, invariants, seeds};
@@ -196,12 +196,12 @@ fn a_file_that_cannot_be_compared_hides_no_other() {
 /// Found by the target `ext4`: files of a damaged image whose lengths do not add up in 64 bits.
 #[test]
 fn lengths_that_add_up_to_more_than_there_is() {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let top = tree.open_directory(b"top").unwrap();
     for (name, size) in [(b"a", u64::MAX), (b"b", u64::MAX - 3), (b"c", 1)] {
         tree.add_file(name, size, false).unwrap();
     }
-    tree.close_directory(top);
-    assert_eq!(nar::size(&tree, NodeId(0)), u64::MAX);
+    tree.close_directory(top).unwrap();
+    assert_eq!(nar::size(&tree.finish().unwrap().tree, NodeId(0)), u64::MAX);
     assert_eq!([0, 1, 7, 8, u64::MAX].map(|size| nar::padding(size).len()), [0, 7, 1, 0, 1]);
 }

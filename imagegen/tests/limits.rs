@@ -11,7 +11,7 @@ use std::process::Command;
 use imagegen::container::{Format, ImageFile};
 use imagegen::fixed;
 use imagegen::fs::ext4::{self, Options};
-use imagegen::fs::file_tree::{NodeId, Tree};
+use imagegen::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
 use imagegen::image::store_image;
 use imagegen::job::Job;
 use imagegen::nix::closure::scan;
@@ -63,26 +63,26 @@ impl Image {
 
 /// A tree with one file of a size.
 fn one_file(size: u64) -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     tree.add_file(b"file", size, false).unwrap();
-    tree.close_directory(root);
-    tree
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
 /// A tree of directories with so many files in each.
 fn grid(directories: u32, files: u32) -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     for i in 0..directories {
         let directory = tree.open_directory(format!("directory-{i:07}").as_bytes()).unwrap();
         for j in 0..files {
             tree.add_file(format!("file-{j:07}").as_bytes(), 0, false).unwrap();
         }
-        tree.close_directory(directory);
+        tree.close_directory(directory).unwrap();
     }
-    tree.close_directory(root);
-    tree
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
 #[test]
@@ -135,17 +135,21 @@ fn more_subdirectories_than_links() {
 #[test]
 fn names_and_targets_at_their_longest() {
     let tree = |name: usize, target: usize| {
-        let mut tree = Tree::default();
+        let mut tree = TreeBuilder::default();
         let root = tree.open_directory(b"").unwrap();
-        tree.add_symlink(&vec![b'n'; name], &vec![b't'; target]).unwrap();
-        tree.close_directory(root);
-        tree
+        tree.add_symlink(&vec![b'n'; name], &vec![b't'; target])?;
+        tree.close_directory(root).unwrap();
+        Ok::<_, TreeError>(tree.finish().unwrap().tree)
     };
-    let image = Image::write(&tree(255, 4095), Format::Raw);
+    let image = Image::write(&tree(255, 4095).unwrap(), Format::Raw);
     assert!(image.debugfs(&format!("stat /{}", "n".repeat(255))).contains("Size: 4095"));
-    for (name, target, what) in [(256, 1, "256"), (0, 1, "has 0"), (1, 4096, "4096"), (1, 0, "has 0")] {
-        let error = ext4::plan(&tree(name, target), &options()).unwrap_err().to_string();
-        assert!(error.contains(what), "{name}, {target}: {error}");
+    for (name, what) in [(256, "has 256"), (0, "has 0")] {
+        let error = tree(name, 1).unwrap_err().to_string();
+        assert!(error.contains(what), "{name}: {error}");
+    }
+    for (target, what) in [(4096, "4096"), (0, "has 0")] {
+        let error = ext4::plan(&tree(1, target).unwrap(), &options()).unwrap_err().to_string();
+        assert!(error.contains(what), "{target}: {error}");
     }
 }
 
@@ -153,14 +157,15 @@ fn names_and_targets_at_their_longest() {
 #[test]
 fn a_tree_of_40_000_levels() {
     const LEVELS: u64 = 40_000;
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let mut open = vec![tree.open_directory(b"").unwrap()];
     for _ in 0..LEVELS {
         open.push(tree.open_directory(b"d").unwrap());
     }
     for directory in open.into_iter().rev() {
-        tree.close_directory(directory);
+        tree.close_directory(directory).unwrap();
     }
+    let tree = tree.finish().unwrap().tree;
     // Each level but the top one is an entry: five words with their lengths, the name and its own words.
     assert!(nar::size(&tree, NodeId(0)) > LEVELS * 100);
     let image = Image::write(&tree, Format::Raw);

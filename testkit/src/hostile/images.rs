@@ -16,7 +16,7 @@ use imagegen::fixed;
 use imagegen::fs::ext4::reader::FileSystem as Ext4;
 use imagegen::fs::ext4::{self, Options, Size};
 use imagegen::fs::file_source::{FileSource, NamedFile};
-use imagegen::fs::file_tree::Tree;
+use imagegen::fs::file_tree::{Tree, TreeBuilder};
 use imagegen::image::boot_disk;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
@@ -179,7 +179,7 @@ pub fn boot_disk() -> &'static Base {
 
 /// A file system of one store path, with everything that has its own form.
 fn store_tree() -> Tree {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let root = tree.open_directory(b"").unwrap();
     let top = tree.open_directory(TOPLEVEL.rsplit('/').next().unwrap().as_bytes()).unwrap();
     tree.add_file(b"empty", 0, false).unwrap();
@@ -190,10 +190,10 @@ fn store_tree() -> Tree {
     for i in 0..300 {
         tree.add_file(format!("a-name-of-some-length-{i:04}").as_bytes(), 0, false).unwrap();
     }
-    tree.close_directory(many);
-    tree.close_directory(top);
-    tree.close_directory(root);
-    tree
+    tree.close_directory(many).unwrap();
+    tree.close_directory(top).unwrap();
+    tree.close_directory(root).unwrap();
+    tree.finish().unwrap().tree
 }
 
 /// The options of every ext4 file system here.

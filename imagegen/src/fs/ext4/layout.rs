@@ -54,7 +54,7 @@ impl Layout {
 
     /// The highest number in use.
     pub fn last_inode(tree: &Tree) -> u32 {
-        let nodes = u32::try_from(tree.len()).unwrap_or(u32::MAX);
+        let nodes = tree.count();
         LOST_FOUND_INODE + nodes.saturating_sub(1) - tree.further_names_before(NodeId(nodes))
     }
 

@@ -7,8 +7,8 @@
 //! is to be written can have one ([`Options::journal`]).
 //!
 //! # From a tree to a file system
-//! 1. Build a [`Tree`]: node 0 is the root directory, entries in the order of their names' bytes, modes as in a Nix
-//!    store unless [`Tree::set_permissions`] gives others. [`Tree::append`] hangs in another tree, such as a closure's.
+//! 1. Build a [`Tree`] with a [`TreeBuilder`]: node 0 is the root directory, modes are those of a Nix store unless
+//!    [`TreeBuilder::set_permissions`] gives others. [`TreeBuilder::append`] hangs in another tree, such as a closure's.
 //! 2. [`plan`] it. The plan tells the size and the ranges for [`crate::container::ImageFile::create`].
 //! 3. [`Plan::write_metadata`], and [`Plan::write_content`] for each file, in any order and on any thread. Contents
 //!    that are never written are zeros. A closure's files go in with [`crate::image::store_image::plan_within`], which checks
@@ -39,6 +39,8 @@ use std::path::PathBuf;
 use crate::container::Sink;
 use crate::error_kind::InternalError;
 use crate::fixed;
+#[cfg(doc)]
+use crate::fs::file_tree::TreeBuilder;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::guid::Guid;
 use crate::units::{ByteCount, GuestOffset, GuestRange};
@@ -109,14 +111,6 @@ pub enum Ext4Error {
     /// The label does not fit.
     #[error("the label `{0}` has more than {LABEL_MAX} bytes")]
     Label(String),
-    /// ext4 cannot hold the name.
-    #[error("`{path}`: a name has 1 to 255 bytes in ext4 and no slash; this one has {length}")]
-    Name {
-        /// Where it is.
-        path: PathBuf,
-        /// Its length in bytes.
-        length: usize,
-    },
     /// ext4 cannot hold the link.
     #[error("`{path}`: a link's target has 1 to 4095 bytes in ext4; this one has {length}")]
     Target {

@@ -12,7 +12,6 @@ use crate::error_kind::InternalError;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::units::index;
 
-const NAME_MAX: usize = 255;
 const TARGET_MAX: usize = 4095;
 /// Logical block numbers have 32 bits.
 const FILE_BLOCKS_MAX: u64 = 0xFFFF_FFFF;
@@ -62,10 +61,6 @@ fn check_tree(tree: &Tree) -> Result<(), Ext4Error> {
         return Err(Ext4Error::TooManyNames(tree.name_count_max()));
     }
     for node in tree.nodes().skip(1) {
-        let name = tree.name(node);
-        if name.is_empty() || name.len() > NAME_MAX || name.contains(&b'/') || name.contains(&0) {
-            return Err(Ext4Error::Name { path: tree.path(node), length: name.len() });
-        }
         match tree.kind(node) {
             Kind::Symlink { target } if target.is_empty() || target.len() > TARGET_MAX => {
                 return Err(Ext4Error::Target { path: tree.path(node), length: target.len() });

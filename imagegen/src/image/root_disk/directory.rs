@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fs::file_source::FileSource;
-use crate::fs::file_tree::{NodeId, Permissions, Tree, TreeError};
+use crate::fs::file_tree::{Added, NodeId, Permissions, Tree, TreeBuilder, TreeError};
 
 /// What a directory has if nobody says otherwise.
 const USUAL: Permissions = Permissions::new(0o755);
@@ -37,6 +37,14 @@ pub struct Files {
     pub store: Option<NodeId>,
 }
 
+/// The same while the tree is built.
+#[derive(Default)]
+struct Adding {
+    tree: TreeBuilder,
+    contents: Vec<(Added, FileSource)>,
+    store: Option<Added>,
+}
+
 impl Default for Directory<'_> {
     fn default() -> Self {
         Self { permissions: USUAL, directories: BTreeMap::new(), others: BTreeMap::new() }
@@ -66,9 +74,13 @@ impl<'t> Directory<'t> {
 
     /// The same as a tree, as its root directory.
     pub fn into_files(self) -> Result<Files, TreeError> {
-        let mut files = Files::default();
-        self.add_to(&mut files, "")?;
-        Ok(files)
+        let mut adding = Adding::default();
+        self.add_to(&mut adding, "")?;
+        let built = adding.tree.finish()?;
+        let contents = adding.contents.into_iter().map(|(added, content)| (built.node(added), content));
+        let contents = contents.collect();
+        let store = adding.store.map(|added| built.node(added));
+        Ok(Files { tree: built.tree, contents, store })
     }
 
     /// Puts something in the place of whatever has its name.
@@ -86,38 +98,38 @@ impl<'t> Directory<'t> {
         })
     }
 
-    fn add_to(mut self, files: &mut Files, name: &str) -> Result<(), TreeError> {
-        let directory = files.tree.open_directory(name.as_bytes())?;
-        files.tree.set_permissions(directory, self.permissions);
+    fn add_to(mut self, adding: &mut Adding, name: &str) -> Result<(), TreeError> {
+        let directory = adding.tree.open_directory(name.as_bytes())?;
+        adding.tree.set_permissions(directory, self.permissions);
         let names = self.directories.keys().chain(self.others.keys()).cloned();
         for name in names.collect::<BTreeSet<_>>() {
             if let Some(directory) = self.directories.remove(&name) {
-                directory.add_to(files, &name)?;
+                directory.add_to(adding, &name)?;
             }
             match self.others.remove(&name) {
                 None => {}
                 Some(Other::Symlink(target)) => {
-                    files.tree.add_symlink(name.as_bytes(), target.as_bytes())?;
+                    adding.tree.add_symlink(name.as_bytes(), target.as_bytes())?;
                 }
                 Some(Other::File(permissions, content)) => {
-                    let node = files.tree.add_file(name.as_bytes(), content.size(), false)?;
-                    files.tree.set_permissions(node, permissions);
-                    files.contents.push((node, content));
+                    let node = adding.tree.add_file(name.as_bytes(), content.size(), false)?;
+                    adding.tree.set_permissions(node, permissions);
+                    adding.contents.push((node, content));
                 }
                 Some(Other::Store(permissions, tree)) => {
-                    let node = files.tree.append(name.as_bytes(), tree)?;
-                    files.tree.set_permissions(node, permissions);
+                    let node = adding.tree.append(name.as_bytes(), tree)?;
+                    adding.tree.set_permissions(node, permissions);
                     // Where Nix keeps its hard links. It makes the directory whenever it opens a store, also one that it
                     // may only read.
-                    let links = files.tree.open_directory(b".links")?;
-                    files.tree.set_permissions(links, USUAL);
-                    files.tree.close_directory(links);
-                    files.tree.close_directory(node);
-                    files.store = Some(node);
+                    let links = adding.tree.open_directory(b".links")?;
+                    adding.tree.set_permissions(links, USUAL);
+                    adding.tree.close_directory(links)?;
+                    adding.tree.close_directory(node)?;
+                    adding.store = Some(node);
                 }
             }
         }
-        files.tree.close_directory(directory);
+        adding.tree.close_directory(directory)?;
         Ok(())
     }
 }

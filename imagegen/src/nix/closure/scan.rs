@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::optimise::Shared;
-use crate::fs::file_tree::{NodeId, Tree, TreeError};
+use crate::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
 use crate::job::Job;
 use crate::nix::registration::Registration;
 use crate::nix::store_path::StoreRoot;
@@ -249,13 +249,13 @@ fn is_case_hack(name: &[u8]) -> bool {
 
 /// Puts the listings together in pre-order. No recursion: the depth of a tree is somebody else's choice.
 fn assemble(top: &Listing, listings: &[Listing]) -> Result<(Tree, Vec<NodeId>), ScanError> {
-    let mut tree = Tree::default();
+    let mut tree = TreeBuilder::default();
     let mut roots = Vec::with_capacity(top.entries.len());
     let nothing = Listing::default();
     let mut open = vec![(tree.open_directory(b"")?, &top.text, top.entries.iter())];
     while let Some((directory, text, rest)) = open.last_mut() {
         let Some(entry) = rest.next() else {
-            tree.close_directory(*directory);
+            tree.close_directory(*directory)?;
             open.pop();
             continue;
         };
@@ -275,5 +275,7 @@ fn assemble(top: &Listing, listings: &[Listing]) -> Result<(Tree, Vec<NodeId>), 
             roots.push(node);
         }
     }
-    Ok((tree, roots))
+    let built = tree.finish()?;
+    let roots = roots.into_iter().map(|root| built.node(root)).collect();
+    Ok((built.tree, roots))
 }

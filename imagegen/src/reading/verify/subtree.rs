@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::fixed;
 use crate::fs::ext4::reader::{Entry, Ext4ReadError, FileSystem, Inode, Type};
-use crate::fs::file_tree::{NodeId, Tree, TreeError};
+use crate::fs::file_tree::{Added, NodeId, Tree, TreeBuilder, TreeError};
 use crate::text::shown;
 use crate::units::index;
 
@@ -57,18 +57,18 @@ pub enum SubtreeError {
 impl Subtree {
     /// Reads the tree below `root`, which is called `name`.
     pub fn read(file_system: &FileSystem<'_>, root: u32, name: &[u8]) -> Result<Self, SubtreeError> {
-        let mut subtree =
-            Self { tree: Tree::default(), inodes: Vec::new(), deviations: Deviations::default() };
+        let mut tree = TreeBuilder::default();
+        let (mut inodes, mut deviations) = (Vec::new(), Deviations::default());
         let mut entered = HashSet::new();
         // The open directories, with the length that the path has without what is in them.
-        let mut open: Vec<(Option<NodeId>, std::vec::IntoIter<Entry>, usize)> =
+        let mut open: Vec<(Option<Added>, std::vec::IntoIter<Entry>, usize)> =
             vec![(None, vec![Entry { name: name.to_vec(), inode: root }].into_iter(), 0)];
         let mut path = Vec::new();
         while let Some((directory, entries, length)) = open.last_mut() {
             path.truncate(*length);
             let Some(entry) = entries.next() else {
                 if let Some(directory) = *directory {
-                    subtree.tree.close_directory(directory);
+                    tree.close_directory(directory)?;
                 }
                 open.pop();
                 continue;
@@ -78,28 +78,29 @@ impl Subtree {
             }
             path.extend_from_slice(&entry.name);
             let inode = file_system.inode(entry.inode)?;
-            subtree.inodes.push(entry.inode);
-            subtree.deviations.check(&path, &inode);
+            inodes.push(entry.inode);
+            deviations.check(&path, &inode);
             match inode.kind() {
                 Type::File => {
                     let executable = inode.permissions() & OWNER_EXECUTABLE != 0;
-                    subtree.tree.add_file(&entry.name, inode.size(), executable)?;
+                    tree.add_file(&entry.name, inode.size(), executable)?;
                 }
                 Type::Symlink => {
-                    subtree.tree.add_symlink(&entry.name, &file_system.link_target(&inode)?)?;
+                    tree.add_symlink(&entry.name, &file_system.link_target(&inode)?)?;
                 }
                 Type::Directory => {
                     if !entered.insert(entry.inode) {
                         return Err(SubtreeError::Twice { path: shown(&path), inode: entry.inode });
                     }
-                    let node = subtree.tree.open_directory(&entry.name)?;
+                    let node = tree.open_directory(&entry.name)?;
                     let entries = file_system.entries(&inode)?;
                     open.push((Some(node), entries.into_iter(), path.len()));
                 }
                 Type::Special => return Err(SubtreeError::Special(shown(&path))),
             }
         }
-        Ok(subtree)
+        // The entries of each directory came sorted, so that no node has moved.
+        Ok(Self { tree: tree.finish()?.tree, inodes, deviations })
     }
 
     /// The inode of a node.

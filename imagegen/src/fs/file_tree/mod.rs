@@ -1,22 +1,26 @@
 //! A file tree as data: what a scan finds, and what a file system or an archive is planned from.
 
+mod builder;
+
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::units::{index, length};
+use crate::units::index;
+
+pub use builder::{Added, Built, TreeBuilder, TreeError};
 
 /// The number of a node in its [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
-/// A file tree in pre-order: every directory stands directly before its descendants, and the entries of a
+/// A file tree, built by a [`TreeBuilder`]. It is in pre-order: every directory stands directly before its descendants, and the entries of a
 /// directory are sorted by the bytes of their names. That is also the order of a NAR and of the file data
 /// in an image. Names and link targets are bytes, as Linux has them.
 ///
 /// Node 0 is the root. Its name is not used by a file system (which knows the root without one). Owner and group of
-/// everything are root's; permissions are those of a Nix store unless [`Tree::set_permissions`] says otherwise.
+/// everything are root's; permissions are those of a Nix store unless [`TreeBuilder::set_permissions`] says otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
@@ -109,17 +113,6 @@ pub enum Kind<'t> {
         /// Where it points to, as it is stored.
         target: &'t [u8],
     },
-}
-
-/// Why a tree cannot be built.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TreeError {
-    /// Node numbers are 32 bits wide, as ext4's inode numbers are.
-    #[error("more than {} files: split the closure", u32::MAX)]
-    TooManyNodes,
-    /// No file system has such names.
-    #[error("a name has {0} bytes; 255 is the most that any Linux file system holds")]
-    Name(usize),
 }
 
 impl Tree {
@@ -221,7 +214,10 @@ impl Tree {
     /// The entries of a directory, sorted by name; nothing for any other node.
     pub fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let Range { start, end } = self.subtree(node);
-        let mut next = start + 1;
+        self.children_between(start + 1, end)
+    }
+
+    fn children_between(&self, mut next: u32, end: u32) -> impl Iterator<Item = NodeId> + '_ {
         std::iter::from_fn(move || {
             let child = (next < end).then_some(NodeId(next))?;
             next = self.node(child).end;
@@ -229,41 +225,9 @@ impl Tree {
         })
     }
 
-    /// Opens a directory: the nodes added until [`Tree::close_directory`] are inside. Entries must be added in
-    /// the order of their names.
-    pub fn open_directory(&mut self, name: &[u8]) -> Result<NodeId, TreeError> {
-        self.add(S_IFDIR, Permissions::STORE_EXECUTABLE, name, 0, &[])
-    }
-
-    /// Closes a directory that [`Tree::open_directory`] opened, after all that is inside.
-    pub fn close_directory(&mut self, directory: NodeId) {
-        let end = self.count();
-        if let Some(node) = self.node_mut(directory) {
-            node.end = end;
-        }
-    }
-
-    /// Adds a regular file of `size` bytes.
-    pub fn add_file(&mut self, name: &[u8], size: u64, executable: bool) -> Result<NodeId, TreeError> {
-        let permissions = if executable { Permissions::STORE_EXECUTABLE } else { Permissions::STORE_FILE };
-        self.add(S_IFREG, permissions, name, size, &[])
-    }
-
-    /// Adds a symbolic link.
-    pub fn add_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<NodeId, TreeError> {
-        self.add(S_IFLNK, Permissions::SYMLINK, name, length(target.len()), target)
-    }
-
-    /// Gives a file or directory other permissions than a store would; a symbolic link keeps its own.
-    pub fn set_permissions(&mut self, node: NodeId, permissions: Permissions) {
-        if let Some(node) = self.node_mut(node).filter(|node| node.mode & S_IFMT != S_IFLNK) {
-            node.mode = node.mode & S_IFMT | permissions.bits();
-        }
-    }
-
     /// Makes the nodes of each set, at least two files of the same size and permissions in ascending order, names of one
     /// file: hard links. No node may be in two sets. Names that were set before are forgotten.
-    pub fn set_names<'s>(&mut self, sets: impl IntoIterator<Item = &'s [NodeId]>) {
+    pub(crate) fn set_names<'s>(&mut self, sets: impl IntoIterator<Item = &'s [NodeId]>) {
         self.further.clear();
         self.several.clear();
         for set in sets {
@@ -276,54 +240,6 @@ impl Tree {
         self.several.sort_unstable();
     }
 
-    /// Appends a whole tree, its root under the name given. Node `n` of `other` becomes `first.0 + n.0` here, where
-    /// `first` is the node that is returned.
-    pub fn append(&mut self, name: &[u8], other: &Self) -> Result<NodeId, TreeError> {
-        let first = self.count();
-        // Checks the sum before any node is added.
-        first.checked_add(other.count()).ok_or(TreeError::TooManyNodes)?;
-        let (root_text, name_length) = (length(self.text.len()), self.keep(name)?);
-        if let Some(root) = other.nodes.first() {
-            self.text.extend_from_slice(other.target(root));
-        }
-        let text = length(self.text.len());
-        self.text.extend_from_slice(&other.text);
-        self.nodes.extend(other.nodes.iter().map(|node| Node {
-            text: node.text + text,
-            end: node.end + first,
-            ..node.clone()
-        }));
-        let moved = |node: NodeId| NodeId(node.0 + first);
-        self.further.extend(other.further.iter().map(|&(node, name)| (moved(node), moved(name))));
-        self.several.extend(other.several.iter().map(|&(node, count)| (moved(node), count)));
-        if let Some(root) = self.node_mut(NodeId(first)) {
-            (root.text, root.name_length) = (root_text, name_length);
-        }
-        Ok(NodeId(first))
-    }
-
-    fn add(
-        &mut self,
-        file_type: u16,
-        permissions: Permissions,
-        name: &[u8],
-        size: u64,
-        target: &[u8],
-    ) -> Result<NodeId, TreeError> {
-        let id = self.count();
-        let end = id.checked_add(1).ok_or(TreeError::TooManyNodes)?;
-        let (text, name_length) = (length(self.text.len()), self.keep(name)?);
-        self.text.extend_from_slice(target);
-        self.nodes.push(Node { text, size, end, name_length, mode: file_type | permissions.bits() });
-        Ok(NodeId(id))
-    }
-
-    fn keep(&mut self, name: &[u8]) -> Result<u16, TreeError> {
-        let name_length = u16::try_from(name.len()).map_err(|_| TreeError::Name(name.len()))?;
-        self.text.extend_from_slice(name);
-        Ok(name_length)
-    }
-
     /// The target of a link; nothing for any other node.
     fn target(&self, node: &Node) -> &[u8] {
         let length = if node.mode & S_IFMT == S_IFLNK { node.size } else { 0 };
@@ -334,20 +250,17 @@ impl Tree {
         &self.text[index(start)..index(start + length)]
     }
 
-    fn node_mut(&mut self, node: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(index(node.0.into()))
-    }
-
     fn node(&self, node: NodeId) -> &Node {
         &self.nodes[index(node.0.into())]
     }
 
-    fn count(&self) -> u32 {
-        count(self.nodes.len())
+    /// The number of nodes: the root's descendants end with the last.
+    pub(crate) fn count(&self) -> u32 {
+        self.nodes.first().map_or(0, |root| root.end)
     }
 }
 
-/// A number of nodes, which `add` and `append` keep within 32 bits.
+/// A number of nodes, which the builder keeps within 32 bits.
 fn count(nodes: usize) -> u32 {
     u32::try_from(nodes).unwrap_or(u32::MAX)
 }
@@ -357,15 +270,34 @@ mod tests {
     use super::*;
 
     fn small() -> Tree {
-        let mut tree = Tree::default();
-        let root = tree.open_directory(b"top").unwrap();
-        tree.add_file(b"a", 5, true).unwrap();
-        let b = tree.open_directory(b"b").unwrap();
-        tree.add_symlink(b"link", b"../a").unwrap();
-        tree.close_directory(b);
-        tree.add_file(b"c", 0, false).unwrap();
-        tree.close_directory(root);
-        tree
+        small_with(|_, _| {})
+    }
+
+    fn small_with(change: impl Fn(&mut TreeBuilder, Added)) -> Tree {
+        let mut builder = TreeBuilder::default();
+        let root = builder.open_directory(b"top").unwrap();
+        let a = builder.add_file(b"a", 5, true).unwrap();
+        let b = builder.open_directory(b"b").unwrap();
+        let link = builder.add_symlink(b"link", b"../a").unwrap();
+        builder.close_directory(b).unwrap();
+        let c = builder.add_file(b"c", 0, false).unwrap();
+        builder.close_directory(root).unwrap();
+        for added in [root, a, b, link, c] {
+            change(&mut builder, added);
+        }
+        builder.finish().unwrap().tree
+    }
+
+    /// The same tree under several names.
+    fn repeated(tree: &Tree, names: &[&[u8]]) -> Tree {
+        let mut builder = TreeBuilder::default();
+        let root = builder.open_directory(b"").unwrap();
+        for name in names {
+            let appended = builder.append(name, tree).unwrap();
+            builder.close_directory(appended).unwrap();
+        }
+        builder.close_directory(root).unwrap();
+        builder.finish().unwrap().tree
     }
 
     #[test]
@@ -379,51 +311,38 @@ mod tests {
 
     #[test]
     fn an_appended_tree_keeps_its_shape() {
-        let mut all = Tree::default();
-        let root = all.open_directory(b"").unwrap();
-        all.append(b"first", &small()).unwrap();
-        let second = all.append(b"second", &small()).unwrap();
-        let mut link = Tree::default();
-        link.add_symlink(b"short", b"target").unwrap();
-        let third = all.append(b"third-and-longer", &link).unwrap();
-        all.close_directory(root);
-        assert_eq!(all.children(root).count(), 3);
+        let all = repeated(&small(), &[b"third-and-longer", b"first", b"second"]);
+        assert_eq!(all.children(NodeId(0)).count(), 3);
+        let second = all.children(NodeId(0)).nth(1).unwrap();
         let names: Vec<_> = all.children(second).map(|id| all.name(id)).collect();
         assert_eq!(names, [b"a", b"b", b"c"]);
         assert_eq!(all.name(second), b"second");
-        assert_eq!(all.kind(third), Kind::Symlink { target: b"target" });
-        assert_eq!(all.name(third), b"third-and-longer");
-        assert_eq!(all.subtree(root), 0..12);
+        assert_eq!(all.kind(NodeId(second.0 + 3)), Kind::Symlink { target: b"../a" });
+        assert_eq!(all.subtree(NodeId(0)), 0..16);
     }
 
     #[test]
     fn names_of_one_file_keep_together_in_an_appended_tree() {
         let mut tree = small();
         tree.set_names([[NodeId(1), NodeId(4)].as_slice()]);
-        let mut all = Tree::default();
-        let root = all.open_directory(b"").unwrap();
-        for name in [b"x", b"y"] {
-            all.append(name, &tree).unwrap();
+        for names in [[b"x".as_slice(), b"y"], [b"y", b"x"]] {
+            let all = repeated(&tree, &names);
+            let first_names: Vec<_> = all.nodes().map(|node| all.first_name(node).0).collect();
+            assert_eq!(first_names, [0, 1, 2, 3, 4, 2, 6, 7, 8, 9, 7]);
+            assert_eq!(
+                (all.name_count(NodeId(2)), all.name_count(NodeId(7)), all.name_count(NodeId(5))),
+                (2, 2, 1)
+            );
+            let before: Vec<_> = all.nodes().map(|node| all.further_names_before(node)).collect();
+            assert_eq!(before, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
         }
-        all.close_directory(root);
-        let first_names: Vec<_> = all.nodes().map(|node| all.first_name(node).0).collect();
-        assert_eq!(first_names, [0, 1, 2, 3, 4, 2, 6, 7, 8, 9, 7]);
-        assert_eq!(
-            (all.name_count(NodeId(2)), all.name_count(NodeId(7)), all.name_count(NodeId(5))),
-            (2, 2, 1)
-        );
-        let before: Vec<_> = all.nodes().map(|node| all.further_names_before(node)).collect();
-        assert_eq!(before, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
     }
 
     #[test]
     fn permissions_are_a_stores_unless_told_otherwise() {
-        let mut tree = small();
         let bits = |tree: &Tree| tree.nodes().map(|node| tree.permissions(node).bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&tree), [0o555, 0o555, 0o555, 0o777, 0o444]);
-        for node in tree.nodes() {
-            tree.set_permissions(node, Permissions::new(0o1640));
-        }
+        assert_eq!(bits(&small()), [0o555, 0o555, 0o555, 0o777, 0o444]);
+        let tree = small_with(|builder, added| builder.set_permissions(added, Permissions::new(0o1640)));
         assert_eq!(bits(&tree), [0o1640, 0o1640, 0o1640, 0o777, 0o1640]);
         assert_eq!(tree.kind(NodeId(1)), Kind::File { size: 5, executable: false });
         assert_eq!(tree.mode(NodeId(0)), 0o041_640);
