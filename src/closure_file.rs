@@ -1,5 +1,4 @@
-//! Files that tell a closure: registrations and references graphs. A wrong file costs no more than the reading of its
-//! beginning.
+//! Files that list a closure: registrations and references graphs. Of a wrong file only the beginning is read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +15,8 @@ const PIECE: u64 = 256 << 10;
 /// More than the registration of a million paths.
 const LENGTH_MAX: u64 = 1 << 30;
 
-/// Reads such a file, which can be a pipe. Of what cannot be one, only so much that a parser finds the mistake.
+/// Reads such a file, which can be a pipe. Reading stops early, but late enough for a parser to find the mistake, in a file
+/// that cannot be one.
 pub fn read(file: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
     let context = || format!("cannot read the {what} `{}`", file.display());
     let mut source = input::open(file).with_context(context)?;

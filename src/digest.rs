@@ -47,8 +47,8 @@ pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Re
     Ok(HEXLOWER.encode(&hasher.finalize()))
 }
 
-/// The next data at or behind a place (lseek(2)): all that is left where nobody knows of holes, as on devices; empty at
-/// the end if only a hole is left.
+/// The next range of data at or after an offset (lseek(2)), up to `length`. It is empty if only a hole follows; it is
+/// everything that follows on devices, which tell no holes.
 fn next_data(file: &File, place: u64, length: u64) -> io::Result<Range<u64>> {
     let Some(start) = data_from(file, place)? else {
         // Where the file ends before `length`, reading will say so.

@@ -1,4 +1,4 @@
-//! Input files: whatever a user names by mistake costs a bounded read, and nobody waits for a pipe that nobody writes to.
+//! Input files. A file that was named by mistake costs a bounded read, and a pipe without a writer is not waited for.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 /// Opens a file or a pipe for reading. A pipe without a writer is at its end.
 pub fn open(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    // What comes from a writer that is there is waited for.
+    // A writer that is there is waited for.
     rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
     Ok(file)
 }

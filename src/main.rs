@@ -100,9 +100,9 @@ fn clean_up_on_signals() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     };
-    // Without the thread the program works as well, and signals end it as they end any other; only a file system
-    // without O_TMPFILE would keep a hidden file, until the next run.
+    // Without the thread the program works too, and signals end it as usual. Only a file system without O_TMPFILE would
+    // keep a temporary file until the next run.
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(clean_up);
-    // Until it listens, or cannot.
+    // Wait until the thread receives signals, or has failed to.
     let _ = waits.recv();
 }

@@ -13,7 +13,7 @@ use crate::cli::ProgressKind;
 use crate::invocation::Invocation;
 use crate::streams;
 
-/// How long a phase goes on before a bar appears: what is over in a second needs none.
+/// How long a phase lasts before a bar appears.
 const BAR_AFTER: Duration = Duration::from_secs(1);
 /// How often a JSON line is written within a phase.
 const JSON_EVERY: Duration = Duration::from_millis(500);
@@ -121,7 +121,7 @@ impl Progress for Reporter {
         if self.show == Show::Nothing {
             return;
         }
-        // Whoever finds the display busy leaves it alone: the next call shows this amount too.
+        // Another thread updates the display. The next call shows this amount too.
         let Ok(mut state) = self.state.try_lock() else { return };
         let Some(current) = &mut state.current else { return };
         let now = Instant::now();

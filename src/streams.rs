@@ -6,23 +6,22 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-/// Whether a command that prints text is asked to do so by the word that stands for standard output.
+/// Whether a path is `-`, which stands for standard output.
 pub fn is_standard_output(output: &Path) -> bool {
     output == Path::new("-")
 }
 
-/// Prints what was asked for. A reader that has read enough, as `head` does, is no failure; whatever else keeps a byte
-/// from being written is.
+/// Prints to standard output. A reader that stops reading, as `head` does, is no failure; every other error is.
 pub fn print(bytes: &[u8]) -> anyhow::Result<()> {
     printed(io::stdout().write_all(bytes))
 }
 
-/// The same as JSON for people and programs.
+/// Prints a value as indented JSON.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print((serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }
 
-/// The same for what others have printed.
+/// Judges the result of printing in the same way, for text that clap has printed.
 pub fn printed(result: io::Result<()>) -> anyhow::Result<()> {
     // What follows the last line feed is kept back until it is flushed, and a failure at the end would be lost.
     match result.and_then(|()| io::stdout().flush()) {
@@ -33,8 +32,8 @@ pub fn printed(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Says a line on standard error, without what would command the terminal: names of files and what is in images are somebody
-/// else's choice. Where it cannot be said, nobody is left to tell, and the work is none the worse.
+/// Writes a line to standard error, without characters that command the terminal: names of files and contents of images are
+/// somebody else's choice. A failure is ignored: there is nowhere else to report it.
 pub fn say(line: &str) {
     // In one piece, so that lines of several programs do not mix.
     let _ = io::stderr().write_all(format!("{}\n", imagegen::text::line(line)).as_bytes());

@@ -17,7 +17,7 @@ pub struct BootDiskArgs {
     /// The system's toplevel: a store path, or a link to one; it boots by default
     #[arg(long, value_name = "STORE_PATH")]
     pub toplevel: PathBuf,
-    /// Where to
+    /// The image itself
     #[command(flatten)]
     pub image: ImageArgs,
     /// What the disk boots by; several with commas between them
@@ -42,7 +42,7 @@ pub struct BootDiskArgs {
     /// installer does that can touch them
     #[arg(long, requires = "efi_vars")]
     pub boot_disk_entry: bool,
-    /// What to report
+    /// Its report
     #[command(flatten)]
     pub report: ReportArg,
 }

@@ -20,7 +20,7 @@ pub enum DiskCommand {
   nix-imagegen disk create -o root.qcow2 --size 1G
   nix-imagegen disk create -o overlay.qcow2 --backing store.qcow2 --backing-format qcow2")]
 pub struct DiskCreateArgs {
-    /// Where to
+    /// The image itself
     #[command(flatten)]
     pub image: ImageArgs,
     /// The size of the disk; that of the backing file if not given

@@ -8,7 +8,7 @@ use imagegen::container::Format;
 
 use super::{ClosureArgs, SizeArg, StoreRootArg};
 
-/// Where an image goes and in which container: of every command that writes one.
+/// Arguments of every command that writes an image: where it goes, and in which container.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     /// The image to write
@@ -33,7 +33,7 @@ impl ImageArgs {
     }
 }
 
-/// Of every command whose image has contents to report.
+/// The argument of every command that reports what is in its image.
 #[derive(Debug, Args)]
 pub struct ReportArg {
     /// Write a report as JSON
@@ -41,7 +41,7 @@ pub struct ReportArg {
     pub report: Option<PathBuf>,
 }
 
-/// How files come from a store into an ext4 file system.
+/// Arguments of every command that puts files of a store into an ext4 file system.
 #[derive(Debug, Args)]
 pub struct FromStoreArgs {
     /// Which closure

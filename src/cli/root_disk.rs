@@ -21,7 +21,7 @@ And with boot loaders, so that this one disk boots under UEFI and BIOSes:
   nix-imagegen root-disk --closure ./result --toplevel ./result --with-store \\
     --partition-table hybrid --loader systemd-boot,grub -o nixos.qcow2")]
 pub struct RootDiskArgs {
-    /// What from
+    /// Which files
     #[command(flatten)]
     pub from: FromStoreArgs,
     /// The system of the profile /nix/var/nix/profiles/system: a store path, or a link to one
@@ -43,7 +43,7 @@ pub struct RootDiskArgs {
     /// What the loaders show and start
     #[command(flatten)]
     pub menu: MenuArgs,
-    /// Where to
+    /// The image itself
     #[command(flatten)]
     pub image: ImageArgs,
     /// The file system's label
@@ -59,7 +59,7 @@ pub struct RootDiskArgs {
     /// from 4 TiB on 32K, from 16 TiB on 64K
     #[arg(long, value_name = "N", value_parser = bytes_per_inode)]
     pub bytes_per_inode: Option<u32>,
-    /// What to report
+    /// Its report
     #[command(flatten)]
     pub report: ReportArg,
 }
@@ -79,13 +79,8 @@ pub enum PartitionTableArg {
 
 impl PartitionTableArg {
     /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Legacy => "legacy",
-            Self::Efi => "efi",
-            Self::Hybrid => "hybrid",
-        }
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 

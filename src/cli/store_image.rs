@@ -15,10 +15,10 @@ use super::{FromStoreArgs, ImageArgs, ReportArg};
 The same without a file, from the store's database:
   nix-imagegen store-image --closure ./result -o store.qcow2")]
 pub struct StoreImageArgs {
-    /// What from
+    /// Which files
     #[command(flatten)]
     pub from: FromStoreArgs,
-    /// Where to
+    /// The image itself
     #[command(flatten)]
     pub image: ImageArgs,
     /// Compress the clusters of a qcow2 image
@@ -36,7 +36,7 @@ pub struct StoreImageArgs {
     /// Give the file system a journal, for a store that the guest writes to
     #[arg(long)]
     pub journal: bool,
-    /// What to report
+    /// Its report
     #[command(flatten)]
     pub report: ReportArg,
 }

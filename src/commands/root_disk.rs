@@ -86,7 +86,7 @@ struct Contents {
     /// In the root file system; of store paths, those in the database.
     #[serde(flatten)]
     closure: closure::Contents,
-    partition_table: &'static str,
+    partition_table: String,
     loaders: Vec<String>,
     /// The offset of the root file system in bytes.
     root_offset: u64,

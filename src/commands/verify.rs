@@ -76,7 +76,7 @@ fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> 
     }
 }
 
-/// What opens contents that are not read, where something does.
+/// Which program opens contents that this one does not read, if any does.
 fn advice(name: &str) -> &'static str {
     if name.starts_with("LUKS") {
         "; open it with `cryptsetup open --readonly`, and name the device that appears"

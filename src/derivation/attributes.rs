@@ -1,4 +1,4 @@
-//! The attributes of a derivation, wherever Nix put them.
+//! The attributes of a derivation, from a file or from the environment.
 
 use std::env;
 use std::fs;

@@ -1,9 +1,9 @@
-//! From a derivation's options to the command line's: every option can be used, under one rule for the names.
+//! Translates a derivation's options into those of the command line. One rule for the names covers every option.
 
 use anyhow::{bail, ensure};
 use serde_json::{Map, Value};
 
-/// What the builder itself decides, or what would make the output depend on the machine.
+/// Options that the builder sets itself, or that would make the output depend on the machine.
 pub const RESERVED: [&str; 8] =
     ["output", "efi-vars", "report", "registration", "references-graph", "closure", "store-root", "progress"];
 

@@ -16,7 +16,7 @@ pub struct Piece {
 }
 
 impl Picture {
-    /// A bar of `size` bytes. What is thinner than a hair is drawn as one, so that it is seen at all.
+    /// A bar of `size` bytes. A very thin piece is widened until it can be seen.
     pub fn bar(&mut self, pieces: &[Piece], size: u64, height: f64) {
         let y = self.y;
         let _ = writeln!(

@@ -14,6 +14,7 @@ use wait4::{ResourceUsage, Wait4};
 
 use super::contenders::Contender;
 use super::scratch::{self, Scratch};
+use super::survey::walk;
 
 /// How much of what a failed command said is told.
 const COMPLAINT_MAX: usize = 500;
@@ -159,15 +160,9 @@ fn bytes_on_disk(path: &Path) -> anyhow::Result<u64> {
     /// What `st_blocks` counts (stat(2)).
     const UNIT: u64 = 512;
     let mut bytes = 0;
-    let mut todo = vec![path.to_owned()];
-    while let Some(path) = todo.pop() {
-        let metadata = path.symlink_metadata()?;
+    walk(path, |_, metadata| {
         bytes += metadata.blocks() * UNIT;
-        if metadata.is_dir() {
-            for entry in path.read_dir()? {
-                todo.push(entry?.path());
-            }
-        }
-    }
+        Ok(())
+    })?;
     Ok(bytes)
 }

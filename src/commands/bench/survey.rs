@@ -1,6 +1,8 @@
-//! What is in a tree, in numbers. Found without keeping any of it: how much memory this program has used is the
-//! least that can be measured of the programs that it starts.
+//! Counts what is in a tree, without keeping it in memory: the memory that this program has used is the least that can be
+//! measured of the programs that it starts.
 
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -31,31 +33,29 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Goes through a directory.
+    /// Counts what is below a directory.
     pub fn of(top: &Path) -> anyhow::Result<Self> {
         let mut survey = Self::default();
-        let mut todo = vec![top.to_owned()];
-        while let Some(directory) = todo.pop() {
-            let context = || format!("cannot read `{}`", directory.display());
-            let is_top = directory == top;
-            for entry in directory.read_dir().with_context(context)? {
-                let entry = entry.with_context(context)?;
-                let metadata = entry.metadata().with_context(context)?;
-                survey.store_paths += u64::from(is_top);
-                if metadata.is_dir() {
-                    survey.directories += 1;
-                    survey.blocks += metadata.size().div_ceil(BLOCK).max(1);
-                    todo.push(entry.path());
-                } else if metadata.is_file() {
-                    survey.files += 1;
-                    survey.source_bytes += metadata.len();
-                    survey.blocks += metadata.len().div_ceil(BLOCK);
-                } else {
-                    survey.symlinks += 1;
-                    survey.blocks += 1;
-                }
+        // The store may be a link.
+        let top = &top.canonicalize().with_context(|| format!("cannot read `{}`", top.display()))?;
+        walk(top, |path, metadata| {
+            if path == top {
+                return Ok(());
             }
-        }
+            survey.store_paths += u64::from(path.parent() == Some(top));
+            if metadata.is_dir() {
+                survey.directories += 1;
+                survey.blocks += metadata.size().div_ceil(BLOCK).max(1);
+            } else if metadata.is_file() {
+                survey.files += 1;
+                survey.source_bytes += metadata.len();
+                survey.blocks += metadata.len().div_ceil(BLOCK);
+            } else {
+                survey.symlinks += 1;
+                survey.blocks += 1;
+            }
+            Ok(())
+        })?;
         Ok(survey)
     }
 
@@ -72,4 +72,20 @@ impl Survey {
         // 1 GiB to that of the largest.
         contents + contents / 12 + (64 << 20) + (contents / 32).min(1 << 30)
     }
+}
+
+/// Visits a file or directory and all that is below it, each directory before what is in it.
+pub fn walk(top: &Path, mut visit: impl FnMut(&Path, &Metadata) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut todo = vec![top.to_owned()];
+    while let Some(path) = todo.pop() {
+        let context = || format!("cannot read `{}`", path.display());
+        let metadata = path.symlink_metadata().with_context(context)?;
+        visit(&path, &metadata).with_context(context)?;
+        if metadata.is_dir() {
+            for entry in path.read_dir().with_context(context)? {
+                todo.push(entry.with_context(context)?.path());
+            }
+        }
+    }
+    Ok(())
 }
