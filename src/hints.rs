@@ -2,6 +2,13 @@
 
 use std::error::Error;
 
+use imagegen::boot::GenerationsError;
+use imagegen::boot::grub::GrubError;
+use imagegen::boot::systemd_boot::SystemdBootError;
+use imagegen::disk::layout::LayoutError;
+use imagegen::image::BootPartsError;
+use imagegen::image::boot_disk::BootDiskError;
+use imagegen::image::root_disk::RootDiskError;
 use imagegen::nix::closure::ScanError;
 use imagegen::nix::database::DatabaseError;
 
@@ -17,6 +24,11 @@ pub fn shown(error: &anyhow::Error) -> String {
 fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     None.or_else(|| error.downcast_ref().and_then(of_scan))
         .or_else(|| error.downcast_ref().and_then(of_database))
+        .or_else(|| error.downcast_ref().and_then(of_generations))
+        .or_else(|| error.downcast_ref().and_then(of_systemd_boot))
+        .or_else(|| error.downcast_ref().and_then(of_grub))
+        .or_else(|| error.downcast_ref().and_then(of_boot_disk))
+        .or_else(|| error.downcast_ref().and_then(of_root_disk))
 }
 
 const STORE_ROOT: &str = " (is --store-root right?)";
@@ -31,6 +43,60 @@ fn of_scan(error: &ScanError) -> Option<String> {
 fn of_database(error: &DatabaseError) -> Option<String> {
     match error {
         DatabaseError::Missing { .. } => Some(STORE_ROOT.to_owned()),
+        _ => None,
+    }
+}
+
+fn of_generations(error: &GenerationsError) -> Option<String> {
+    match error {
+        GenerationsError::NoGeneration { number, .. } => Some(format!(" (--ignore-initrd-secrets={number})")),
+        GenerationsError::InitrdSecrets { number, .. } => Some(format!(
+            "; give --ignore-initrd-secrets={number} to leave them out of that generation, or --ignore-initrd-secrets for all"
+        )),
+        _ => None,
+    }
+}
+
+fn of_systemd_boot(error: &SystemdBootError) -> Option<String> {
+    matches!(error, SystemdBootError::Missing { .. }).then(|| "; give --systemd STORE_PATH".to_owned())
+}
+
+fn of_grub(error: &GrubError) -> Option<String> {
+    let hint = match error {
+        GrubError::NotReferredTo { .. } => "; give --grub STORE_PATH, a GRUB with `lib/grub/i386-pc`",
+        GrubError::Ambiguous { .. } => "; give --grub STORE_PATH, the one of them to install",
+        GrubError::NotGrub { .. } => "; give --grub STORE_PATH",
+        GrubError::Font { .. } => "; leave out --resolution for a menu in text",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_boot_disk(error: &BootDiskError) -> Option<String> {
+    match error {
+        BootDiskError::TooSmall { enough, .. } => {
+            Some(format!("; --size {}M is the smallest that will do", enough.0 >> 20))
+        }
+        BootDiskError::Parts(BootPartsError::Grub(error)) => of_grub(error),
+        _ => None,
+    }
+}
+
+fn of_root_disk(error: &RootDiskError) -> Option<String> {
+    match error {
+        RootDiskError::Toplevel(_) => Some("; name it with --closure, or register its closure".to_owned()),
+        RootDiskError::NotInClosure(_) => Some("; name it with --closure, or register it".to_owned()),
+        RootDiskError::TooSmall { needed, .. } => Some(format!("; give at least --size {needed}")),
+        RootDiskError::BootSize { enough, .. } => {
+            Some(format!("; --boot-size {}M is the smallest that will do", enough.0 >> 20))
+        }
+        RootDiskError::Parts(BootPartsError::Layout(LayoutError::End { .. })) => {
+            Some("; give a larger --boot-size".to_owned())
+        }
+        RootDiskError::Parts(BootPartsError::Layout(LayoutError::TooLarge(_))) => {
+            Some("; use --partition-table efi".to_owned())
+        }
+        RootDiskError::Parts(BootPartsError::Grub(error)) => of_grub(error),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use assert_cmd::assert::OutputAssertExt;
 use imagegen::fixed;
+use imagegen::guid::Guid;
 use qcow2_rs::dev::Qcow2DevParams;
 use qcow2_rs::helpers::Qcow2IoBuf;
 use qcow2_rs::utils::qcow2_setup_dev_sync;
@@ -59,24 +60,35 @@ fn qcow2_rs_reads_the_same_disks_as_are_in_the_raw_images() {
     }
 }
 
+/// Partition types, in the words of the UEFI specification (table 5.7) and of GRUB's manual.
+const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+
 #[test]
-fn gpt_and_fatfs_read_the_boot_disk() {
+fn gptman_and_fatfs_read_the_boot_disk() {
     let guest = Guest::get();
     let directory = tempfile::tempdir().unwrap();
     build(&guest, directory.path(), "raw");
-    let disk = gpt::GptConfig::new().writable(false).open(directory.path().join("boot.raw")).unwrap();
-    let header = disk.primary_header().unwrap();
-    assert_eq!(header.disk_guid.to_string(), fixed::BOOT_DISK_GUID.to_string());
-    let backup = disk.backup_header().unwrap();
-    assert_eq!((backup.current_lba, backup.backup_lba), (122_879, 1));
-    let partitions: Vec<_> = disk.partitions().values().collect();
-    let found: Vec<_> =
-        partitions.iter().map(|p| (p.name.as_str(), p.first_lba, p.last_lba, p.flags)).collect();
-    assert_eq!(found, [("BIOSBootPartition", 34, 2047, 2), ("EFISystem", 2048, 122_846, 4)]);
-    assert_eq!(partitions[0].part_type_guid, gpt::partition_types::BIOS);
-    assert_eq!(partitions[1].part_type_guid, gpt::partition_types::EFI);
-    assert_eq!(partitions[0].part_guid.to_string(), fixed::BIOS_BOOT_PARTITION_GUID.to_string());
-    assert_eq!(partitions[1].part_guid.to_string(), fixed::ESP_GUID.to_string());
+    let mut file = File::open(directory.path().join("boot.raw")).unwrap();
+    let table = gptman::GPT::find_from(&mut file).unwrap();
+    assert_eq!((table.sector_size, table.is_primary()), (512, true));
+    assert_eq!(table.header.disk_guid, fixed::BOOT_DISK_GUID.mixed_endian());
+    file.seek(SeekFrom::Start(122_879 * 512)).unwrap();
+    let backup = gptman::GPTHeader::read_from(&mut file).unwrap();
+    assert_eq!((backup.primary_lba, backup.backup_lba), (122_879, 1));
+    let used: Vec<_> = table.iter().filter(|(_, partition)| partition.is_used()).collect();
+    let found: Vec<_> = used
+        .iter()
+        .map(|(number, p)| {
+            (*number, p.partition_name.as_str(), p.starting_lba, p.ending_lba, p.attribute_bits)
+        })
+        .collect();
+    assert_eq!(found, [(1, "BIOSBootPartition", 34, 2047, 2), (2, "EFISystem", 2048, 122_846, 4)]);
+    let guids = used.iter().map(|(_, p)| (p.partition_type_guid, p.unique_partition_guid));
+    let expected = [(BIOS_BOOT, fixed::BIOS_BOOT_PARTITION_GUID), (ESP, fixed::ESP_GUID)];
+    let expected =
+        expected.map(|(kind, own)| (kind.parse::<Guid>().unwrap().mixed_endian(), own.mixed_endian()));
+    assert!(guids.eq(expected));
 
     let mut file = File::open(directory.path().join("boot.raw")).unwrap();
     let mut esp = Vec::new();

@@ -7,7 +7,6 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use imagegen::boot::Loaders;
 use imagegen::container::{Format, ImageFile, Sink};
-use imagegen::disk::mbr;
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::fs::file_source::{FileSource, NamedFile};
@@ -163,11 +162,7 @@ fn boot_disks(criterion: &mut Criterion) {
     let plan = || boot_disk::plan(boot_disk::DEFAULT_SIZE, &loaders, None).unwrap();
     let mut group = criterion.benchmark_group("boot disk");
     group.bench_function("partition table", |bencher| {
-        let sectors = boot_disk::DEFAULT_SIZE.0 / 512;
-        bencher.iter(|| {
-            let table = boot_disk::Partitions::new(sectors).unwrap().table();
-            black_box((table.primary(&[0; mbr::BOOT_CODE]), table.backup()))
-        });
+        bencher.iter(|| black_box(boot_disk::layout(boot_disk::DEFAULT_SIZE).unwrap().table().unwrap()));
     });
     group.bench_function("plan", |bencher| bencher.iter(plan));
     group.sample_size(20);

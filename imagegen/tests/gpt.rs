@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use imagegen::disk::mbr::BOOT_CODE;
-use imagegen::image::boot_disk::{Partitions, PartitionsError};
+use imagegen::disk::layout::{Content, LayoutError};
+use imagegen::image::boot_disk::layout;
+use imagegen::image::root_disk::PartitionTable;
 use imagegen::units::{ByteCount, Lba};
 use sha2::{Digest, Sha256};
 
@@ -20,11 +21,12 @@ const SGDISK: &str = "--set-alignment=1 --new=1:34:2047 --change-name=1:BIOSBoot
     --partition-guid=2:970C694F-AFD0-4B99-B750-CDB7A329AB6F --hybrid 2 --recompute-chs";
 
 fn write_ours(path: &Path, sectors: u64) {
-    let table = Partitions::new(sectors).unwrap().table();
+    let layout = layout(ByteCount(sectors * 512)).unwrap();
+    let table = layout.table().unwrap();
     let file = File::create(path).unwrap();
     file.set_len(sectors * 512).unwrap();
-    file.write_all_at(&table.primary(&[0; BOOT_CODE]), 0).unwrap();
-    file.write_all_at(&table.backup(), table.backup_start().offset().0).unwrap();
+    file.write_all_at(&table.head, 0).unwrap();
+    file.write_all_at(&table.tail, layout.tail_start().0).unwrap();
 }
 
 fn write_theirs(path: &Path, sectors: u64) {
@@ -82,29 +84,42 @@ fn the_default_disk_is_the_one_of_the_module() {
         data_encoding::HEXLOWER.encode(&Sha256::digest(fs::read(&path).unwrap())),
         "3cc6dd90bae76a1e8c09b9875c8b23dac1c34e96e9a080b56e5e4af702f6eb47"
     );
-    let disk = Partitions::new(60 * 2048).unwrap();
-    assert_eq!((disk.bios_boot().first, disk.bios_boot().last), (Lba(34), Lba(2047)));
-    assert_eq!((disk.esp().first, disk.esp().last, disk.esp().sectors()), (Lba(2048), Lba(122_846), 120_799));
-}
-
-#[test]
-fn boot_code_takes_nothing_from_the_table() {
-    let table = Partitions::new(60 * 2048).unwrap().table();
-    let (with, without) = (table.primary(&[0xA5; BOOT_CODE]), table.primary(&[0; BOOT_CODE]));
-    assert!(with[..BOOT_CODE] == [0xA5; BOOT_CODE] && with[BOOT_CODE..] == without[BOOT_CODE..]);
+    let disk = layout(ByteCount(60 << 20)).unwrap();
+    let (core, esp) = (disk.part(Content::GrubCore).unwrap(), disk.part(Content::Fat).unwrap());
+    assert_eq!((core.first, core.last), (Lba(34), Lba(2047)));
+    assert_eq!((esp.first, esp.last, esp.sectors()), (Lba(2048), Lba(122_846), 120_799));
 }
 
 #[test]
 fn sizes_without_room_are_refused() {
     for sectors in [0, 34, 2081] {
-        let smallest = ByteCount(2082 * 512);
-        assert_eq!(
-            Partitions::new(sectors),
-            Err(PartitionsError::TooSmall { size: ByteCount(sectors * 512), smallest })
-        );
+        let (size, smallest) = (ByteCount(sectors * 512), ByteCount(2082 * 512));
+        assert_eq!(layout(size), Err(LayoutError::NoRoom { size, smallest }));
     }
-    assert!(Partitions::new(u64::from(u32::MAX)).is_ok());
-    for sectors in [1 << 32, u64::MAX] {
-        assert!(matches!(Partitions::new(sectors), Err(PartitionsError::TooLarge(_))));
+    assert!(layout(ByteCount(u64::from(u32::MAX) * 512)).is_ok());
+    for size in [1 << 41, u64::MAX] {
+        assert!(matches!(layout(ByteCount(size)), Err(LayoutError::TooLarge(_))));
+    }
+}
+
+#[test]
+fn tables_of_large_disks_take_no_more_memory_and_are_right() {
+    let table = PartitionTable::Efi { boot_end: ByteCount(256 << 20) };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk");
+    for tib in [15, 64] {
+        let layout = table.layout(ByteCount((tib << 40) - (1 << 30))).unwrap();
+        let bytes = layout.table().unwrap();
+        assert_eq!((bytes.head.len(), bytes.tail.len()), (34 * 512, 33 * 512));
+        // ext4 has no larger file for sgdisk to judge.
+        if tib < 16 {
+            let file = File::create(&path).unwrap();
+            file.set_len(layout.size().0).unwrap();
+            file.write_all_at(&bytes.head, 0).unwrap();
+            file.write_all_at(&bytes.tail, layout.tail_start().0).unwrap();
+            let output = Command::new("sgdisk").arg("-v").arg(&path).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && text.contains("No problems found"), "{text}");
+        }
     }
 }

@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 
 use imagegen::boot::grub::{BootDirectory, GrubDirectory, boot_sector, grub_cfg, install, plan_core};
 use imagegen::boot::toplevel::{Boot, BootFile, System};
-use imagegen::boot::{Generations, Menu, Resolution, Serial};
+use imagegen::boot::{Generations, Loader, Loaders, Menu, Resolution, Serial};
 use imagegen::fixed::ROOT_DISK_UUID;
 use imagegen::fs::ext4;
 use imagegen::fs::file_source::FileSource;
 use imagegen::image::boot_disk::BOOT_DIRECTORY;
-use imagegen::image::root_disk::{self, PartitionTable};
-use imagegen::nix::store_path::StorePath;
-use imagegen::units::Lba;
+use imagegen::image::root_disk::{self, PartitionTable, RootDisk, RootDiskError};
+use imagegen::job::Job;
+use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::nix::{Registration, closure};
+use imagegen::units::{ByteCount, Lba};
 
 const SECTOR: usize = 512;
 const BIOS_BOOT: std::ops::RangeInclusive<Lba> = Lba(34)..=Lba(2047);
@@ -34,6 +36,10 @@ fn grub_path() -> PathBuf {
 
 fn grub() -> GrubDirectory {
     GrubDirectory::open(&grub_path()).expect("grub-pc-bin is installed, or GRUB_PC_DIR names its directory")
+}
+
+fn store_path(name: &str) -> StorePath {
+    StorePath::parse(&format!("/nix/store/{}-{name}", "a".repeat(32))).unwrap()
 }
 
 /// A core image, by `grub-mkimage` or by us.
@@ -192,7 +198,7 @@ fn too_large_a_core_image_is_refused_with_both_numbers() {
 
     // `grub-mkimage` gives up on these, too. Some modules in the list are not built for BIOS.
     let files = grub.files_to_copy().unwrap();
-    let all = files.iter().filter_map(|file| file.name.strip_suffix(".mod"));
+    let all = files.keys().filter_map(|name| name.strip_suffix(".mod"));
     let built = |module: &String| grub.file(&format!("{module}.mod")).exists();
     let modules: Vec<_> =
         all.filter(|module| grub.closure(&[module]).is_ok_and(|needed| needed.iter().all(built))).collect();
@@ -249,10 +255,8 @@ fn a_damaged_package_is_an_error_that_names_the_file() {
 #[test]
 fn every_module_that_a_menu_may_load_is_copied() {
     let files = grub().files_to_copy().unwrap();
-    assert!(files.is_sorted_by(|a, b| a.name < b.name));
     for name in ["command.lst", "fs.lst", "moddep.lst", "linux.mod", "normal.mod", "gfxterm.mod"] {
-        let file = files.iter().find(|file| file.name == name).unwrap();
-        assert_eq!(file.size, fs::metadata(&file.path).unwrap().len());
+        assert_eq!(files[name].size(), fs::metadata(grub_path().join(name)).unwrap().len());
     }
 }
 
@@ -281,7 +285,6 @@ fn a_menu_is_right_whatever_the_names() {
         "größer > 1 && x || y < z",
         "'",
     ];
-    let store_path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "a".repeat(32))).unwrap();
     // The header of a bzImage.
     let mut kernel = vec![0; 4096];
     for (at, field) in
@@ -332,4 +335,62 @@ fn a_menu_is_right_whatever_the_names() {
     );
     // The judge is awake.
     assert_ne!(script_check(&text.replace(r"'\''", "'")), "");
+}
+
+/// Loaders with GRUB for a system whose kernel is nowhere.
+fn loaders(store: &Path) -> Loaders {
+    let package = store_path("grub");
+    let platform = store.join(&package.to_string()[1..]).join("lib/grub/i386-pc");
+    fs::create_dir_all(&platform).unwrap();
+    fs::copy(grub_path().join("moddep.lst"), platform.join("moddep.lst")).unwrap();
+    let boot = Boot {
+        label: "NixOS 25.05".to_owned(),
+        kernel: BootFile {
+            store_path: store_path("kernel"),
+            inside: "bzImage".to_owned(),
+            content: FileSource::bytes(*b""),
+        },
+        initrd: None,
+        extra_initrds: Vec::new(),
+        initrd_secrets: None,
+        device_tree: None,
+        init: "/init".to_owned(),
+        kernel_params: Vec::new(),
+        sort_key: None,
+    };
+    let system = System {
+        toplevel: store_path("system"),
+        system: "x86_64-linux".to_owned(),
+        distribution: "NixOS".to_owned(),
+        unknown_extensions: std::collections::BTreeSet::new(),
+        boot,
+        specialisations: std::collections::BTreeMap::new(),
+    };
+    let generations = Generations::new(system, Vec::new(), None).unwrap();
+    let mut loaders = Loaders::default();
+    loaders.add_grub(&StoreRoot::new(store), Some(&package), &generations, &Menu::default()).unwrap();
+    loaders
+}
+
+#[test]
+fn root_disks_that_grub_could_not_start_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let loaders = loaders(directory.path());
+    let registration = Registration::parse(Path::new("registration"), b"").unwrap();
+    let closure = closure::scan(registration, StoreRoot::new(directory.path()), &Job::default()).unwrap();
+    let disk = |table| {
+        let mut options = root_disk::Options::new(ext4::Options::new("", ROOT_DISK_UUID));
+        options.table = table;
+        options.with_store = true;
+        options.loaders = loaders.clone();
+        RootDisk::new(&closure, options).unwrap_err()
+    };
+    let boot_end = ByteCount(64 << 20);
+    for table in [PartitionTable::None, PartitionTable::Efi { boot_end }] {
+        let error = disk(table);
+        assert!(matches!(error, RootDiskError::Loader { loader: Loader::Grub, .. }), "{error}");
+    }
+    // Its menu would name a kernel in a store where it is not.
+    let error = disk(PartitionTable::Legacy);
+    assert!(matches!(&error, RootDiskError::NotInClosure(path) if *path == store_path("kernel")), "{error}");
 }

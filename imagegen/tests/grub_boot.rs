@@ -132,7 +132,7 @@ impl Disk {
         let grub = GrubDirectory::open(Path::new(&grub)).expect("grub-pc-bin is installed");
         self.make_directory("grub");
         self.make_directory("grub/i386-pc");
-        let modules = grub.files_to_copy().unwrap().into_iter().map(|file| file.path);
+        let modules = grub.files_to_copy().unwrap().into_keys().map(|name| grub.file(&name));
         run(self.mtools("mcopy").args(modules).arg("::grub/i386-pc"));
         self.write("grub/grub.cfg", config.as_bytes());
 

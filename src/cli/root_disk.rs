@@ -110,7 +110,7 @@ impl RootDiskArgs {
     /// What is wrong with the options together.
     pub fn contradiction(&self) -> Option<String> {
         let table = self.partition_table;
-        if self.menu.fat.is_some() && self.table().esp().is_none() {
+        if self.menu.fat.is_some() && !self.table().has_esp() {
             let table = table.name();
             return Some(format!(
                 "a disk with --partition-table {table} has no EFI system partition for --fat"

@@ -146,8 +146,9 @@ fn efi_vars(
     };
     let entry = program
         .filter(|_| args.boot_disk_entry)
-        .map(|program| boot_disk::boot_entry(plan.partitions().esp(), &program.program_path()))
-        .transpose()?;
+        .map(|program| boot_disk::boot_entry(plan.layout(), &program.program_path()))
+        .transpose()?
+        .flatten();
     let mut bytes = read_template(template)?;
     check_build(template, &bytes, program)?;
     let unusable = || format!("cannot use the EFI variables of `{}`", template.display());

@@ -8,10 +8,10 @@ use imagegen::firmware::efi_vars::{
     self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
     export_json, import_json, vendor_name,
 };
-use imagegen::image::boot_disk::{self, Partitions};
+use imagegen::image::boot_disk;
 use imagegen::output;
 use imagegen::text::line;
-use imagegen::units::{ByteCount, SECTOR};
+use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use crate::cli::{
@@ -136,9 +136,9 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
 
 /// The entry that `bootctl install` would make on a machine that was booted from a boot disk of that size.
 fn boot_disk_entry(size: ByteCount, architecture: ArchitectureArg) -> anyhow::Result<LoadOption> {
-    let disk = Partitions::new(size.0.div_ceil(SECTOR))?;
+    let layout = boot_disk::layout(size)?;
     let program = Architecture::from(architecture).program_path();
-    Ok(boot_disk::boot_entry(disk.esp(), &program)?)
+    boot_disk::boot_entry(&layout, &program)?.context("a boot disk has no EFI system partition")
 }
 
 fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {

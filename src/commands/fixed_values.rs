@@ -43,7 +43,7 @@ pub fn of_root_disk(file_system: &ext4::Options, table: PartitionTable) -> Fixed
         PartitionTable::Legacy => {
             values.insert("disk_signature", format!("{:08x}", fixed::ROOT_DISK_SIGNATURE));
         }
-        PartitionTable::None => {}
+        _ => {}
     }
     values
 }

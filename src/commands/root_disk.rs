@@ -59,7 +59,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         closure: closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), verified)?,
         partition_table: args.partition_table.name(),
         loaders: args.loader.iter().map(|loader| LoaderArg::name(*loader)).collect(),
-        root_offset: plan.partitions().root().first.offset().0,
+        root_offset: plan.root_start().0,
     };
     let fixed = fixed_values::of_root_disk(&disk.options().file_system, disk.options().table);
     let finished = image_job.finish(plan.size(), contents, fixed)?;
@@ -73,7 +73,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         store_and_loaders(args, verified),
         reporter.elapsed().as_secs_f64(),
     ));
-    let has_gpt = plan.partitions().last_sectors().is_some();
+    let has_gpt = plan.layout().has_gpt();
     if let Some(note) = finished.note_on_gpt.filter(|_| has_gpt) {
         reporter.note(&note);
     }

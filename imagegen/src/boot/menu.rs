@@ -83,29 +83,38 @@ pub enum Timeout {
     MenuDisabled,
 }
 
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Seconds(seconds) => write!(f, "{seconds}"),
-            Self::MenuForce => f.write_str("menu-force"),
-            Self::MenuHidden => f.write_str("menu-hidden"),
-            Self::MenuDisabled => f.write_str("menu-disabled"),
+/// Writes and reads a setting that is one of some words, or a number.
+macro_rules! words_or_number {
+    ($type:ident, $number:ident, $($word:literal = $value:ident),*) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$value => f.write_str($word),)*
+                    Self::$number(number) => write!(f, "{number}"),
+                }
+            }
         }
-    }
+
+        impl FromStr for $type {
+            type Err = MenuError;
+
+            fn from_str(text: &str) -> Result<Self, MenuError> {
+                match text {
+                    $($word => Ok(Self::$value),)*
+                    number => number.parse().map(Self::$number).map_err(|_| MenuError::$type(text.to_owned())),
+                }
+            }
+        }
+    };
 }
 
-impl FromStr for Timeout {
-    type Err = MenuError;
-
-    fn from_str(text: &str) -> Result<Self, MenuError> {
-        match text {
-            "menu-force" => Ok(Self::MenuForce),
-            "menu-hidden" => Ok(Self::MenuHidden),
-            "menu-disabled" => Ok(Self::MenuDisabled),
-            number => number.parse().map(Self::Seconds).map_err(|_| MenuError::Timeout(text.to_owned())),
-        }
-    }
-}
+words_or_number!(
+    Timeout,
+    Seconds,
+    "menu-force" = MenuForce,
+    "menu-hidden" = MenuHidden,
+    "menu-disabled" = MenuDisabled
+);
 
 /// The resolution of systemd-boot's menu, in the words of `loader.conf(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,29 +130,7 @@ pub enum ConsoleMode {
     Mode(u32),
 }
 
-impl fmt::Display for ConsoleMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keep => f.write_str("keep"),
-            Self::Auto => f.write_str("auto"),
-            Self::Max => f.write_str("max"),
-            Self::Mode(mode) => write!(f, "{mode}"),
-        }
-    }
-}
-
-impl FromStr for ConsoleMode {
-    type Err = MenuError;
-
-    fn from_str(text: &str) -> Result<Self, MenuError> {
-        match text {
-            "keep" => Ok(Self::Keep),
-            "auto" => Ok(Self::Auto),
-            "max" => Ok(Self::Max),
-            number => number.parse().map(Self::Mode).map_err(|_| MenuError::ConsoleMode(text.to_owned())),
-        }
-    }
-}
+words_or_number!(ConsoleMode, Mode, "keep" = Keep, "auto" = Auto, "max" = Max);
 
 /// A machine ID as in `/etc/machine-id`.
 #[derive(Debug, Clone, PartialEq, Eq)]

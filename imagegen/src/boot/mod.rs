@@ -17,6 +17,7 @@ pub use menu::{ConsoleMode, MachineId, Menu, MenuError, Resolution, Serial, Time
 
 use std::collections::BTreeSet;
 
+use crate::error_kind::ErrorKind;
 use crate::nix::store_path::StorePath;
 use toplevel::{Boot, System};
 
@@ -42,17 +43,12 @@ pub struct Generation {
 
 /// Why generations do not make a menu.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum GenerationsError {
     /// Two systems for one number.
     #[error("generation {number} is both {first} and {second}; give every generation its own number")]
-    SameNumber {
-        /// The number.
-        number: u32,
-        /// A system.
-        first: StorePath,
-        /// Another system.
-        second: StorePath,
-    },
+    SameNumber { number: u32, first: StorePath, second: StorePath },
     /// Profiles count from one.
     #[error("generations are numbered from 1, so {0} cannot be generation 0")]
     Zero(StorePath),
@@ -63,48 +59,44 @@ pub enum GenerationsError {
     #[error(
         "{first} is made for {first_system} and {second} for {second_system}; one disk boots one of them"
     )]
-    Mixed {
-        /// A system.
-        first: StorePath,
-        /// Its system double.
-        first_system: String,
-        /// Another system.
-        second: StorePath,
-        /// Its system double.
-        second_system: String,
-    },
+    Mixed { first: StorePath, first_system: String, second: StorePath, second_system: String },
     /// No specialisation of that name.
     #[error("{toplevel} has no specialisation `{name}`{}", others(.known))]
     NoSpecialisation {
-        /// The default system.
         toplevel: StorePath,
         /// The name that was asked for.
         name: String,
-        /// The names that there are.
         known: Vec<String>,
     },
     /// No generation of that number.
-    #[error("--ignore-initrd-secrets={number}: there is no generation {number}, only {}", numbers(.known))]
+    #[error("there is no generation {number}, only {}", numbers(.known))]
     NoGeneration {
         /// The number that was asked for.
         number: u32,
-        /// The numbers that there are.
         known: Vec<u32>,
     },
     /// Secrets would have to be added by a script of the system.
     #[error(
-        "{toplevel}{} adds secrets to its initrd by a script, which cannot run here; give \
-         --ignore-initrd-secrets={number} to leave them out of that generation, or --ignore-initrd-secrets for all",
+        "{toplevel}{} adds secrets to its initrd by a script, which cannot run here",
         variant(.specialisation.as_deref())
     )]
     InitrdSecrets {
-        /// The system.
         toplevel: StorePath,
-        /// Its number.
         number: u32,
         /// The variant of it that does, if not the system as such.
         specialisation: Option<String>,
     },
+}
+
+impl GenerationsError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InitrdSecrets { .. } => ErrorKind::Unsupported,
+            Self::NoNumberLeft(_) => ErrorKind::TooLarge,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// Which initrds may be installed without the secrets that a script of their system adds.
@@ -152,10 +144,9 @@ impl Generations {
         }
         let adds = |boot: &Boot| boot.initrd_secrets.as_ref().is_some_and(|secrets| secrets.adds);
         for Generation { number, system } in self.list.iter().filter(|g| !numbers.contains(&g.number)) {
-            let itself = adds(&system.boot).then_some(None);
-            let variant = || system.specialisations.iter().find(|(_, boot)| adds(boot));
-            if let Some(specialisation) = itself.or_else(|| variant().map(|(name, _)| Some(name.clone()))) {
+            if let Some((name, _)) = system.variants().find(|(_, boot)| adds(boot)) {
                 let (toplevel, number) = (system.toplevel.clone(), *number);
+                let specialisation = name.map(str::to_owned);
                 return Err(GenerationsError::InitrdSecrets { toplevel, number, specialisation });
             }
         }

@@ -6,13 +6,13 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use crate::boot::linux::file_kind;
 use crate::units::index;
 
-/// The part of a bzImage that is read: all of its header.
+/// How much of a bzImage is read: enough for its header.
 pub(super) const HEAD: u64 = 1024;
 /// Where the header begins.
 const OFFSET: usize = 0x1f1;
 /// GRUB's limit for the code that starts in real mode.
 const SETUP_SECTORS_MAX: u8 = 64;
-/// What a header means that says 0.
+/// The number of setup sectors that a 0 in the header stands for.
 const SETUP_SECTORS: u8 = 4;
 /// The kernel's own code is loaded above 1 MiB.
 const LOADED_HIGH: u8 = 1;

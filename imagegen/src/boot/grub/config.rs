@@ -94,8 +94,7 @@ fn entries(
     title: impl Fn(Option<&str>, &Boot) -> String,
 ) -> impl Iterator<Item = Entry<'_>> {
     let system = &generation.system;
-    let specialisations = system.specialisations.iter().map(|(name, boot)| (Some(name.as_str()), boot));
-    std::iter::once((None, &system.boot)).chain(specialisations).map(move |(name, boot)| Entry {
+    system.variants().map(move |(name, boot)| Entry {
         title: title(name, boot),
         system: &system.system,
         boot,

@@ -12,9 +12,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::{GrubDirectory, GrubError, kernel_image, lzma};
 use crate::units::{Lba, SECTOR, index, length};
 
-/// A sector in memory.
-pub type Sector = [u8; index(SECTOR)];
-
 /// `diskboot.img` loads the image to 0x8000, and below 0x80000 no BIOS has anything of its own.
 /// `grub-mkimage` draws the same line.
 const SECTORS_MAX: u64 = (0x8_0000 - 0x8000) / SECTOR;
@@ -75,28 +72,14 @@ struct ModuleHeader {
 
 const RECORD_ALIGNMENT: usize = 4;
 
-/// What a record of the module area is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RecordType {
-    /// A module file as it is.
-    Module,
-    /// A script that runs before the menu is read; NUL-terminated.
-    Config,
-    /// Where GRUB's files are; NUL-terminated.
-    Prefix,
-}
+/// The type of a record: a module file as it is.
+const MODULE: u32 = 0;
+/// The type of a record: a script that runs before the menu is read; NUL-terminated.
+const CONFIG: u32 = 2;
+/// The type of a record: where GRUB's files are; NUL-terminated.
+const PREFIX: u32 = 3;
 
-impl RecordType {
-    const fn number(self) -> u32 {
-        match self {
-            Self::Module => 0,
-            Self::Config => 2,
-            Self::Prefix => 3,
-        }
-    }
-}
-
-/// A core image, all but the place where it will lie.
+/// A core image without the block list, which says where on the disk it lies.
 #[derive(Debug, Clone)]
 pub struct CoreImage {
     disk_boot: DiskBoot,
@@ -163,12 +146,12 @@ fn module_area(
     let mut records = Vec::new();
     for module in directory.closure(modules)? {
         let bytes = directory.read_module(&module)?;
-        push_record(&mut records, RecordType::Module, &bytes, &format!("the module `{module}`"))?;
+        push_record(&mut records, MODULE, &bytes, &format!("the module `{module}`"))?;
     }
     if let Some(script) = config {
-        push_record(&mut records, RecordType::Config, &[script, b"\0"].concat(), "the embedded script")?;
+        push_record(&mut records, CONFIG, &[script, b"\0"].concat(), "the embedded script")?;
     }
-    push_record(&mut records, RecordType::Prefix, &[prefix.as_bytes(), b"\0"].concat(), "the prefix")?;
+    push_record(&mut records, PREFIX, &[prefix.as_bytes(), b"\0"].concat(), "the prefix")?;
 
     let header_size = size_of::<ModuleInfo>();
     let header = ModuleInfo {
@@ -179,20 +162,18 @@ fn module_area(
     Ok([header.as_bytes(), &records].concat())
 }
 
-fn push_record(area: &mut Vec<u8>, kind: RecordType, body: &[u8], what: &str) -> Result<(), GrubError> {
+fn push_record(area: &mut Vec<u8>, kind: u32, body: &[u8], what: &str) -> Result<(), GrubError> {
     let padded = body.len().next_multiple_of(RECORD_ALIGNMENT);
     let size = length_32(size_of::<ModuleHeader>() + padded, what)?;
-    area.extend_from_slice(ModuleHeader { record_type: kind.number().into(), size }.as_bytes());
+    area.extend_from_slice(ModuleHeader { record_type: kind.into(), size }.as_bytes());
     area.extend_from_slice(body);
     area.resize(area.len() + padded - body.len(), 0);
     Ok(())
 }
 
 fn parse_disk_boot(file: &Path, bytes: &[u8]) -> Result<DiskBoot, GrubError> {
-    let problem = |problem: &str| GrubError::NotAnImage {
-        file: file.display().to_string(),
-        problem: problem.to_owned(),
-    };
+    let problem =
+        |problem: &str| GrubError::NotAnImage { file: file.to_owned(), problem: problem.to_owned() };
     let disk_boot = DiskBoot::read_from_bytes(bytes).map_err(|_| problem("it must have 512 bytes"))?;
     if disk_boot.block_list.segment.get() != SECOND_SECTOR_SEGMENT {
         return Err(problem("its block list does not load to segment 0x820"));
@@ -207,11 +188,9 @@ fn with_sizes(
     compressed: &[u8],
     uncompressed: &[u8],
 ) -> Result<Vec<u8>, GrubError> {
-    let (header, _) =
-        DecompressorHeader::mut_from_prefix(&mut decompressor).map_err(|_| GrubError::NotAnImage {
-            file: file.display().to_string(),
-            problem: "it is too short for its header".to_owned(),
-        })?;
+    let (header, _) = DecompressorHeader::mut_from_prefix(&mut decompressor).map_err(|_| {
+        GrubError::NotAnImage { file: file.to_owned(), problem: "it is too short for its header".to_owned() }
+    })?;
     header.compressed_size = length_32(compressed.len(), "the compressed core image")?;
     header.uncompressed_size = length_32(uncompressed.len(), "the core image")?;
     header.reed_solomon_redundancy = 0.into();

@@ -1,75 +1,54 @@
 //! What can go wrong between a GRUB package and a disk that boots by it.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::package::PLATFORM;
 use crate::boot::toplevel::{EXTRA_INITRD, ToplevelError};
+use crate::error_kind::ErrorKind;
 use crate::nix::store_path::{ResolveError, StorePath};
 use crate::units::Lba;
 
 /// GRUB cannot be installed as asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum GrubError {
     /// A file or directory of the GRUB package could not be read.
     #[error("cannot read `{file}` of GRUB; the GRUB package must hold the BIOS platform, lib/grub/i386-pc")]
-    Read {
-        /// The file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     /// A link, directory or pipe has the name of a file of the GRUB package.
     #[error("`{file}` is not a regular file, as it must be in a GRUB package")]
-    NotAFile {
-        /// The file.
-        file: String,
-    },
+    NotAFile { file: PathBuf },
     /// A file of the GRUB package is far larger than any of GRUB's.
     #[error("`{file}` has {size} bytes, and a file of GRUB at most {limit}; is it GRUB's?")]
     FileTooLarge {
-        /// The file.
-        file: String,
-        /// Its size in bytes.
+        file: PathBuf,
         size: u64,
         /// The largest that is read, in bytes.
         limit: u64,
     },
     /// `moddep.lst` has a line that is not `module: module…`.
     #[error("`{file}`, line {line}: {problem}")]
-    Dependencies {
-        /// The path of `moddep.lst`.
-        file: String,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    Dependencies { file: PathBuf, line: usize, problem: &'static str },
     /// A module that `moddep.lst` does not name.
     #[error("`{file}` has no module `{module}`; a module is named without `.mod`, as in `part_gpt`")]
     UnknownModule {
-        /// The path of `moddep.lst`.
-        file: String,
+        file: PathBuf,
         /// The module asked for, by the caller or by another module.
         module: String,
     },
     /// A module that needs itself could never be loaded.
     #[error("`{file}`: the module `{module}` depends on itself, through `{through}`")]
     DependencyCycle {
-        /// The path of `moddep.lst`.
-        file: String,
-        /// The module.
+        file: PathBuf,
         module: String,
         /// The module whose line closes the circle.
         through: String,
     },
     /// A file is not the image that its name says.
     #[error("`{file}` is not GRUB's image of that name: {problem}")]
-    NotAnImage {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    NotAnImage { file: PathBuf, problem: String },
     /// The prefix cannot be embedded.
     #[error("the GRUB prefix {0:?} holds a NUL character, which would cut it short")]
     Prefix(String),
@@ -85,7 +64,6 @@ pub enum GrubError {
          leaves free below 512 KiB; embed fewer modules"
     )]
     CoreTooLargeForMemory {
-        /// The sectors of the image.
         sectors: u64,
         /// The sectors that can be loaded.
         limit: u64,
@@ -94,33 +72,16 @@ pub enum GrubError {
     #[error(
         "the core image of GRUB has {sectors} sectors, and the place for it only {available}; embed fewer modules"
     )]
-    CoreTooLargeForPartition {
-        /// The sectors of the image.
-        sectors: u64,
-        /// The sectors that there are.
-        available: u64,
-    },
+    CoreTooLargeForPartition { sectors: u64, available: u64 },
     /// The sectors of a partition that GRUB cannot be put on.
     #[error("the BIOS boot partition cannot start at sector {}", .0.0)]
     PartitionStart(Lba),
     /// A text that would end a line of `grub.cfg`, or show as garbage.
     #[error("the {what} {text:?} holds the control character {character:?}, which a GRUB menu cannot have")]
-    ControlCharacter {
-        /// What the text is.
-        what: &'static str,
-        /// The text.
-        text: String,
-        /// The first such character.
-        character: char,
-    },
+    ControlCharacter { what: &'static str, text: String, character: char },
     /// A kernel parameter that GRUB would change on the way to the kernel.
     #[error("GRUB cannot hand over the kernel parameter `{parameter}` unchanged: {problem}")]
-    Parameter {
-        /// The parameter.
-        parameter: String,
-        /// Why.
-        problem: &'static str,
-    },
+    Parameter { parameter: String, problem: &'static str },
     /// A quotation mark without its partner.
     #[error("the kernel parameters of `{entry}` hold an odd number of double quotes, from `{parameter}` on")]
     UnbalancedQuote {
@@ -141,19 +102,12 @@ pub enum GrubError {
         length: usize,
         /// How much of it is not the system's.
         in_front: usize,
-        /// The kernel.
-        kernel: String,
-        /// The longest possible.
+        kernel: PathBuf,
         limit: usize,
     },
     /// GRUB would not start the kernel.
     #[error("the kernel `{kernel}` cannot be started by GRUB: {problem}; name the kernel's bzImage")]
-    Kernel {
-        /// The file in the store.
-        kernel: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Kernel { kernel: PathBuf, problem: String },
     /// There is nowhere to read it from.
     #[error(
         "`{EXTRA_INITRD}` of `{entry}` names {path} on the EFI system partition, and this disk has none; \
@@ -167,45 +121,37 @@ pub enum GrubError {
     },
     /// GRUB for BIOS runs on one kind of machine.
     #[error("GRUB for BIOS boots x86_64 and i686 systems, and {toplevel} is for {system}")]
-    System {
-        /// The toplevel.
-        toplevel: StorePath,
-        /// Its system double.
-        system: String,
-    },
+    System { toplevel: StorePath, system: String },
     /// The toplevel leads to no GRUB.
-    #[error("{toplevel} refers to no GRUB for BIOS; give --grub STORE_PATH, a GRUB with `{PLATFORM}`")]
-    NotReferredTo {
-        /// The toplevel.
-        toplevel: StorePath,
-    },
+    #[error("{toplevel} refers to no GRUB for BIOS")]
+    NotReferredTo { toplevel: StorePath },
     /// The toplevel leads to several.
-    #[error(
-        "{toplevel} refers to {first} and to {second}; give --grub STORE_PATH, the one of them to install"
-    )]
-    Ambiguous {
-        /// The toplevel.
-        toplevel: StorePath,
-        /// One GRUB.
-        first: StorePath,
-        /// Another one.
-        second: StorePath,
-    },
+    #[error("{toplevel} refers to {first} and to {second}")]
+    Ambiguous { toplevel: StorePath, first: StorePath, second: StorePath },
     /// The store path that was named has no GRUB for BIOS.
-    #[error("`{grub}` is not a GRUB for BIOS; give --grub STORE_PATH, a GRUB with `{PLATFORM}`")]
-    NotGrub {
-        /// The store path.
-        grub: StorePath,
-        /// What stood in the way.
-        source: ResolveError,
-    },
+    #[error("`{grub}` is not a GRUB for BIOS, with `{PLATFORM}`")]
+    NotGrub { grub: StorePath, source: ResolveError },
     /// A menu in graphics needs a font.
-    #[error("cannot find a font for a menu in graphics; leave out --resolution for a menu in text")]
-    Font {
-        /// What stood in the way.
-        source: ResolveError,
-    },
+    #[error("cannot find a font for a menu in graphics")]
+    Font { source: ResolveError },
     /// What may lead to a GRUB cannot be read.
     #[error(transparent)]
     Toplevel(#[from] ToplevelError),
+}
+
+impl GrubError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Compress(source) => ErrorKind::of(source),
+            Self::TooLargeToEmbed(_)
+            | Self::CoreTooLargeForMemory { .. }
+            | Self::CoreTooLargeForPartition { .. }
+            | Self::CommandLineTooLong { .. } => ErrorKind::TooLarge,
+            Self::System { .. } | Self::Parameter { .. } => ErrorKind::Unsupported,
+            Self::NotReferredTo { .. } | Self::NotGrub { .. } | Self::Font { .. } => ErrorKind::NotFound,
+            Self::Toplevel(error) => error.kind(),
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::core_image::Sector;
 use super::{CoreImage, GrubDirectory, GrubError};
+use crate::disk::mbr::Sector;
 use crate::units::Lba;
 
 /// GRUB's first stage, `boot.img`, in the disk's first sector.
@@ -68,10 +68,8 @@ pub fn install(
 /// the disk that the BIOS booted from, with the MBR's partitions and disk signature. `file` names `boot.img` in
 /// an error.
 pub fn boot_sector(file: &Path, boot_img: &[u8], core: Lba, mbr: &Sector) -> Result<Sector, GrubError> {
-    let problem = |problem: &str| GrubError::NotAnImage {
-        file: file.display().to_string(),
-        problem: problem.to_owned(),
-    };
+    let problem =
+        |problem: &str| GrubError::NotAnImage { file: file.to_owned(), problem: problem.to_owned() };
     let first_stage = BootSector::read_from_bytes(boot_img).map_err(|_| problem("it must have 512 bytes"))?;
     if first_stage.signature != BOOT_SIGNATURE {
         return Err(problem("it does not end in 55 aa"));

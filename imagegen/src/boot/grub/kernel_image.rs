@@ -16,7 +16,7 @@ const SPAN_LIMIT: u32 = 640 << 10;
 ///
 /// The modules follow right there: the kernel looks for them at its own symbol for that end.
 pub fn flatten(file: &Path, elf: &[u8]) -> Result<Vec<u8>, GrubError> {
-    let problem = |problem: String| GrubError::NotAnImage { file: file.display().to_string(), problem };
+    let problem = |problem: String| GrubError::NotAnImage { file: file.to_owned(), problem };
     let elf_problem = |error: object::read::Error| problem(format!("{error}"));
 
     let header = FileHeader32::<LittleEndian>::parse(elf).map_err(elf_problem)?;

@@ -15,7 +15,7 @@ pub(super) fn check_kernel(boot: &Boot, system: &str) -> Result<usize, GrubError
     let kernel = &boot.kernel;
     let head = kernel.head(bz_image::HEAD)?;
     let said = bz_image::check(&head, kernel.content.size())
-        .map_err(|problem| GrubError::Kernel { kernel: kernel.logical(), problem })?;
+        .map_err(|problem| GrubError::Kernel { kernel: kernel.logical().into(), problem })?;
     let longest = command_line_max(system);
     Ok(said.map_or(longest, |said| said.min(longest)))
 }
@@ -44,7 +44,7 @@ pub(super) fn linux_arguments(
         arguments.push_str(&quoted(&argument));
     }
     if length > limit {
-        let (entry, kernel) = (title.to_owned(), boot.kernel.logical());
+        let (entry, kernel) = (title.to_owned(), boot.kernel.logical().into());
         return Err(GrubError::CommandLineTooLong { entry, length, in_front, kernel, limit });
     }
     Ok(arguments)

@@ -47,8 +47,8 @@ pub fn files(
         in_boot("grub/grub.cfg", FileSource::bytes(grub_cfg(generations, directory, menu)?.into_bytes())),
         in_boot("grub/grubenv", FileSource::bytes(environment)),
     ];
-    for modules::DirectoryFile { name, path: physical, size } in package.directory().files_to_copy()? {
-        files.push(in_boot(&format!("grub/i386-pc/{name}"), FileSource::File { physical, size }));
+    for (name, content) in package.directory().files_to_copy()? {
+        files.push(in_boot(&format!("grub/i386-pc/{name}"), content));
     }
     if menu.resolution.is_some() {
         files.push(in_boot(config::FONT, package.font()?));

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::GrubError;
+use crate::fs::file_source::FileSource;
 
 /// The list of modules and what they need, in the directory of modules.
 const DEPENDENCY_LIST: &str = "moddep.lst";
-/// No file of GRUB comes near; more is not read into memory.
+/// GRUB's files are far smaller; a larger one is not read into memory.
 const FILE_LIMIT: u64 = 16 << 20;
 
 /// GRUB's files for BIOS, opened.
@@ -18,17 +19,6 @@ pub struct GrubDirectory {
     path: PathBuf,
     /// Each module's direct dependencies, in the order of `moddep.lst`.
     dependencies: BTreeMap<String, Vec<String>>,
-}
-
-/// A file to copy to GRUB's directory on the EFI system partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectoryFile {
-    /// Its name in `/grub/i386-pc`.
-    pub name: String,
-    /// Where its contents are on this machine.
-    pub path: PathBuf,
-    /// Its length in bytes.
-    pub size: u64,
 }
 
 impl GrubDirectory {
@@ -68,23 +58,22 @@ impl GrubDirectory {
         Ok(done.into_iter().map(str::to_owned).collect())
     }
 
-    /// What belongs in `/grub/i386-pc` of the EFI system partition: every module (`*.mod`), and the lists
-    /// (`*.lst`) by which GRUB finds the module of a command or file system. Sorted by name.
-    pub fn files_to_copy(&self) -> Result<Vec<DirectoryFile>, GrubError> {
-        let read_error = |path: &Path, source| GrubError::Read { file: path.display().to_string(), source };
-        let mut files = Vec::new();
+    /// What belongs in `i386-pc` of GRUB's directory on the disk, by name: every module (`*.mod`), and the lists
+    /// (`*.lst`) by which GRUB finds the module of a command or file system.
+    pub fn files_to_copy(&self) -> Result<BTreeMap<String, FileSource>, GrubError> {
+        let read_error = |path: &Path, source| GrubError::Read { file: path.to_owned(), source };
+        let mut files = BTreeMap::new();
         for entry in fs::read_dir(&self.path).map_err(|source| read_error(&self.path, source))? {
             let entry = entry.map_err(|source| read_error(&self.path, source))?;
             let Some(name) = name_to_copy(entry.file_name()) else { continue };
-            let path = entry.path();
-            let size = regular_file_size(&path)?;
-            files.push(DirectoryFile { name, path, size });
+            let physical = entry.path();
+            let size = regular_file_size(&physical)?;
+            files.insert(name, FileSource::File { physical, size });
         }
-        files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
     }
 
-    /// Depth first without recursion: the depth is a matter of the file.
+    /// Depth first, without recursion since `moddep.lst` decides how deep.
     fn visit<'s>(
         &'s self,
         module: &str,
@@ -130,12 +119,12 @@ impl GrubDirectory {
             .ok_or_else(|| GrubError::UnknownModule { file: self.list(), module: module.to_owned() })
     }
 
-    fn list(&self) -> String {
-        self.file(DEPENDENCY_LIST).display().to_string()
+    fn list(&self) -> PathBuf {
+        self.file(DEPENDENCY_LIST)
     }
 }
 
-/// How far the search is with a module.
+/// How far the search has come with a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Its dependencies are being visited.
@@ -148,8 +137,7 @@ enum State {
 fn parse_dependencies(file: &Path, text: &[u8]) -> Result<BTreeMap<String, Vec<String>>, GrubError> {
     let mut all = BTreeMap::new();
     for (number, line) in text.split(|&b| b == b'\n').enumerate() {
-        let error =
-            |problem| GrubError::Dependencies { file: file.display().to_string(), line: number + 1, problem };
+        let error = |problem| GrubError::Dependencies { file: file.to_owned(), line: number + 1, problem };
         let line = str::from_utf8(line).map_err(|_| error("the text is not UTF-8"))?;
         if line.trim().is_empty() {
             continue;
@@ -180,7 +168,7 @@ fn name_to_copy(name: OsString) -> Option<String> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, GrubError> {
-    let file = || path.display().to_string();
+    let file = || path.to_owned();
     let size = regular_file_size(path)?;
     if size > FILE_LIMIT {
         return Err(GrubError::FileTooLarge { file: file(), size, limit: FILE_LIMIT });
@@ -190,7 +178,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, GrubError> {
 
 /// The size of a file, in bytes. A link could lead out of the store, and a pipe would never end.
 fn regular_file_size(path: &Path) -> Result<u64, GrubError> {
-    let file = || path.display().to_string();
+    let file = || path.to_owned();
     let metadata = fs::symlink_metadata(path).map_err(|source| GrubError::Read { file: file(), source })?;
     if !metadata.is_file() {
         return Err(GrubError::NotAFile { file: file() });
@@ -254,7 +242,7 @@ mod tests {
         }
         let grub = GrubDirectory::open(guard.path()).unwrap();
         let files = grub.files_to_copy().unwrap();
-        let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        let names: Vec<_> = files.keys().collect();
         assert_eq!(names, ["fat.mod", "moddep.lst"]);
 
         // What is neither copied as it is nor followed is told.

@@ -106,7 +106,7 @@ fn references_of_toplevel(
     let directory = store.physical(toplevel);
     let mut all = BTreeSet::new();
     for directory in [directory.clone(), directory.join("bin")] {
-        let io = |source| ToplevelError::Io { path: directory.display().to_string(), source };
+        let io = |source| ToplevelError::Io { path: directory.clone(), source };
         let entries = match directory.read_dir() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries.map_err(io)?,

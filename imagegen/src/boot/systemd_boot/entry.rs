@@ -25,15 +25,8 @@ pub(super) struct Entry<'a> {
 pub(super) fn entries(generations: &Generations) -> impl Iterator<Item = Entry<'_>> {
     let distribution = generations.distribution();
     generations.list().iter().flat_map(move |generation| {
-        let system = &generation.system;
-        let itself = Entry { generation, specialisation: None, boot: &system.boot, distribution };
-        let specialisations = system.specialisations.iter().map(move |(name, boot)| Entry {
-            generation,
-            specialisation: Some(name),
-            boot,
-            distribution,
-        });
-        std::iter::once(itself).chain(specialisations)
+        let entry = move |(specialisation, boot)| Entry { generation, specialisation, boot, distribution };
+        generation.system.variants().map(entry)
     })
 }
 

@@ -3,11 +3,12 @@
 mod entry;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::toplevel::{self, Boot, ToplevelError};
 use super::{Architecture, Generations, Menu, efi_program};
+use crate::error_kind::ErrorKind;
 use crate::fs::file_source::{FileSource, NamedFile};
 use crate::nix::store_path::{ResolveError, StorePath, StoreRoot};
 use crate::units::length;
@@ -26,33 +27,25 @@ pub struct Program {
 
 /// Why systemd-boot cannot be installed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum SystemdBootError {
     /// No name is known for such a processor.
     #[error("systemd-boot is not installed for `{0}`; known are x86_64, i686, aarch64 and riscv64")]
     Architecture(String),
     /// The store path has no such program.
-    #[error("cannot find systemd-boot; give --systemd STORE_PATH, a systemd with `{PROGRAMS}`")]
-    Missing {
-        /// What stood in the way.
-        source: ResolveError,
-    },
+    #[error("cannot find systemd-boot in a systemd with `{PROGRAMS}`")]
+    Missing { source: ResolveError },
     /// The program cannot be read.
     #[error(transparent)]
     Read(#[from] ToplevelError),
     /// The firmware would not start it.
     #[error("`{path}` is not an EFI program: {problem}")]
-    NotAProgram {
-        /// The file on this machine.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    NotAProgram { path: PathBuf, problem: String },
     /// systemd-boot has the firmware start the kernel.
     #[error("the kernel `{kernel}` cannot be started by systemd-boot: {problem}; name a kernel with EFI stub{}", image(*.architecture))]
     Kernel {
-        /// The file in the store.
-        kernel: String,
-        /// What is wrong with it.
+        kernel: PathBuf,
         problem: String,
         /// The processor that it should be for.
         architecture: Architecture,
@@ -71,12 +64,24 @@ pub enum SystemdBootError {
         length: usize,
         /// How much of it is not the system's.
         in_front: usize,
-        /// The longest possible.
         limit: usize,
     },
     /// It would end the line, and the rest become another option.
     #[error("the kernel parameter {0:?} contains a control character, which a boot entry cannot hold")]
     Parameter(String),
+}
+
+impl SystemdBootError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Architecture(_) => ErrorKind::Unsupported,
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Read(error) => error.kind(),
+            Self::CommandLineTooLong { .. } => ErrorKind::TooLarge,
+            Self::NotAProgram { .. } | Self::Kernel { .. } | Self::Parameter(_) => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// What the right file is called.
@@ -102,9 +107,8 @@ impl Program {
         let path = Path::new(&directory).join(PROGRAMS).join(architecture.program());
         let found = store.resolve(&path).map_err(|source| SystemdBootError::Missing { source })?;
         let bytes = toplevel::read_small("systemd-boot program", &found.physical)?;
-        efi_program::check(&bytes, length(bytes.len()), architecture).map_err(|problem| {
-            SystemdBootError::NotAProgram { path: found.physical.display().to_string(), problem }
-        })?;
+        efi_program::check(&bytes, length(bytes.len()), architecture)
+            .map_err(|problem| SystemdBootError::NotAProgram { path: found.physical.clone(), problem })?;
         Ok(Self { store_path: found.store_path, architecture, bytes: bytes.into() })
     }
 
@@ -159,8 +163,9 @@ pub fn files(
 fn check_kernel(boot: &Boot, architecture: Architecture) -> Result<(), SystemdBootError> {
     let kernel = &boot.kernel;
     let head = kernel.head(efi_program::HEAD)?;
-    efi_program::check(&head, kernel.content.size(), architecture)
-        .map_err(|problem| SystemdBootError::Kernel { kernel: kernel.logical(), problem, architecture })
+    efi_program::check(&head, kernel.content.size(), architecture).map_err(|problem| {
+        SystemdBootError::Kernel { kernel: kernel.logical().into(), problem, architecture }
+    })
 }
 
 /// What the entry of a system names.

@@ -2,7 +2,7 @@
 //! change what is booted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bootspec::v1::BootSpecV1;
 use serde::Deserialize;
@@ -60,8 +60,9 @@ impl Document {
     }
 
     /// Reads the text of the file at `path`.
-    pub(super) fn parse(path: &str, text: &str) -> Result<Self, ToplevelError> {
-        let not_json = |source| ToplevelError::NotJson { path: path.to_owned(), source };
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ToplevelError> {
+        let not_json =
+            |error: serde_json::Error| ToplevelError::NotJson { path: path.into(), source: error.into() };
         let value = serde_json::from_str(text).map_err(not_json)?;
         let mut document = Object::of(path, "", value)?;
         let specialisations = document.take::<BTreeMap<String, Value>>(SPECIALISATIONS)?.unwrap_or_default();
@@ -78,14 +79,14 @@ impl Document {
 
 /// The document of a system or specialisation, of which the keys that were read are taken away.
 struct Object<'a> {
-    path: &'a str,
+    path: &'a Path,
     /// The keys that lead to it, a dot behind each.
     prefix: &'a str,
     values: BTreeMap<String, Value>,
 }
 
 impl<'a> Object<'a> {
-    fn of(path: &'a str, prefix: &'a str, value: Value) -> Result<Self, ToplevelError> {
+    fn of(path: &'a Path, prefix: &'a str, value: Value) -> Result<Self, ToplevelError> {
         let key = prefix.trim_end_matches('.');
         Ok(Self { path, prefix, values: deserialize(path, key, value)? })
     }
@@ -94,10 +95,10 @@ impl<'a> Object<'a> {
         let Some(bootspec) = self.take(BOOTSPEC)? else {
             let key = self.key(BOOTSPEC);
             let found = self.values.into_keys().collect();
-            return Err(ToplevelError::NoBootspec { path: self.path.to_owned(), key, found });
+            return Err(ToplevelError::NoBootspec { path: self.path.into(), key, found });
         };
         if let Some(xen) = self.values.keys().find(|key| key.starts_with(XEN)) {
-            return Err(ToplevelError::Xen { path: self.path.to_owned(), key: self.key(xen) });
+            return Err(ToplevelError::Xen { path: self.path.into(), key: self.key(xen) });
         }
         Ok(Document {
             bootspec,
@@ -119,7 +120,7 @@ impl<'a> Object<'a> {
     }
 }
 
-fn deserialize<T: DeserializeOwned>(path: &str, key: &str, value: Value) -> Result<T, ToplevelError> {
+fn deserialize<T: DeserializeOwned>(path: &Path, key: &str, value: Value) -> Result<T, ToplevelError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let inside = error.path().to_string();
         let key = match inside.as_str() {
@@ -128,7 +129,7 @@ fn deserialize<T: DeserializeOwned>(path: &str, key: &str, value: Value) -> Resu
             inside if key.is_empty() => inside.to_owned(),
             inside => format!("{key}.{inside}"),
         };
-        ToplevelError::Bootspec { path: path.to_owned(), key, source: error.into_inner() }
+        ToplevelError::Bootspec { path: path.into(), key, source: error.into_inner().into() }
     })
 }
 
@@ -144,7 +145,7 @@ mod tests {
     }
 
     fn error(document: &Value) -> String {
-        let error = Document::parse("/boot.json", &document.to_string()).err().unwrap();
+        let error = Document::parse(Path::new("/boot.json"), &document.to_string()).err().unwrap();
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         format!("{error}{}", source.unwrap_or_default())
     }
@@ -226,7 +227,7 @@ mod tests {
                 "x": { "org.nixos.bootspec.v1": bootspec(), "com.example.other": 1, "org.nixos.specialisation.v1": {} },
             },
         });
-        let document = Document::parse("/boot.json", &document.to_string()).unwrap();
+        let document = Document::parse(Path::new("/boot.json"), &document.to_string()).unwrap();
         assert_eq!(document.extra_initrd.paths, ["a", "/b"]);
         assert_eq!(document.unknown_extensions, ["com.example.notes.v1".to_owned()].into());
         assert_eq!(document.specialisations["x"].unknown_extensions, ["com.example.other".to_owned()].into());

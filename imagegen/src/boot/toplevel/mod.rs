@@ -67,9 +67,15 @@ pub struct Boot {
 }
 
 impl System {
-    /// The system itself, then its variants by name.
+    /// The system itself, without a name, then its variants by name.
+    pub fn variants(&self) -> impl Iterator<Item = (Option<&str>, &Boot)> {
+        let named = self.specialisations.iter().map(|(name, boot)| (Some(name.as_str()), boot));
+        std::iter::once((None, &self.boot)).chain(named)
+    }
+
+    /// The same without names.
     pub fn boots(&self) -> impl Iterator<Item = &Boot> {
-        std::iter::once(&self.boot).chain(self.specialisations.values())
+        self.variants().map(|(_, boot)| boot)
     }
 }
 
@@ -100,7 +106,7 @@ impl BootFile {
 
     /// Its first bytes, at most `bytes` of them.
     pub(in crate::boot) fn head(&self, bytes: u64) -> Result<Vec<u8>, ToplevelError> {
-        self.content.head(bytes).map_err(|source| ToplevelError::Io { path: self.logical(), source })
+        self.content.head(bytes).map_err(|source| ToplevelError::Io { path: self.logical().into(), source })
     }
 
     /// What NixOS names a copy of it: a name that says where it comes from, so that it never changes.
@@ -234,17 +240,17 @@ impl Reader<'_> {
     fn boot_file(&self, what: &'static str, path: &Path) -> Result<BootFile, ToplevelError> {
         let found = self.resolve(what, path)?;
         let physical = found.physical;
-        let io = |source| ToplevelError::Io { path: shown(&physical), source };
+        let io = |source| ToplevelError::Io { path: physical.clone(), source };
         let metadata = physical.metadata().map_err(io)?;
         if !metadata.is_file() {
-            return Err(ToplevelError::NotAFile { what, path: shown(&physical) });
+            return Err(ToplevelError::NotAFile { what, path: physical.clone() });
         }
         let inside = found.inner.to_str().ok_or_else(|| self.unusable(what, &shown(path)))?.to_owned();
         let size = metadata.len();
         let file =
             BootFile { store_path: found.store_path, inside, content: FileSource::File { physical, size } };
         if size == 0 {
-            let (path, toplevel) = (file.logical(), self.toplevel.clone());
+            let (path, toplevel) = (file.logical().into(), self.toplevel.clone());
             return Err(ToplevelError::Empty { what, path, toplevel });
         }
         Ok(file)
@@ -279,14 +285,14 @@ impl Reader<'_> {
         match path.symlink_metadata() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(ToplevelError::Io { path: shown(&path), source }),
+            Err(source) => Err(ToplevelError::Io { path: path.clone(), source }),
         }
     }
 
     /// The names in a directory, sorted.
     fn list(&self, what: &'static str, directory: &Path) -> Result<Vec<String>, ToplevelError> {
         let physical = self.resolve(what, directory)?.physical;
-        let io = |source| ToplevelError::Io { path: shown(&physical), source };
+        let io = |source| ToplevelError::Io { path: physical.clone(), source };
         let mut names = Vec::new();
         for entry in physical.read_dir().map_err(io)? {
             let name = entry.map_err(io)?.file_name();
@@ -299,7 +305,6 @@ impl Reader<'_> {
     fn text(&self, what: &'static str, path: &Path) -> Result<Text, ToplevelError> {
         let path = self.resolve(what, path)?.physical;
         let bytes = read_small(what, &path)?;
-        let path = shown(&path);
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Text { path, text }),
             Err(_) => Err(ToplevelError::NotText { path }),
@@ -309,7 +314,7 @@ impl Reader<'_> {
 
 /// A text file's contents and, for messages, where it is.
 struct Text {
-    path: String,
+    path: PathBuf,
     text: String,
 }
 
@@ -324,16 +329,16 @@ fn adds_nothing(script: &str) -> bool {
 
 /// Reads a file that is expected to be small.
 pub(in crate::boot) fn read_small(what: &'static str, path: &Path) -> Result<Vec<u8>, ToplevelError> {
-    let io = |source| ToplevelError::Io { path: shown(path), source };
+    let io = |source| ToplevelError::Io { path: path.to_owned(), source };
     // Opening a fifo would wait for somebody to write.
     if !path.metadata().map_err(io)?.is_file() {
-        return Err(ToplevelError::NotAFile { what, path: shown(path) });
+        return Err(ToplevelError::NotAFile { what, path: path.to_owned() });
     }
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(SMALL_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
     if length(bytes.len()) > SMALL_MAX {
-        return Err(ToplevelError::TooLong { path: shown(path) });
+        return Err(ToplevelError::TooLong { path: path.to_owned() });
     }
     Ok(bytes)
 }

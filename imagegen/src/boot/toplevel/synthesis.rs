@@ -7,7 +7,7 @@ use ::bootspec::SystemConfigurationRoot;
 use ::bootspec::v1::BootSpecV1;
 
 use super::bootspec::Document;
-use super::{Reader, ToplevelError, shown};
+use super::{Reader, ToplevelError};
 
 impl Reader<'_> {
     /// Makes the document that the files and links of a toplevel imply.
@@ -55,6 +55,6 @@ impl Reader<'_> {
     fn kernel_version(&self, directory: &Path) -> Result<String, ToplevelError> {
         let modules = directory.join("kernel-modules/lib/modules");
         let names = self.list("kernel modules", &modules)?;
-        names.into_iter().next().ok_or_else(|| ToplevelError::NoKernelVersion { path: shown(&modules) })
+        names.into_iter().next().ok_or(ToplevelError::NoKernelVersion { path: modules })
     }
 }

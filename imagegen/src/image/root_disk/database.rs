@@ -4,10 +4,12 @@
 //! are the same whenever and wherever it is made.
 
 use std::collections::HashMap;
+use std::io;
 
 use data_encoding::HEXLOWER;
 use rusqlite::{Connection, MAIN_DB, params};
 
+use crate::error_kind::ErrorKind;
 use crate::fixed;
 use crate::nix::closure::check_order;
 use crate::nix::store_path::StorePath;
@@ -15,18 +17,15 @@ use crate::nix::{ClosureError, Registered};
 
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum DatabaseError {
     /// A path without hash and size; Nix refuses to read such a row.
     #[error("{0} has no hash in the registration, and the database must have one")]
     NoHash(StorePath),
     /// A reference to a path without a row.
     #[error("{path} refers to {reference}, which is not registered")]
-    MissingReference {
-        /// The path.
-        path: StorePath,
-        /// The path that is missing.
-        reference: StorePath,
-    },
+    MissingReference { path: StorePath, reference: StorePath },
     /// Paths that Nix would not register.
     #[error("the registration cannot be a store's")]
     Cycle(#[from] ClosureError),
@@ -35,7 +34,22 @@ pub enum DatabaseError {
     Size(StorePath),
     /// Whatever SQLite says.
     #[error("cannot make the Nix database")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] io::Error),
+}
+
+impl DatabaseError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoHash(_) | Self::MissingReference { .. } | Self::Cycle(_) => ErrorKind::InvalidInput,
+            Self::Size(_) => ErrorKind::TooLarge,
+            Self::Sqlite(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+fn sqlite(error: rusqlite::Error) -> DatabaseError {
+    DatabaseError::Sqlite(io::Error::other(error))
 }
 
 /// The tables and their columns are those that Nix's queries name; a Nix in the guest finds nothing to change.
@@ -82,18 +96,18 @@ const MIGRATIONS: &str = "create table SchemaMigrations (migration text primary 
 /// The bytes of the database of some paths, in the order in which they are given.
 pub fn bytes(paths: &[Registered]) -> Result<Vec<u8>, DatabaseError> {
     check_order(paths)?;
-    let mut connection = Connection::open_in_memory()?;
-    connection.pragma_update(None, "page_size", 4096)?;
+    let mut connection = Connection::open_in_memory().map_err(sqlite)?;
+    connection.pragma_update(None, "page_size", 4096).map_err(sqlite)?;
     // Every reference is looked up here anyway; SQLite need not do it twice more.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.execute_batch(TABLES)?;
-    let transaction = connection.transaction()?;
+    connection.pragma_update(None, "foreign_keys", false).map_err(sqlite)?;
+    connection.execute_batch(TABLES).map_err(sqlite)?;
+    let transaction = connection.transaction().map_err(sqlite)?;
     let rows = insert_paths(&transaction, paths)?;
     insert_references(&transaction, paths, &rows)?;
-    transaction.commit()?;
-    connection.execute_batch(INDEXES)?;
-    connection.execute_batch(MIGRATIONS)?;
-    Ok(connection.serialize(MAIN_DB)?.to_vec())
+    transaction.commit().map_err(sqlite)?;
+    connection.execute_batch(INDEXES).map_err(sqlite)?;
+    connection.execute_batch(MIGRATIONS).map_err(sqlite)?;
+    Ok(connection.serialize(MAIN_DB).map_err(sqlite)?.to_vec())
 }
 
 /// Gives the number of each path's row.
@@ -101,22 +115,26 @@ fn insert_paths<'p>(
     connection: &Connection,
     paths: &'p [Registered],
 ) -> Result<HashMap<&'p StorePath, i64>, DatabaseError> {
-    let mut insert = connection.prepare(
-        "insert into ValidPaths (path, hash, registrationTime, deriver, narSize) values (?, ?, ?, ?, ?)",
-    )?;
+    let mut insert = connection
+        .prepare(
+            "insert into ValidPaths (path, hash, registrationTime, deriver, narSize) values (?, ?, ?, ?, ?)",
+        )
+        .map_err(sqlite)?;
     let mut rows = HashMap::with_capacity(paths.len());
     for registered in paths {
         let path = &registered.path;
         let nar = registered.nar.ok_or_else(|| DatabaseError::NoHash(path.clone()))?;
         let size = i64::try_from(nar.size).map_err(|_| DatabaseError::Size(path.clone()))?;
         let hash = format!("sha256:{}", HEXLOWER.encode(&nar.hash.0));
-        let row = insert.insert(params![
-            path.to_string(),
-            hash,
-            fixed::STORE_TIME,
-            registered.deriver.as_ref().map(StorePath::to_string),
-            size
-        ])?;
+        let row = insert
+            .insert(params![
+                path.to_string(),
+                hash,
+                fixed::STORE_TIME,
+                registered.deriver.as_ref().map(StorePath::to_string),
+                size
+            ])
+            .map_err(sqlite)?;
         rows.insert(path, row);
     }
     Ok(rows)
@@ -127,7 +145,9 @@ fn insert_references(
     paths: &[Registered],
     rows: &HashMap<&StorePath, i64>,
 ) -> Result<(), DatabaseError> {
-    let mut insert = connection.prepare("insert or ignore into Refs (referrer, reference) values (?, ?)")?;
+    let mut insert = connection
+        .prepare("insert or ignore into Refs (referrer, reference) values (?, ?)")
+        .map_err(sqlite)?;
     let row = |path: &StorePath| rows.get(path).copied();
     for Registered { path, references, .. } in paths {
         let mut found = Vec::with_capacity(references.len());
@@ -140,7 +160,7 @@ fn insert_references(
         found.sort_unstable();
         let referrer = row(path);
         for reference in found {
-            insert.execute(params![referrer, reference])?;
+            insert.execute(params![referrer, reference]).map_err(sqlite)?;
         }
     }
     Ok(())

@@ -1,20 +1,19 @@
 //! The root disk: an ext4 file system on which a guest's Nix knows its store from the first boot on, and around it, if
 //! asked for, all that it takes to boot from the same disk.
 
-mod boot;
 mod database;
 mod directory;
-mod partitions;
+mod partition_table;
 mod skeleton;
 
-use std::io;
-
-use crate::boot::grub::{BootDirectory, GrubError};
+use super::boot_parts::{BootParts, BootPartsError, smallest};
+use crate::boot::grub::BootDirectory;
 use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
+use crate::disk::layout::{Content, Layout};
 use crate::fixed;
 use crate::fs::ext4::{self, Ext4Error, FileDataError, SavedByLinks, Size};
-use crate::fs::fat::{Fat, FatError};
+use crate::fs::fat::{Contents, Fat};
 use crate::fs::file_source::FileSource;
 use crate::fs::file_tree::{Counts, TreeError};
 use crate::image::store_image::{self, StoreImageError, Verified};
@@ -25,10 +24,10 @@ use crate::nix::{Registered, database as source};
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
 pub use database::{DatabaseError, bytes as database};
-pub use partitions::{BOOT_END, PartitionTable, Partitions, PartitionsError};
+pub use partition_table::{BOOT_END, PartitionTable};
 
-use boot::Boot;
 use directory::Files;
+use partition_table::ESP_NUMBER;
 
 /// What the disk holds.
 #[derive(Debug, Clone)]
@@ -57,8 +56,8 @@ impl Options<'_> {
 
     /// Where GRUB's files are on such a disk.
     pub fn boot_directory(&self) -> BootDirectory {
-        if self.table.esp().is_some() {
-            BootDirectory::Esp { partition: 1, volume_id: fixed::ESP_VOLUME_ID }
+        if self.table.has_esp() {
+            BootDirectory::Esp { partition: ESP_NUMBER, volume_id: fixed::ESP_VOLUME_ID }
         } else {
             BootDirectory::Root { uuid: self.file_system.uuid, with_store: self.with_store }
         }
@@ -93,21 +92,17 @@ impl<'o> From<&'o Generations> for Profile<'o> {
 
 /// Why a root disk cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum RootDiskError {
     /// The profile would lead nowhere.
-    #[error("the toplevel {0} is not in the closure; name it with --closure, or register its closure")]
+    #[error("the toplevel {0} is not in the closure")]
     Toplevel(StorePath),
     /// GRUB would look for the files of a system where nothing is.
-    #[error("{0}, which a system starts, is not in the closure; name it with --closure, or register it")]
+    #[error("{0}, which a system starts, is not in the closure")]
     NotInClosure(StorePath),
     /// A loader that such a disk does not boot by.
     #[error("{loader} has no place on a disk with {table}")]
-    Loader {
-        /// The loader.
-        loader: Loader,
-        /// The kind of partition table.
-        table: PartitionTable,
-    },
+    Loader { loader: Loader, table: PartitionTable },
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -118,40 +113,17 @@ pub enum RootDiskError {
     #[error("cannot lay out the file system")]
     FileSystem(#[from] Ext4Error),
     /// The size was given and is not enough for a disk with this partition table.
-    #[error(
-        "the files need a disk of {needed} bytes, {} more than {asked}; give at least --size {needed}",
-        .needed - .asked
-    )]
-    TooSmall {
-        /// What was asked for.
-        asked: u64,
-        /// The least that would do.
-        needed: u64,
-    },
-    /// The partition table.
+    #[error("the files need a disk of {needed} bytes, {} more than {asked}", .needed - .asked)]
+    TooSmall { asked: u64, needed: u64 },
+    /// What the disk boots by does not fit, or cannot be written.
     #[error(transparent)]
-    Partitions(#[from] PartitionsError),
-    /// The EFI system partition.
-    #[error(transparent)]
-    Esp(#[from] FatError),
+    Parts(#[from] BootPartsError),
     /// What does not fit would on a larger EFI system partition.
-    #[error("the EFI system partition is too small; --boot-size {}M is the smallest that will do", .enough.0 >> 20)]
+    #[error("the EFI system partition is too small")]
     BootSize {
         /// The first end of the partition, in whole MiB, with which it would work.
         enough: ByteCount,
-        /// What does not fit.
-        source: FatError,
-    },
-    /// GRUB does not fit, or has not the files that it should have.
-    #[error(transparent)]
-    Grub(#[from] GrubError),
-    /// The image cannot be written.
-    #[error("cannot write the {part} of the root disk")]
-    Write {
-        /// The part of the disk.
-        part: &'static str,
-        /// What the system said.
-        source: io::Error,
+        source: BootPartsError,
     },
     /// The store.
     #[error(transparent)]
@@ -161,7 +133,15 @@ pub enum RootDiskError {
     FileSource(#[from] FileDataError),
 }
 
-/// A root disk whose files are known.
+/// A root disk whose files are known. It takes its options once, so that its files are those that it is laid out for.
+///
+/// ```compile_fail
+/// # use imagegen::image::root_disk::{Options, RootDisk};
+/// # use imagegen::job::Job;
+/// fn lay_out(disk: &RootDisk<'_>, other: &Options<'_>) {
+///     disk.plan(other, &Job::default());
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct RootDisk<'o> {
@@ -187,14 +167,14 @@ impl<'o> RootDisk<'o> {
         {
             return Err(RootDiskError::NotInClosure(path.clone()));
         }
-        let installed = loaders.install(directory)?;
+        let installed = loaders.install(directory).map_err(BootPartsError::from)?;
         let mut systems = options.profile.iter().flat_map(|profile| &profile.generations);
         if let Some((_, toplevel)) = systems.find(|(_, toplevel)| !known(toplevel)) {
             return Err(RootDiskError::Toplevel((*toplevel).clone()));
         }
         let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
         skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
-        if table.esp().is_none() {
+        if !table.has_esp() {
             skeleton::add_boot_files(&mut root, &installed.files);
         }
         if options.with_store {
@@ -209,8 +189,23 @@ impl<'o> RootDisk<'o> {
         let Self { closure, options, installed, files } = self;
         let file_system =
             plan_file_system(closure, files, options, job).map_err(|error| too_small(error, options))?;
-        let boot = boot::plan(options.table, file_system.ext4().size(), installed, options.fat)?;
+        let boot = self.plan_boot(file_system.ext4().size())?;
         Ok(Plan { files, file_system, boot, missing_initrds: &installed.missing_initrds })
+    }
+
+    fn plan_boot(&self, file_system: ByteCount) -> Result<BootParts, RootDiskError> {
+        let Self { options: Options { table, fat, .. }, installed, .. } = self;
+        let esp_files = if table.has_esp() { installed.files.clone() } else { Vec::new() };
+        let contents =
+            Contents::new(esp_files).map_err(BootPartsError::from)?.labelled(fixed::ROOT_DISK_ESP_LABEL);
+        let layout = table.layout(file_system).map_err(BootPartsError::from)?;
+        BootParts::plan(layout, installed, &contents, *fat).map_err(|source| {
+            let with_end = |end| table.with_boot_end(end).layout(file_system);
+            match smallest(1, &contents, *fat, with_end) {
+                Some(enough) if source.is_full() => RootDiskError::BootSize { enough, source },
+                _ => source.into(),
+            }
+        })
     }
 
     /// What it was made of.
@@ -224,7 +219,7 @@ impl<'o> RootDisk<'o> {
 pub struct Plan<'f> {
     files: &'f Files,
     file_system: FileSystem<'f>,
-    boot: Boot,
+    boot: BootParts,
     missing_initrds: &'f [String],
 }
 
@@ -239,7 +234,7 @@ fn plan_file_system<'f>(
     options: &Options<'_>,
     job: &Job<'_>,
 ) -> Result<FileSystem<'f>, RootDiskError> {
-    let size = options.table.file_system_size(options.file_system.size);
+    let size = options.table.file_system_size(options.file_system.size).map_err(BootPartsError::from)?;
     let options = ext4::Options { size, ..options.file_system.clone() };
     Ok(match files.store {
         None => FileSystem::Plain(ext4::plan(&files.tree, &options)?),
@@ -262,18 +257,21 @@ fn too_small(error: RootDiskError, options: &Options<'_>) -> RootDiskError {
     else {
         return error;
     };
-    RootDiskError::TooSmall { asked: asked.0, needed: needed.saturating_add(options.table.besides().0) }
+    match options.table.besides() {
+        Ok(besides) => RootDiskError::TooSmall { asked: asked.0, needed: needed.saturating_add(besides.0) },
+        Err(error) => BootPartsError::from(error).into(),
+    }
 }
 
 impl Plan<'_> {
     /// The size of the disk.
     pub fn size(&self) -> ByteCount {
-        self.boot.partitions().disk_size()
+        self.layout().size()
     }
 
-    /// Where the root file system lies.
-    pub fn partitions(&self) -> &Partitions {
-        self.boot.partitions()
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        self.boot.layout()
     }
 
     /// The initial RAM disks that systems name on the EFI system partition and that nobody puts there.
@@ -293,15 +291,12 @@ impl Plan<'_> {
 
     /// Where bytes other than zeros may come to lie, sorted and disjoint.
     pub fn allocated(&self) -> Vec<GuestRange> {
-        let mut ranges = self.boot.allocated_before();
-        ranges.extend(ranges_of_part(self.root_start(), self.file_system.ext4().allocated()));
-        ranges.extend(self.boot.allocated_behind());
-        ranges
+        self.boot.allocated(ranges_of_part(self.root_start(), self.file_system.ext4().allocated()))
     }
 
     /// Writes the disk; if the job verifies, the store's paths are compared with their hashes on the way.
     pub fn write(&self, sink: &impl Sink, job: &Job<'_>) -> Result<Verified, RootDiskError> {
-        self.boot.write(sink, job)?;
+        self.boot.write("boot", sink, job)?;
         let root = Part::new(sink, self.root_start());
         let verified = match &self.file_system {
             FileSystem::WithStore(plan) => plan.write(&root, job)?,
@@ -319,8 +314,10 @@ impl Plan<'_> {
         Ok(verified)
     }
 
-    fn root_start(&self) -> GuestOffset {
-        self.partitions().root().first.offset()
+    /// Where the root file system begins.
+    pub fn root_start(&self) -> GuestOffset {
+        // The layout of every root disk has the part.
+        self.layout().part(Content::Ext4).map_or(GuestOffset(0), |root| root.first.offset())
     }
 }
 
