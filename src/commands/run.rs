@@ -13,7 +13,7 @@ use imagegen::nix::store_path::StoreRoot;
 use super::{boot_disk, store_image};
 use crate::cli::{AcceleratorArg, BootDiskArgs, RunArgs, StoreImageArgs};
 use crate::launcher::config::Problems;
-use crate::launcher::host::{self, Host, Image};
+use crate::launcher::host::{self, Host, Image, Machine};
 use crate::launcher::image_cache::{Cache, Recipe};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
@@ -45,7 +45,8 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     // After the probe, which takes its time: until the plan is made, a signal would leave the directory behind.
     let directory = WorkingDirectory::open(&environment)?;
     directory.path().clone_into(&mut host.directory);
-    let plan = plan::plan(&config, &environment, &host, &args.qemu_arguments, &mut problems);
+    let machine = Machine { config: &config, environment: &environment, host: &host };
+    let plan = plan::plan(&machine, &args.qemu_arguments, &mut problems);
     plan.find_directories(&mut problems);
     if !args.backing.follow_backing {
         plan.check_images(&mut problems);

@@ -1,7 +1,7 @@
 //! KVM where it truly works, QEMU's own translator elsewhere.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use super::platform::Platform;
 /// What runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// The processor, by the kernel's help.
+    /// The processor, through the kernel.
     Kvm,
     /// QEMU, by translation.
     Tcg,
@@ -37,7 +37,7 @@ const PROBE_STATUS: i32 = 0x21;
 const EXIT_PORT: u8 = 0xF4;
 
 /// KVM if a guest of the platform runs in it, TCG otherwise. That `/dev/kvm` can be opened proves nothing: in some
-/// virtual machines it opens and every guest dies.
+/// virtual machines it can, and every guest dies.
 pub fn choose(qemu: &Path, platform: Platform) -> Accelerator {
     let is_own = Platform::of_this_machine() == Some(platform);
     let opens = || File::options().read(true).write(true).open("/dev/kvm").is_ok();
@@ -50,34 +50,29 @@ fn guest_runs(qemu: &Path, platform: Platform, accelerator: &str) -> bool {
         Platform::X86_64 => ("pc", pc_firmware(), PROBE_STATUS),
         Platform::Aarch64 => ("virt,gic-version=max", arm_firmware(), 0),
     };
-    let Ok(mut firmware) = tempfile::NamedTempFile::new() else { return false };
-    if firmware.write_all(&code).is_err() {
-        return false;
-    }
-    let Ok(errors) = tempfile::tempfile() else { return false };
-    let Ok(errors_of_guest) = errors.try_clone() else { return false };
     let mut command = Command::new(qemu);
     command
         .args(["-machine", &format!("{board},accel={accelerator}"), "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-m", "64"])
-        // The processor that the machine will have: setting it up is where some KVMs fail.
+        // The processor that the machine will have: some KVMs fail when they set it up.
         .args(["-cpu", "max"]);
     if platform == Platform::X86_64 {
         command.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT},iosize=1")]);
     }
-    let started = command
-        .arg("-bios")
-        .arg(firmware.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(errors_of_guest)
-        .spawn();
-    let Ok(mut guest) = started else { return false };
+    probe(command, &code).is_ok_and(|status| status == Some(expected))
+}
+
+/// The exit status of a guest, if it ends in time.
+fn probe(mut command: Command, code: &[u8]) -> io::Result<Option<i32>> {
+    let mut firmware = tempfile::NamedTempFile::new()?;
+    firmware.write_all(code)?;
+    let errors = tempfile::tempfile()?;
+    command.arg("-bios").arg(firmware.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut guest = command.stderr(errors.try_clone()?).spawn()?;
     let deadline = Instant::now() + PROBE_TIME;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !has_failed(&errors) {
         match guest.try_wait() {
-            Ok(Some(status)) => return status.code() == Some(expected),
-            Ok(None) if has_failed(&errors) => break,
+            Ok(Some(status)) => return Ok(status.code()),
             Ok(None) => std::thread::sleep(Duration::from_millis(5)),
             Err(_) => break,
         }
@@ -85,10 +80,10 @@ fn guest_runs(qemu: &Path, platform: Platform, accelerator: &str) -> bool {
     // A guest that neither runs nor dies does not run.
     let _ = guest.kill();
     let _ = guest.wait();
-    false
+    Ok(None)
 }
 
-/// What QEMU says where KVM gives a guest up; it then stands still instead of ending.
+/// KVM has given the guest up. QEMU says so and then stands still instead of ending.
 fn has_failed(errors: &File) -> bool {
     let mut start = [0; 256];
     let length = errors.read_at(&mut start, 0).unwrap_or_default();
@@ -97,8 +92,8 @@ fn has_failed(errors: &File) -> bool {
 
 /// 64 KiB that end at the reset vector, 16 bytes below 4 GiB.
 fn pc_firmware() -> Vec<u8> {
-    // fwait; fninit; mov al, VALUE; out PORT, al; hlt. Where KVM only emulates, it knows the latter three but no
-    // floating point, which is where UEFI's firmware then dies.
+    // fwait; fninit; mov al, VALUE; out PORT, al; hlt. A KVM that only emulates knows the latter three but no floating
+    // point, so UEFI's firmware dies in it.
     let code = [0x9B, 0xDB, 0xE3, 0xB0, PROBE_VALUE, 0xE6, EXIT_PORT, 0xF4];
     let mut firmware = vec![0xF4; 64 << 10];
     let vector = firmware.len() - 16;

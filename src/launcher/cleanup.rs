@@ -1,9 +1,8 @@
-//! What is left to do when a machine has ended, by a process that outlives it.
+//! The process that cleans up when a machine has ended.
 //!
-//! The launcher becomes QEMU, so it cannot clean up behind it. Before, it starts this program once more, with a pipe
-//! whose other end only QEMU keeps: the pipe closes when QEMU ends, however it ends.
+//! The launcher becomes QEMU, so it cannot clean up itself. Before that, it starts this program once more, with a pipe
+//! whose other end only QEMU has: the pipe closes when QEMU ends, however it ends.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -18,8 +17,8 @@ use super::removal::{self, Left};
 use crate::cli::CleanupArgs;
 use crate::streams;
 
-/// Starts the caretaker; it does its work when the file it gives, and all copies of it, are closed. What it cannot remove
-/// it tells on stderr, unless that is to be closed while the machine runs.
+/// Starts the process. It cleans up when the returned file and all copies of it are closed. It reports what it cannot
+/// remove on stderr, unless stderr is to be closed while the machine runs.
 pub fn start(
     directory: Option<&Path>,
     tpm_socket: Option<&Path>,
@@ -45,11 +44,11 @@ pub fn start(
     Ok(writer.into())
 }
 
-/// The caretaker's own life.
+/// Waits for the end of the pipe, and cleans up.
 pub fn run(args: &CleanupArgs) {
-    // A terminal that closes is no reason to go before QEMU. Fails only where there is such a session already.
+    // In a session of its own, it outlives the terminal. The call fails only if it has such a session already.
     let _ = rustix::process::setsid();
-    // Nothing is ever written; what is awaited is the end.
+    // Nothing is ever written to the pipe.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     if let Some(socket) = &args.tpm_socket {
         end_tpm(socket);
@@ -63,26 +62,22 @@ fn tell(directory: &Path, left: &Left) {
     if left.named.is_empty() {
         return;
     }
-    let mut text = format!("warning: the machine's directory `{}` stays:", directory.display());
-    for (path, error) in &left.named {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " cannot remove `{}` ({error});", path.display());
-    }
-    if left.more > 0 {
-        let _ = write!(text, " and {} more;", left.more);
-    }
-    streams::say(text.trim_end_matches(';'));
+    let named = left.named.iter();
+    let named = named.map(|(path, error)| format!(" cannot remove `{}` ({error})", path.display()));
+    let more = (left.more > 0).then(|| format!(" and {} more", left.more));
+    let reasons = named.chain(more).collect::<Vec<_>>().join(";");
+    streams::say(&format!("warning: the machine's directory `{}` stays:{reasons}", directory.display()));
 }
 
 /// swtpm's command to end, `CMD_SHUTDOWN` (`swtpm_ioctls(3)`).
 const SHUTDOWN: [u8; 4] = 3_u32.to_be_bytes();
 
-/// swtpm ends when QEMU's connection does. Where QEMU failed before it connected, it would wait for ever.
+/// Ends swtpm. It ends by itself when QEMU disconnects, but if QEMU never connected it would wait for ever.
 fn end_tpm(socket: &Path) {
-    // Most often it is gone by now.
+    // Most often it has ended by now.
     let Ok(mut connection) = UnixStream::connect(socket) else { return };
     let _ = connection.write_all(&SHUTDOWN);
-    // Its answer; the command might be lost with the connection otherwise.
+    // Without waiting for the answer, the command might be lost with the connection.
     let _ = connection.set_read_timeout(Some(Duration::from_secs(5)));
     let _ = connection.read(&mut [0; 4]);
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::config::{BOOT_DRIVE, Config, DiskImage, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
-use super::host::{Host, Image, ScriptVariables};
+use super::host::{Image, Machine};
 use super::new_file::NewFile;
 use super::{qemu, shell};
 
@@ -13,22 +13,18 @@ use super::{qemu, shell};
 pub struct Drives {
     /// QEMU's arguments for them.
     pub arguments: Vec<OsString>,
-    /// What is made before there is a temporary directory, as in the script.
+    /// Made before the temporary directory, as in the script.
     pub before_directory: Vec<NewFile>,
-    /// What is made in the temporary directory.
+    /// Made in the temporary directory.
     pub files: Vec<NewFile>,
     /// Images that are not made for this machine, with the options that name them.
     pub images: Vec<(String, PathBuf)>,
 }
 
-/// Plans all drives. Their order decides what the guest calls them: the root disk, the store image, the boot disk,
+/// Plans all drives. The guest names them by their order: the root disk, the store image, the boot disk,
 /// empty disks, then the config's own.
-pub fn plan(
-    config: &Config,
-    host: &Host,
-    variables: &ScriptVariables<'_>,
-    problems: &mut Problems,
-) -> Drives {
+pub fn plan(machine: &Machine<'_>, problems: &mut Problems) -> Drives {
+    let Machine { config, host, .. } = machine;
     let mut arguments = Vec::new();
     // Images of the cache need no check: this program made them, and makes damaged ones anew.
     let named = [
@@ -40,7 +36,7 @@ pub fn plan(
     let mut images: Vec<_> = named.into_iter().flatten().collect();
     let interface = config.qemu.disk_interface;
     for (number, (option, drive)) in (1..).zip(all(config)) {
-        match shell::word(&drive.file, variables) {
+        match shell::word(&drive.file, machine) {
             Ok(file) => {
                 let image = host.directory.join(&file);
                 if images.iter().all(|(_, named)| *named != image) {
@@ -84,9 +80,10 @@ fn all(config: &Config) -> Vec<(String, Drive)> {
     if config.lists_every_drive() {
         return own.collect();
     }
-    let drive = |name: Option<&str>, file: &str, drive: &[(&str, &str)], device: &[(&str, &str)]| Drive {
+    let temporary = |file: &str| format!("\"$TMPDIR\"/{file}");
+    let drive = |name: Option<&str>, file: String, drive: &[(&str, &str)], device: &[(&str, &str)]| Drive {
         name: name.map(str::to_owned),
-        file: file.to_owned(),
+        file,
         drive_extra_opts: owned(drive),
         device_extra_opts: owned(device),
         _device: None,
@@ -94,36 +91,30 @@ fn all(config: &Config) -> Vec<(String, Drive)> {
     let mut drives = Vec::new();
     if config.disk_image != DiskImage::None {
         let cautious = [("cache", "writeback"), ("werror", "report")];
-        drives.push(drive(Some(ROOT_DRIVE), "\"$NIX_DISK_IMAGE\"", &cautious, &[]));
+        drives.push(drive(Some(ROOT_DRIVE), "\"$NIX_DISK_IMAGE\"".to_owned(), &cautious, &[]));
     }
     if config.use_nix_store_image {
-        // A loader's disk is tried first.
+        // QEMU tries a boot disk first.
         let bootindex = if config.use_boot_loader { "3" } else { "2" };
-        let file = format!("\"$TMPDIR\"/{STORE_LAYER}");
-        drives.push(drive(Some(STORE_DRIVE), &file, &[], &[("bootindex", bootindex)]));
+        drives.push(drive(Some(STORE_DRIVE), temporary(STORE_LAYER), &[], &[("bootindex", bootindex)]));
     }
     if config.use_boot_loader {
-        let file = format!("\"$TMPDIR\"/{BOOT_LAYER}");
-        drives.push(drive(Some(BOOT_DRIVE), &file, &[("media", "disk")], &[("bootindex", "1")]));
+        let options = [("media", "disk")];
+        drives.push(drive(Some(BOOT_DRIVE), temporary(BOOT_LAYER), &options, &[("bootindex", "1")]));
     }
-    for i in 0..config.empty_disk_images.len() {
-        drives.push(drive(None, &format!("\"$TMPDIR\"/{}", empty_disk(i)), &[("werror", "report")], &[]));
-    }
+    let empty = (0..config.empty_disk_images.len()).map(|i| temporary(&empty_disk(i)));
+    drives.extend(empty.map(|file| drive(None, file, &[("werror", "report")], &[])));
     drives.into_iter().map(|drive| ("qemu.drives".to_owned(), drive)).chain(own).collect()
 }
 
-/// What the guest calls the drive of that name.
+/// The guest's name of a drive.
 pub fn device(config: &Config, name: &str) -> Option<String> {
     let index = all(config).iter().position(|(_, drive)| drive.name.as_deref() == Some(name))?;
     Some(device_by_index(config, index))
 }
 
-/// What the guest calls its first drive.
-pub fn first_device(config: &Config) -> String {
-    device_by_index(config, 0)
-}
-
-fn device_by_index(config: &Config, index: usize) -> String {
+/// The guest's name of its drive with this number, from 0 on.
+pub fn device_by_index(config: &Config, index: usize) -> String {
     let letter = ('a'..='z').nth(index).unwrap_or('z');
     match config.qemu.disk_interface {
         DiskInterface::Scsi => format!("/dev/sd{letter}"),
@@ -136,32 +127,23 @@ fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn drive_arguments(number: usize, drive: &Drive, file: OsString, interface: DiskInterface) -> Vec<OsString> {
-    let id = format!("drive{number}");
-    let extra = |opts: &'_ BTreeMap<String, String>| -> Vec<(String, OsString)> {
-        opts.iter().map(|(key, value)| (key.clone(), value.into())).collect()
+    let id = OsString::from(format!("drive{number}"));
+    let own =
+        [("file", file), ("id", id.clone()), ("if", "none".into()), ("index", number.to_string().into())];
+    // A later option replaces an earlier one of the same name, as in the module.
+    let list = |extra: &BTreeMap<String, String>, own: &[(&'static str, OsString)]| {
+        let extra = extra.iter().map(|(key, value)| (key.as_str(), value.into()));
+        qemu::option_list(extra.chain(own.iter().cloned()))
     };
-    let drive_extra = extra(&drive.drive_extra_opts);
-    let device_extra = extra(&drive.device_extra_opts);
-    let own = [
-        ("file", file),
-        ("id", id.clone().into()),
-        ("if", "none".into()),
-        ("index", number.to_string().into()),
-    ];
-    // What comes later replaces what came before, as in the module.
-    let drive_options = drive_extra.iter().map(|(key, value)| (key.as_str(), value.clone())).chain(own);
-    let device_options =
-        device_extra.iter().map(|(key, value)| (key.as_str(), value.clone())).chain([("drive", id.into())]);
-    let (controller, device) = match interface {
-        DiskInterface::Scsi => (Some("lsi53c895a"), "scsi-hd,"),
-        DiskInterface::Virtio | DiskInterface::Ide => (None, "virtio-blk-pci,"),
+    let mut arguments = vec!["-drive".into(), list(&drive.drive_extra_opts, &own)];
+    let device = match interface {
+        DiskInterface::Scsi => {
+            arguments.extend(["-device".into(), "lsi53c895a".into()]);
+            "scsi-hd,"
+        }
+        DiskInterface::Virtio | DiskInterface::Ide => "virtio-blk-pci,",
     };
-    let mut arguments = vec!["-drive".into(), qemu::option_list(drive_options)];
-    if let Some(controller) = controller {
-        arguments.extend(["-device".into(), controller.into()]);
-    }
-    let mut device = OsString::from(device);
-    device.push(qemu::option_list(device_options));
-    arguments.extend(["-device".into(), device]);
+    let options = list(&drive.device_extra_opts, &[("drive", id)]);
+    arguments.extend(["-device".into(), qemu::concat(&[&device, &options])]);
     arguments
 }

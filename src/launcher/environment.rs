@@ -6,9 +6,7 @@ use std::path::Path;
 
 /// A process's environment variables.
 #[derive(Debug, Clone, Default)]
-pub struct Environment {
-    variables: BTreeMap<OsString, OsString>,
-}
+pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
     /// The variables of this process.
@@ -18,7 +16,7 @@ impl Environment {
 
     /// A variable that is set, maybe to an empty text.
     pub fn get_any(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// A variable that is not empty; to the script, empty and unset are the same.
@@ -34,6 +32,6 @@ impl Environment {
 
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
-        Self { variables: variables.into_iter().collect() }
+        Self(variables.into_iter().collect())
     }
 }

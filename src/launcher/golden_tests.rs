@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::config::{DiskImage, Problems};
 use super::direct_boot::DirectBoot;
 use super::firmware::EfiFlash;
-use super::host::Host;
+use super::host::{Host, Machine};
 use super::platform::Platform;
 use super::tpm::Swtpm;
 use super::{Accelerator, Config, Environment, guest, plan};
@@ -100,9 +100,10 @@ fn every_case_gives_the_arguments_of_the_module() {
         let config = config(&case, &mut problems);
         let environment = environment(&case);
         let host = host(&config, &environment);
+        let machine = Machine { config: &config, environment: &environment, host: &host };
         let more: Vec<OsString> =
             part(&case, "more").unwrap_or_default().lines().map(OsString::from).collect();
-        let plan = plan::plan(&config, &environment, &host, &more, &mut problems);
+        let plan = plan::plan(&machine, &more, &mut problems);
         problems.into_error().unwrap_or_else(|problems| panic!("{name}: {problems}"));
         let arguments: Vec<&str> = plan.arguments.iter().map(|word| word.to_str().unwrap()).collect();
         let expected: Vec<&str> = part(&case, "arguments").unwrap().lines().collect();

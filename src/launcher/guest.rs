@@ -1,5 +1,5 @@
-//! The guest's half of a machine as data: what its file systems, initrd and kernel parameters have to be, for whatever
-//! init it has.
+//! The guest's half of a machine as data: the file systems, initrd and kernel parameters that it needs, whatever its init
+//! is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,14 +13,14 @@ use super::config::{
 use super::platform::Platform;
 use super::{drives, plan, shared_directories};
 
-/// Where the read-only store is, if a writable layer lies over it.
+/// The read-only store, if a writable layer lies over it.
 const READ_ONLY_STORE: &str = "/nix/.ro-store";
 const READ_WRITE_STORE: &str = "/nix/.rw-store";
 const STORE: &str = "/nix/store";
 const UPPER_DIRECTORY: &str = "/nix/.rw-store/store";
 const WORK_DIRECTORY: &str = "/nix/.rw-store/work";
 
-/// What the module of nixpkgs for guests of QEMU has in every initrd: what may be needed, and what always is.
+/// What nixpkgs' module for guests of QEMU puts into every initrd: available modules, and modules to load.
 const AVAILABLE_MODULES: [&str; 7] =
     ["virtio_net", "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "9p", "9pnet_virtio"];
 const MODULES: [&str; 3] = ["virtio_balloon", "virtio_console", "virtio_rng"];
@@ -55,7 +55,7 @@ pub struct Guest {
     /// The display.
     resolution: Resolution,
     guest_agent: bool,
-    /// The certificates come by a share, so the guest installs none of its own.
+    /// Off if a shared directory has the certificates.
     install_certificates: bool,
     /// Store paths that the guest's store has to have.
     additional_paths: Vec<String>,
@@ -71,16 +71,16 @@ struct Mount {
     options: Vec<String>,
     /// The initrd mounts it.
     needed_for_boot: bool,
-    /// It is not checked before.
+    /// It is not checked first.
     no_check: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Initrd {
-    /// Must be there.
+    /// The initrd must have them.
     available_kernel_modules: Vec<&'static str>,
-    /// Must be loaded.
+    /// The initrd must load them.
     kernel_modules: Vec<&'static str>,
     /// The parameters with which modules must be loaded, by module, as modprobe.d(5) has them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -96,26 +96,23 @@ struct Format {
 
 /// The guest's half of a machine.
 pub fn guest(config: &Config, platform: Platform) -> Guest {
-    let root_device = config.boot_device.clone().unwrap_or_else(|| drives::first_device(config));
+    let root_device = config.boot_device.clone().unwrap_or_else(|| drives::device_by_index(config, 0));
     let has_root_disk = config.disk_image != DiskImage::None;
-    let mut kernel_params = plan::consoles(config, platform);
     let direct = config.toplevel.as_ref().filter(|_| config.boots_directly());
-    if let Some(toplevel) = direct {
-        let registration = config.registration.as_deref();
-        let registration = registration.and_then(|path| plan::registration_in_guest(config, path));
-        kernel_params.splice(0..0, registration.map(|path| format!("regInfo={}", path.display())));
-        kernel_params.insert(0, format!("init={toplevel}/init"));
-    }
+    let registration = config.registration.as_deref().filter(|_| direct.is_some());
+    let registration = registration.and_then(|path| plan::registration_in_guest(config, path));
+    let init = direct.map(|toplevel| format!("init={toplevel}/init"));
+    let registration = registration.map(|path| format!("regInfo={}", path.display()));
+    let kernel_params = init.into_iter().chain(registration).chain(plan::consoles(config, platform));
+    let has_layer = has_layer(config);
+    let overlay_directories =
+        [UPPER_DIRECTORY, WORK_DIRECTORY, STORE].into_iter().filter(|_| has_layer).collect();
     Guest {
         system: platform.name(),
         mounts: mounts(config, &root_device),
-        overlay_directories: if has_layer(config) {
-            vec![UPPER_DIRECTORY, WORK_DIRECTORY, STORE]
-        } else {
-            Vec::new()
-        },
+        overlay_directories,
         initrd: initrd(config),
-        kernel_params,
+        kernel_params: kernel_params.collect(),
         kernel_params_by_qemu: direct.is_some(),
         boot_loader_device: boot_device(config).unwrap_or_else(|| root_device.clone()),
         format_if_blank: has_root_disk.then_some(Format { device: root_device, fs_type: "ext4" }),
@@ -138,8 +135,8 @@ fn initrd(config: &Config) -> Initrd {
     available.extend(config.writable_store.then_some("overlay"));
     let mut options = BTreeMap::new();
     if config.qemu.disk_interface == DiskInterface::Scsi {
-        // The disks' driver comes first, and one controller is searched after the other. All at once, as is Linux's
-        // way, the disks' letters would be a matter of chance.
+        // The disks' driver comes first, and the controllers are searched one after another. By default Linux searches
+        // all at once, and the disks' letters are random.
         available.extend(["sd_mod", "sym53c8xx"]);
         options.insert("scsi_mod", "scan=sync");
     }
@@ -193,15 +190,15 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
     let is_taken = |point: &str| mounts.iter().any(|mount| mount.mount_point == point);
     let more = config.file_systems.iter().filter(|(point, _)| !is_taken(point)).map(own_mount);
     mounts.extend(more.collect::<Vec<_>>());
-    // A share may lie below another one's mount point. The order of mount points of one depth stays.
+    // A mount point may lie below another one. Mount points of one depth stay in order.
     mounts.sort_by_key(|mount| (!mount.needed_for_boot, Path::new(&mount.mount_point).components().count()));
     mounts
 }
 
-/// A file system that the config adds; the module's own go before it.
+/// A file system that the config adds.
 fn own_mount((point, own): (&String, &FileSystem)) -> Mount {
     let options: Vec<&str> = own.options.iter().map(String::as_str).collect();
-    // The rules have seen to it that there is a source.
+    // The rules have checked that it has a source.
     let mut mount = Mount::new(point, &own.source().unwrap_or_default(), &own.fs_type, &options);
     mount.needed_for_boot = own.needed_for_boot || NEEDED_FOR_BOOT.contains(&point.as_str());
     mount.no_check = own.no_check;
@@ -226,16 +223,12 @@ impl Guest {
     pub fn fstab(&self) -> String {
         let mut text = String::from("# device mount-point type options dump pass\n");
         for mount in &self.mounts {
-            let options = if mount.options.is_empty() {
-                "defaults".to_owned()
-            } else {
-                octal(&mount.options.join(","))
-            };
+            let options = mount.options.join(",");
+            let options = if options.is_empty() { "defaults" } else { &options };
             let pass = u8::from(!mount.no_check && mount.fs_type == "ext4");
-            let [device, mount_point, fs_type] =
-                [&mount.device, &mount.mount_point, &mount.fs_type].map(|text| octal(text));
+            let columns = [&mount.device, &mount.mount_point, &mount.fs_type, options].map(octal).join(" ");
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{device} {mount_point} {fs_type} {options} 0 {pass}");
+            let _ = writeln!(text, "{columns} 0 {pass}");
         }
         if let Some(format) = &self.format_if_blank {
             let _ = writeln!(text, "# {} on {} if it is blank", format.fs_type, format.device);
@@ -255,7 +248,7 @@ impl Guest {
     }
 }
 
-/// White space and backslashes as fstab(5) wants them, and what would begin a comment.
+/// Escapes white space and backslashes as fstab(5) wants them, and a `#` that would begin a comment.
 fn octal(text: &str) -> String {
     (0..)
         .zip(text.chars())

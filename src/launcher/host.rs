@@ -89,16 +89,16 @@ impl Image {
     }
 }
 
-/// The variables as the script's last lines see them: by then it has set some itself, and has changed to its temporary
-/// directory.
-pub struct ScriptVariables<'m> {
-    /// What the script was given.
+/// A machine to plan: all that its plan depends on.
+pub struct Machine<'m> {
+    pub config: &'m Config,
     pub environment: &'m Environment,
-    /// What it found.
     pub host: &'m Host,
 }
 
-impl Variables for ScriptVariables<'_> {
+/// The variables as the script's last lines see them. By then it has set some itself, and has changed to its temporary
+/// directory.
+impl Variables for Machine<'_> {
     fn get(&self, name: &str) -> Option<&OsStr> {
         let host = self.host;
         let own = match name {
@@ -132,12 +132,18 @@ pub fn find(
 ) -> anyhow::Result<Host> {
     let current_directory = std::env::current_dir()?;
     let cache = Cache::of(environment);
-    let mut search =
-        Search { config, environment, store, current_directory: current_directory.clone(), problems };
+    let mut search = Search {
+        config,
+        environment,
+        store,
+        platform,
+        current_directory: current_directory.clone(),
+        problems,
+    };
     let root_disk = search.root_disk();
     let store_image = search.store_image(&cache);
-    let boot_disk = search.boot_disk(&cache, platform);
-    let efi = firmware::find(&mut search, platform, boot_disk.as_ref().and_then(Image::of_config));
+    let boot_disk = search.boot_disk(&cache);
+    let efi = firmware::find(&mut search, boot_disk.as_ref().and_then(Image::of_config));
     let tpm = search.tpm();
     let netcat = search.netcat();
     let direct_boot = search.direct_boot();
@@ -191,14 +197,14 @@ impl Search<'_> {
         self.found("registration", entry).map(Image::Cached)
     }
 
-    fn boot_disk(&mut self, cache: &Cache, platform: Platform) -> Option<Image> {
+    fn boot_disk(&mut self, cache: &Cache) -> Option<Image> {
         if !self.config.use_boot_loader {
             return None;
         }
         if let Some(disk) = &self.config.boot_disk {
             return Some(Image::OfConfig(self.image("bootDisk", disk, "disk.img")));
         }
-        if platform == Platform::Aarch64
+        if self.platform == Platform::Aarch64
             && !self.config.boots_directly()
             && !self.config.use_efi_boot
             && self.config.bios.is_none()
@@ -208,7 +214,7 @@ impl Search<'_> {
         }
         let toplevel = StorePath::parse(self.config.toplevel.as_deref()?).map_err(anyhow::Error::from);
         let entry =
-            toplevel.and_then(|toplevel| cache.boot_disk(&toplevel, self.store, platform, self.config));
+            toplevel.and_then(|toplevel| cache.boot_disk(&toplevel, self.store, self.platform, self.config));
         self.found("toplevel", entry).map(Image::Cached)
     }
 
@@ -239,13 +245,11 @@ impl Search<'_> {
 
     fn netcat(&mut self) -> PathBuf {
         let found = self.program(None, "nc");
-        let mut entries = (1..).zip(&self.config.forward_ports);
-        if let Some((i, _)) = entries.find(|(_, rule)| rule.from == Side::Guest)
-            && found.is_none()
-        {
+        let rule = self.config.forward_ports.iter().position(|rule| rule.from == Side::Guest);
+        if let (Some(i), None) = (rule, &found) {
             let what = "there is no nc, which connects the guest to this machine; install it (Debian: \
                         netcat-openbsd)";
-            self.problems.add(format_args!("forwardPorts.<entry {i}>.from"), what);
+            self.problems.add(format_args!("forwardPorts.<entry {}>.from", i + 1), what);
         }
         found.unwrap_or_default()
     }

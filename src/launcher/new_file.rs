@@ -49,7 +49,7 @@ impl NewFile {
     /// Makes the file.
     pub fn make(&self) -> anyhow::Result<()> {
         match self {
-            Self::Directory(path) => Ok(PrivateDirectory::create_there(path).map(drop)?),
+            Self::Directory(path) => PrivateDirectory::create_there(path).map(drop),
             Self::OpenDirectory(path) => open_directory(path),
             Self::EmptyDisk { path, .. } | Self::Copy { to: path, .. } if path.exists() => Ok(()),
             Self::EmptyDisk { path, mib } => {
@@ -74,7 +74,7 @@ impl NewFile {
 fn open_directory(path: &Path) -> anyhow::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Ok(PrivateDirectory::create_there(path).map(drop)?)
+            PrivateDirectory::create_there(path).map(drop)
         }
         made => made.with_context(|| format!("cannot create `{}`", path.display())),
     }

@@ -1,5 +1,5 @@
-//! What a machine needs: QEMU's arguments, in the order in which the module's start script gives them, and the files
-//! that have to be made before. A pure function: it looks at no file and makes none.
+//! What a machine needs: QEMU's arguments, in the order of the module's start script, and the files that have to be
+//! made first. A pure function: it looks at no file and makes none.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,17 +10,16 @@ use imagegen::output::Access;
 
 use super::config::{Config, Problems, ShellText};
 use super::direct_boot::DirectBoot;
-use super::environment::Environment;
-use super::host::{Host, ScriptVariables};
+use super::host::Machine;
 use super::new_file::NewFile;
 use super::platform::Platform;
-use super::qemu::option_value;
+use super::qemu::{concat, option_value};
 use super::shell::{self, ShellError};
 use super::{drives, network, shared_directories};
 use crate::hints;
 
-/// The share in which the guest finds a registration that does not lie in its store.
-const EXCHANGE_SHARE: &str = "xchg";
+/// The mount tag of the directory that holds a registration from outside of the guest's store.
+const EXCHANGE_TAG: &str = "xchg";
 /// That registration's name there.
 const REGISTRATION: &str = "registration";
 
@@ -29,21 +28,21 @@ const REGISTRATION: &str = "registration";
 pub struct Plan {
     /// QEMU's arguments.
     pub arguments: Vec<OsString>,
-    /// What has to be made first, in this order.
+    /// Files to make first, in this order.
     pub files: Vec<NewFile>,
-    /// Directories that have to be there, with the options that name them.
+    /// Directories that have to exist, with the options that name them.
     pub directories: Vec<(String, PathBuf)>,
     /// Images that QEMU opens and somebody else may have made, with the options that name them.
     pub images: Vec<(String, PathBuf)>,
 }
 
 impl Plan {
-    /// Whether QEMU lets go of its standard streams when the machine runs.
+    /// Whether QEMU closes its standard streams when the machine runs.
     pub fn goes_into_background(&self) -> bool {
         self.arguments.iter().any(|argument| argument == "-daemonize" || argument == "--daemonize")
     }
 
-    /// Looks for the directories that have to be there, and are not made with the plan's files.
+    /// Checks that the directories exist or are made with the plan's files.
     pub fn find_directories(&self, problems: &mut Problems) {
         for (option, path) in &self.directories {
             let is_made =
@@ -54,7 +53,7 @@ impl Plan {
         }
     }
 
-    /// Looks at the backing files of images that are there: what QEMU opens, the guest can read.
+    /// Checks the backing files of images that exist: the guest can read whatever QEMU opens.
     pub fn check_images(&self, problems: &mut Problems) {
         for (option, image) in &self.images {
             if !image.is_file() {
@@ -70,21 +69,15 @@ impl Plan {
     }
 }
 
-/// Plans the machine; `more` arguments come last.
-pub fn plan(
-    config: &Config,
-    environment: &Environment,
-    host: &Host,
-    more: &[OsString],
-    problems: &mut Problems,
-) -> Plan {
-    let variables = ScriptVariables { environment, host };
-    let drives = drives::plan(config, host, &variables, problems);
-    let shares = shared_directories::plan(config, host, &variables, problems);
+/// Plans the machine. `more` arguments come last.
+pub fn plan(machine: &Machine<'_>, more: &[OsString], problems: &mut Problems) -> Plan {
+    let &Machine { config, environment, host } = machine;
+    let drives = drives::plan(machine, problems);
+    let shared = shared_directories::plan(machine, problems);
     let registration = config.registration.as_deref().filter(|_| host.direct_boot.is_some());
     let guest_registration = registration.and_then(|path| registration_in_guest(config, path));
 
-    let mut all = Arguments { list: Vec::new(), variables: &variables, problems };
+    let mut all = Arguments { list: Vec::new(), machine, problems };
     let smm = host.efi.as_ref().is_some_and(|efi| efi.smm);
     // QEMU's default board has no system management mode.
     let board = if smm { "q35,smm=on," } else { host.platform.hardware().board };
@@ -96,19 +89,19 @@ pub fn plan(
     all.pair("-device", "virtio-rng-pci");
     match &config.qemu.networking_options {
         Some(own) => all.texts("qemu.networkingOptions", own),
-        None => all.list.extend(network::user_network(config, environment, host)),
+        None => all.list.extend(network::user_network(machine)),
     }
-    all.list.extend(shares.arguments);
+    all.list.extend(shared.arguments);
     all.list.extend(drives.arguments);
     if config.qemu.virtio_keyboard {
         all.pair("-device", "virtio-keyboard");
     }
-    all.list.extend(host.platform.hardware().input_devices.iter().map(OsString::from));
+    all.list.extend(host.platform.hardware().input_devices.split(' ').map(OsString::from));
     if let Some(direct) = &host.direct_boot {
         all.pair("-kernel", &direct.kernel);
         all.pair("-initrd", &direct.initrd);
         let registration = guest_registration.as_deref();
-        let line = kernel_command_line(config, environment, host, direct, registration);
+        let line = kernel_command_line(machine, direct, registration);
         let limit = command_line_max(host.platform.name());
         if line.len() > limit {
             let what = format_args!(
@@ -131,7 +124,7 @@ pub fn plan(
         all.pair("-bios", host.current_directory.join(bios).join("bios.bin"));
     }
     if !config.graphics {
-        all.one("-nographic");
+        all.list.push("-nographic".into());
     }
     if let Some(tpm) = &host.tpm {
         all.pair("-chardev", with_file("socket,id=chrtpm,path=", &tpm.socket()));
@@ -148,7 +141,7 @@ pub fn plan(
     all.list.extend(more.iter().cloned());
 
     let mut files = drives.before_directory;
-    files.extend(shares.files);
+    files.extend(shared.files);
     if let (Some(path), Some(in_guest)) = (registration, guest_registration)
         && path != in_guest
     {
@@ -156,46 +149,36 @@ pub fn plan(
         let to = host.exchange().join(REGISTRATION);
         files.push(NewFile::FreshCopy { from, to, access: Access::Private });
     }
-    let images = drives.images;
     files.extend(drives.files);
-    if let Some((efi, template)) = host.efi.as_ref().and_then(|efi| Some((efi, efi.template.as_ref()?))) {
-        files.push(NewFile::Copy { from: template.clone(), to: efi.variables.clone() });
-    }
+    files.extend(
+        host.efi
+            .iter()
+            .filter_map(|efi| Some(NewFile::Copy { from: efi.template.clone()?, to: efi.variables.clone() })),
+    );
     files.extend(host.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
-    Plan { arguments: all.list, files, directories: shares.directories, images }
+    Plan { arguments: all.list, files, directories: shared.directories, images: drives.images }
 }
 
-/// Where the guest finds the registration, which it loads by `regInfo`. What does not lie in its store, it can have by
-/// the share for exchange, unless the config has another one in its place.
+/// The registration's path in the guest, which loads it by `regInfo`. A registration outside of the guest's store comes
+/// by the shared directory for exchange, unless the config replaces that.
 pub fn registration_in_guest(config: &Config, registration: &Path) -> Option<PathBuf> {
     if registration.starts_with("/nix/store") {
         Some(registration.to_owned())
-    } else if config.shared_directories.contains_key(EXCHANGE_SHARE) {
+    } else if config.shared_directories.contains_key(EXCHANGE_TAG) {
         None
     } else {
         Some(Path::new(shared_directories::EXCHANGE_TARGET).join(REGISTRATION))
     }
 }
 
-/// What `-append` gets: every part has its place even if it is empty, as in the script's double quotes.
-fn kernel_command_line(
-    config: &Config,
-    environment: &Environment,
-    host: &Host,
-    direct: &DirectBoot,
-    registration: Option<&Path>,
-) -> OsString {
-    let mut line = OsString::from(&direct.kernel_params);
-    line.push(format!(" init={}/init", direct.toplevel));
-    if let Some(registration) = registration {
-        line.push(" regInfo=");
-        line.push(registration);
-    }
-    line.push(" ");
-    line.push(consoles(config, host.platform).join(" "));
-    line.push(" ");
-    line.push(environment.get("QEMU_KERNEL_PARAMS").unwrap_or_default());
-    line
+/// The value of `-append`. An empty part leaves its space, as in the script's double quotes.
+fn kernel_command_line(machine: &Machine<'_>, direct: &DirectBoot, registration: Option<&Path>) -> OsString {
+    let registration =
+        registration.map_or_else(OsString::new, |registration| concat(&[&" regInfo=", &registration]));
+    let consoles = consoles(machine.config, machine.host.platform).join(" ");
+    let more = machine.environment.get("QEMU_KERNEL_PARAMS").unwrap_or_default();
+    let init = format!(" init={}/init", direct.toplevel);
+    concat(&[&direct.kernel_params, &init, &registration, &" ", &consoles, &" ", &more])
 }
 
 /// The kernel parameters that name the consoles, the preferred one last.
@@ -210,30 +193,24 @@ pub fn consoles(config: &Config, platform: Platform) -> Vec<String> {
 }
 
 fn with_file(options: &str, file: &Path) -> OsString {
-    let mut all = OsString::from(options);
-    all.push(option_value(file));
-    all
+    concat(&[&options, &option_value(file)])
 }
 
 struct Arguments<'a> {
     list: Vec<OsString>,
-    variables: &'a ScriptVariables<'a>,
+    machine: &'a Machine<'a>,
     problems: &'a mut Problems,
 }
 
 impl Arguments<'_> {
-    fn one(&mut self, argument: &str) {
-        self.list.push(argument.into());
-    }
-
     fn pair(&mut self, option: &str, value: impl AsRef<OsStr>) {
         self.list.extend([option.into(), value.as_ref().to_owned()]);
     }
 
-    /// Texts that the script has the shell split.
+    /// Adds texts that the script has the shell split.
     fn texts(&mut self, option: &str, texts: &[ShellText]) {
         for (i, ShellText(text)) in (1..).zip(texts) {
-            match shell::words(text, self.variables) {
+            match shell::words(text, self.machine) {
                 Ok(words) => self.list.extend(words),
                 Err(error) => {
                     let hint = match error {

@@ -22,7 +22,7 @@ pub struct Hardware {
     /// Linux's name of the first serial port.
     pub serial_device: &'static str,
     /// The arguments for a pointer and whatever else the board lacks.
-    pub input_devices: &'static [&'static str],
+    pub input_devices: &'static str,
     /// The TPM's device.
     pub tpm_device: &'static str,
     /// Pairs of UEFI code and empty variables where distributions put them.
@@ -66,7 +66,7 @@ const X86_64: Hardware = Hardware {
     qemu_package: "qemu-system-x86",
     board: "",
     serial_device: "ttyS0",
-    input_devices: &["-usb", "-device", "usb-tablet,bus=usb-bus.0"],
+    input_devices: "-usb -device usb-tablet,bus=usb-bus.0",
     tpm_device: "tpm-tis",
     // The 4 MiB build first: Debian 12 is the last one that has the other.
     firmware: &[
@@ -94,16 +94,7 @@ const AARCH64: Hardware = Hardware {
     qemu_package: "qemu-system-arm",
     board: "virt,gic-version=max,",
     serial_device: "ttyAMA0",
-    input_devices: &[
-        "-device",
-        "virtio-gpu-pci",
-        "-device",
-        "usb-ehci,id=usb0",
-        "-device",
-        "usb-kbd",
-        "-device",
-        "usb-tablet",
-    ],
+    input_devices: "-device virtio-gpu-pci -device usb-ehci,id=usb0 -device usb-kbd -device usb-tablet",
     tpm_device: "tpm-tis-device",
     firmware: &[
         Firmware::new(64 << 20, "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),

@@ -1,10 +1,11 @@
-//! Directories in which nobody but this user, and root, can put or exchange anything.
+//! Directories in which only this user and root can make or exchange files.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use anyhow::{Context, bail, ensure};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -22,162 +23,130 @@ pub struct PrivateDirectory {
     path: PathBuf,
 }
 
-/// Why a directory cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// It cannot be had at all.
-    #[error("cannot use the directory `{path}`", path = .path.display())]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A link has its name.
-    #[error("`{path}` is a link, and where it leads may change; name the directory itself", path = .0.display())]
-    Link(PathBuf),
-    /// Something else has its name.
-    #[error("`{path}` is not a directory; remove it", path = .0.display())]
-    NoDirectory(PathBuf),
-    /// Somebody else can do with it what he likes.
-    #[error(
-        "`{path}` belongs to another user (number {owner}), who could exchange what is in it",
-        path = .path.display()
-    )]
-    Owner {
-        /// The directory, or one that it lies in.
-        path: PathBuf,
-        /// Its owner's number.
-        owner: u32,
-    },
-    /// Others may write to it.
-    #[error(
-        "others can write to `{path}` (mode {mode:04o}) and exchange what is in it; run `chmod go-w` on it",
-        path = .path.display()
-    )]
-    Writable {
-        /// The directory, or one that it lies in.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+/// Adds the directory's path to an error.
+fn at<T>(path: &Path, result: io::Result<T>) -> anyhow::Result<T> {
+    result.with_context(|| format!("cannot use the directory `{}`", path.display()))
 }
 
 impl PrivateDirectory {
-    /// Opens a directory, which must be no link. Those that it lies in are looked at too, as far as others could
+    /// Opens a directory, which must be no link. The directories above it are checked too, as far as others could
     /// exchange it there.
-    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
-        let (parent, path) = placed(path)?;
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let (parent, path) = resolve_parent(path)?;
         let directory = Self::open_last(path)?;
         check_above(&parent)?;
         Ok(directory)
     }
 
-    /// The same, after all that is missing of it was made, for this user alone whatever the umask.
-    pub fn create(path: &Path) -> Result<Self, DirectoryError> {
+    /// The same. What is missing of the path is made first, for this user alone whatever the umask.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
         make_missing(path)?;
         Self::open(path)
     }
 
-    /// The same, looking at nothing that it lies in: for a place that the user has chosen.
-    pub fn create_there(path: &Path) -> Result<Self, DirectoryError> {
+    /// The same without a check of the directories above it, for a path that the user has chosen.
+    pub fn create_there(path: &Path) -> anyhow::Result<Self> {
         make_missing(path)?;
         Self::open_last(path.to_owned())
     }
 
-    /// Closes a directory in this one to others, if it is there.
-    pub fn close_within(&self, name: &str) -> Result<(), DirectoryError> {
+    /// Takes others' permissions to a directory in this one away, if it exists.
+    pub fn close_within(&self, name: &str) -> anyhow::Result<()> {
         let path = self.path.join(name);
         if is_missing(&path) {
             return Ok(());
         }
         let within = Self::open_last(path)?;
-        let closed = within.file.set_permissions(PermissionsExt::from_mode(OWNER_ONLY));
-        closed.map_err(|source| DirectoryError::Io { path: within.path, source })
+        at(&within.path, within.file.set_permissions(PermissionsExt::from_mode(OWNER_ONLY)))
     }
 
-    /// Refuses one of root's.
-    pub fn own(self) -> Result<Self, DirectoryError> {
-        match self.file.metadata() {
-            Ok(found) if found.uid() == rustix::process::geteuid().as_raw() => Ok(self),
-            Ok(found) => Err(DirectoryError::Owner { path: self.path, owner: found.uid() }),
-            Err(source) => Err(DirectoryError::Io { path: self.path, source }),
-        }
+    /// Refuses a directory of root's.
+    pub fn own(self) -> anyhow::Result<Self> {
+        let owner = at(&self.path, self.file.metadata())?.uid();
+        check_owner(&self.path, owner, owner == rustix::process::geteuid().as_raw())?;
+        Ok(self)
     }
 
-    /// Where it is; no part of it is a link.
+    /// The directory's path, no part of which is a link.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory itself.
+    /// The open directory.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Opens the last name without following a link, and looks at what that is.
-    fn open_last(path: PathBuf) -> Result<Self, DirectoryError> {
+    /// Opens a directory without following a link that has its name, and checks it.
+    fn open_last(path: PathBuf) -> anyhow::Result<Self> {
+        let shown = path.display();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match retry_on_intr(|| rustix::fs::openat(CWD, &path, flags, Mode::empty())) {
-            Ok(file) => File::from(file),
-            Err(Errno::LOOP | Errno::NOTDIR) if path.is_symlink() => return Err(DirectoryError::Link(path)),
-            Err(Errno::NOTDIR) => return Err(DirectoryError::NoDirectory(path)),
-            Err(errno) => return Err(DirectoryError::Io { path, source: errno.into() }),
+            Err(Errno::LOOP | Errno::NOTDIR) if path.is_symlink() => {
+                bail!("`{shown}` is a link, and where it leads may change; name the directory itself")
+            }
+            Err(Errno::NOTDIR) => bail!("`{shown}` is not a directory; remove it"),
+            opened => File::from(at(&path, opened.map_err(io::Error::from))?),
         };
-        let found = match file.metadata() {
-            Ok(found) => found,
-            Err(source) => return Err(DirectoryError::Io { path, source }),
-        };
-        if !is_trusted(found.uid()) {
-            return Err(DirectoryError::Owner { path, owner: found.uid() });
-        }
-        if found.mode() & OTHERS_WRITE != 0 {
-            return Err(DirectoryError::Writable { path, mode: found.mode() & 0o7777 });
-        }
+        let found = at(&path, file.metadata())?;
+        check_owner(&path, found.uid(), is_trusted(found.uid()))?;
+        check_mode(&path, found.mode())?;
         Ok(Self { file, path })
     }
 }
 
-/// The directory above, without links, and the path in it.
-fn placed(path: &Path) -> Result<(PathBuf, PathBuf), DirectoryError> {
-    let error = |source| DirectoryError::Io { path: path.to_owned(), source };
-    let absolute = std::path::absolute(path).map_err(error)?;
-    // A path that ends in `/..` has no last name that could be a link.
-    let whole = matches!(absolute.components().next_back(), Some(Component::RootDir | Component::ParentDir));
-    match absolute.parent().zip(absolute.file_name()) {
-        Some((parent, name)) if !whole => {
-            let parent = parent.canonicalize().map_err(error)?;
-            let path = parent.join(name);
-            Ok((parent, path))
-        }
-        _ => {
-            let path = absolute.canonicalize().map_err(error)?;
-            Ok((path.parent().unwrap_or(&path).to_owned(), path))
-        }
-    }
+fn check_owner(path: &Path, owner: u32, is_trusted: bool) -> anyhow::Result<()> {
+    let shown = path.display();
+    ensure!(
+        is_trusted,
+        "`{shown}` belongs to another user (number {owner}), who could exchange what is in it"
+    );
+    Ok(())
 }
 
-/// Others must not be able to put another directory in the place of one on the way to it.
-fn check_above(parent: &Path) -> Result<(), DirectoryError> {
+fn check_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
+    ensure!(
+        mode & OTHERS_WRITE == 0,
+        "others can write to `{}` (mode {:04o}) and exchange what is in it; run `chmod go-w` on it",
+        path.display(),
+        mode & 0o7777
+    );
+    Ok(())
+}
+
+/// The directory above, without links, and the path in it.
+fn resolve_parent(path: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let absolute = at(path, std::path::absolute(path))?;
+    // A path that ends in `/..` has no last name that could be a link.
+    let has_name =
+        !matches!(absolute.components().next_back(), Some(Component::RootDir | Component::ParentDir));
+    if let Some((parent, name)) = absolute.parent().zip(absolute.file_name()).filter(|_| has_name) {
+        let parent = at(path, parent.canonicalize())?;
+        let path = parent.join(name);
+        return Ok((parent, path));
+    }
+    let path = at(path, absolute.canonicalize())?;
+    Ok((path.parent().unwrap_or(&path).to_owned(), path))
+}
+
+/// Checks that others cannot exchange a directory on the way. In a sticky directory they can write but exchange nothing.
+fn check_above(parent: &Path) -> anyhow::Result<()> {
     for path in parent.ancestors() {
-        let error = |source| DirectoryError::Io { path: path.to_owned(), source };
-        let found = path.symlink_metadata().map_err(error)?;
-        if !is_trusted(found.uid()) && !is_root_unmapped(found.uid()) {
-            return Err(DirectoryError::Owner { path: path.to_owned(), owner: found.uid() });
-        }
-        if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
-            return Err(DirectoryError::Writable { path: path.to_owned(), mode: found.mode() & 0o7777 });
+        let found = at(path, path.symlink_metadata())?;
+        check_owner(path, found.uid(), is_trusted(found.uid()) || is_root_unmapped(found.uid()))?;
+        if found.mode() & STICKY == 0 {
+            check_mode(path, found.mode())?;
         }
     }
     Ok(())
 }
 
-/// Whether files of this owner are as good as one's own: root's are.
+/// Whether the owner is this user or root.
 pub fn is_trusted(owner: u32) -> bool {
     owner == rustix::process::geteuid().as_raw() || owner == 0
 }
 
-/// In a user namespace without root, what is root's shows up as the overflow user's (`user_namespaces(7)`).
+/// In a user namespace without root, root's files appear as the overflow user's (`user_namespaces(7)`).
 fn is_root_unmapped(owner: u32) -> bool {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     if read("/proc/sys/kernel/overflowuid").trim().parse() != Ok(owner) {
@@ -192,20 +161,20 @@ fn is_missing(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-fn make_missing(path: &Path) -> Result<(), DirectoryError> {
+fn make_missing(path: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| is_missing(path)).collect();
     for directory in missing.into_iter().rev() {
-        make(directory).map_err(|source| DirectoryError::Io { path: directory.to_owned(), source })?;
+        at(directory, make(directory))?;
     }
     Ok(())
 }
 
-/// Makes a directory for this user alone; another process may be as fast.
+/// Makes a directory for this user alone. Another process may have made it first.
 fn make(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     match std::fs::DirBuilder::new().mode(OWNER_ONLY).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // What an unusual umask took from the owner.
+        // An unusual umask may have taken permissions from the owner.
         made => made.and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(OWNER_ONLY))),
     }
 }
@@ -215,6 +184,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+
+    fn told<T>(result: anyhow::Result<T>, what: &str) -> bool {
+        result.is_err_and(|error| error.to_string().contains(what))
+    }
 
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
@@ -257,15 +230,15 @@ mod tests {
         let real = PrivateDirectory::create(&at("real/directory")).unwrap();
         std::os::unix::fs::symlink("real", at("link")).unwrap();
         std::fs::write(at("file"), "").unwrap();
-        assert!(matches!(PrivateDirectory::open(&at("link")), Err(DirectoryError::Link(_))));
-        assert!(matches!(PrivateDirectory::create(&at("link/")), Err(DirectoryError::Link(_))));
-        assert!(matches!(PrivateDirectory::create(&at("file")), Err(DirectoryError::NoDirectory(_))));
+        assert!(told(PrivateDirectory::open(&at("link")), "is a link"));
+        assert!(told(PrivateDirectory::create(&at("link/")), "is a link"));
+        assert!(told(PrivateDirectory::create(&at("file")), "is not a directory"));
         assert!(PrivateDirectory::create(&at("file/x")).is_err());
         assert_eq!(PrivateDirectory::open(&at("link/directory")).unwrap().path(), real.path());
 
         std::os::unix::fs::symlink(at("file"), at("real/xchg")).unwrap();
         let real = PrivateDirectory::open(&at("real")).unwrap();
-        assert!(matches!(real.close_within("xchg"), Err(DirectoryError::Link(_))));
+        assert!(told(real.close_within("xchg"), "is a link"));
         real.close_within("none").unwrap();
         set_mode(&at("real/directory"), 0o755);
         real.close_within("directory").unwrap();

@@ -1,68 +1,50 @@
 //! QEMU itself: where it is, whether it is new enough, and how its options are written.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::config::{Config, Problems};
 use super::environment::Environment;
-use super::platform::Platform;
+use super::platform::{Hardware, Platform};
 use super::search::program;
 
 /// The oldest QEMU that reads every image this program writes: zstd in qcow2 came with it.
 const OLDEST: (u32, u32) = (5, 1);
 
-/// The config's QEMU, or the one on `PATH`; a problem if there is none or it is too old.
+/// The config's QEMU, or the one on `PATH`. It is a problem if there is none or it is too old.
 pub fn find(
     config: &Config,
     environment: &Environment,
     platform: Platform,
     problems: &mut Problems,
 ) -> Option<PathBuf> {
-    let name = platform.hardware().qemu;
-    let install = format!(
-        "install QEMU {}.{} or newer (Debian: {})",
-        OLDEST.0,
-        OLDEST.1,
-        platform.hardware().qemu_package
-    );
+    let Hardware { qemu: name, qemu_package, .. } = *platform.hardware();
+    let install = format!("install QEMU {}.{} or newer (Debian: {qemu_package})", OLDEST.0, OLDEST.1);
     let package = config.qemu.package.as_deref().and_then(|package| std::path::absolute(package).ok());
-    // nixpkgs' smallest QEMU has only the one for this machine, under another name too.
+    // nixpkgs' smallest QEMU emulates only this machine's platform, and has another name too.
     let other = if Platform::of_this_machine() == Some(platform) { "qemu-kvm" } else { name };
     let found = program(environment, package.as_deref(), name)
         .or_else(|| package.as_deref().and_then(|package| program(environment, Some(package), other)));
-    let Some(qemu) = found else {
-        match package {
-            Some(package) => {
-                let place = package.join("bin").join(name);
-                problems.add("qemu.package", format_args!("there is no program `{}`", place.display()));
-            }
-            None => problems.add(
-                "qemu.package",
-                format_args!("there is no {name} on PATH; {install} or set qemu.package"),
-            ),
+    let shown = found.as_deref().unwrap_or(Path::new(name)).display();
+    let problem = match (found.as_deref().map(version), package) {
+        (None, Some(package)) => {
+            Some(format!("there is no program `{}`", package.join("bin").join(name).display()))
         }
-        return None;
+        (None, None) => Some(format!("there is no {name} on PATH; {install} or set qemu.package")),
+        (Some(Err(error)), _) => Some(format!("cannot start `{shown} --version`: {error}")),
+        (Some(Ok(None)), _) => {
+            Some(format!("`{shown} --version` does not tell a version of QEMU; {install}"))
+        }
+        (Some(Ok(Some(version))), _) => (version < OLDEST)
+            .then(|| format!("`{shown}` is QEMU {}.{}, which is too old; {install}", version.0, version.1)),
     };
-    match version(&qemu) {
-        Err(error) => {
-            let what = format!("cannot start `{} --version`: {error}", qemu.display());
-            problems.add("qemu.package", what);
-        }
-        Ok(Some(version)) if version < OLDEST => {
-            let (major, minor) = version;
-            let what = format!("`{}` is QEMU {major}.{minor}, which is too old; {install}", qemu.display());
-            problems.add("qemu.package", what);
-        }
-        Ok(Some(_)) => {}
-        Ok(None) => {
-            let what = format!("`{} --version` does not tell a version of QEMU; {install}", qemu.display());
-            problems.add("qemu.package", what);
-        }
+    if let Some(problem) = problem {
+        problems.add("qemu.package", problem);
     }
-    Some(qemu)
+    found
 }
 
 /// Major and minor version, from a line such as `QEMU emulator version 7.2.22 (Debian …)`.
@@ -77,33 +59,23 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Escapes a value for QEMU's comma-separated options: a comma is written twice (QEMU's manual, "-drive"). Whatever
-/// the value is, it cannot become another option.
-pub fn option_value(value: impl Into<OsString>) -> OsString {
-    let value = value.into();
-    let mut escaped = Vec::with_capacity(value.len());
-    for &byte in value.as_bytes() {
-        escaped.push(byte);
-        if byte == b',' {
-            escaped.push(byte);
-        }
-    }
-    OsString::from_vec(escaped)
+/// Escapes a value for QEMU's comma-separated options: a comma is written twice (QEMU's manual, "-drive"). No value can
+/// then become another option.
+pub fn option_value(value: impl AsRef<OsStr>) -> OsString {
+    let bytes = value.as_ref().as_bytes().iter();
+    OsString::from_vec(bytes.flat_map(|&byte| vec![byte; if byte == b',' { 2 } else { 1 }]).collect())
 }
 
 /// `key=value,…` with the keys in order, as Nix orders attribute sets.
 pub fn option_list<'a>(pairs: impl IntoIterator<Item = (&'a str, OsString)>) -> OsString {
     let sorted: BTreeMap<&str, OsString> = pairs.into_iter().collect();
-    let mut out = OsString::new();
-    for (key, value) in sorted {
-        if !out.is_empty() {
-            out.push(",");
-        }
-        out.push(key);
-        out.push("=");
-        out.push(option_value(value));
-    }
-    out
+    let options = sorted.iter().map(|(key, value)| concat(&[key, &"=", &option_value(value)]));
+    options.collect::<Vec<_>>().join(OsStr::new(","))
+}
+
+/// One argument of several parts.
+pub fn concat(parts: &[&dyn AsRef<OsStr>]) -> OsString {
+    parts.iter().map(AsRef::as_ref).collect()
 }
 
 #[cfg(test)]

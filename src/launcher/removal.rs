@@ -1,7 +1,7 @@
-//! Removing a machine's directory, whatever its guest left there.
+//! Removes a machine's directory, whatever its guest left there.
 //!
-//! Links are not followed, and nothing that is mounted there is touched. The tree may be deeper than there are files
-//! that a process can have open: what lies deeper than [`DEPTH_MAX`] is moved up to the directory itself first.
+//! Links are not followed, and mounted file systems are not touched. The tree may be deeper than a process can have
+//! directories open: what is deeper than [`DEPTH_MAX`] is moved up to the top directory first.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -15,28 +15,29 @@ use rustix::io::Errno;
 
 /// How many directories are open at once.
 const DEPTH_MAX: usize = 32;
-/// How much of what is left is named.
+/// How many of the files that stay are named.
 const NAMED_MAX: usize = 10;
 const OWNER_ONLY: u32 = 0o700;
 
 /// What could not be removed.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// Some of it, with the reasons.
+    /// The first ones, with the reasons.
     pub named: Vec<(PathBuf, io::Error)>,
-    /// How much more there is.
+    /// How many more there are.
     pub more: u64,
 }
 
-/// Removes a directory of this user's and all that is in it; gives what is left.
+/// Removes a directory of this user's and all that is in it.
 pub fn remove(directory: &Path) -> Left {
     let mut removal = Removal { top: directory, left: Left::default(), stay: BTreeSet::new(), moved: 0 };
     match removal.run() {
-        // Whoever started the machine may have removed it before.
-        Ok(()) | Err(Errno::NOENT) => {}
-        // The reason has its name already.
-        Err(Errno::NOTEMPTY) if !removal.left.named.is_empty() => {}
-        Err(errno) => removal.leave(directory.to_owned(), errno.into()),
+        Ok(()) => {}
+        // Whoever started the machine may have removed it first.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // The files that stay are named already.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && !removal.left.named.is_empty() => {}
+        Err(error) => removal.leave(directory.to_owned(), error),
     }
     removal.left
 }
@@ -44,7 +45,7 @@ pub fn remove(directory: &Path) -> Left {
 struct Removal<'p> {
     top: &'p Path,
     left: Left,
-    /// Names in the directory itself that cannot be removed.
+    /// Names in the top directory that cannot be removed.
     stay: BTreeSet<OsString>,
     /// How many directories were moved up.
     moved: u64,
@@ -54,20 +55,20 @@ struct Removal<'p> {
 struct Level {
     entries: Dir,
     path: PathBuf,
-    /// Something was removed since its entries were read from the beginning.
+    /// Something was removed since the entries were last read from the start.
     is_changed: bool,
-    /// Something stays in it.
+    /// Something in it stays.
     has_left: bool,
 }
 
 impl Level {
-    fn new(directory: OwnedFd, path: PathBuf) -> Result<Self, Errno> {
+    fn new(directory: OwnedFd, path: PathBuf) -> io::Result<Self> {
         Ok(Self { entries: Dir::new(directory)?, path, is_changed: false, has_left: false })
     }
 }
 
 impl Removal<'_> {
-    fn run(&mut self) -> Result<(), Errno> {
+    fn run(&mut self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let top = rustix::fs::open(self.top, flags, Mode::empty())?;
         loop {
@@ -78,7 +79,7 @@ impl Removal<'_> {
                 break;
             }
         }
-        rustix::fs::unlinkat(CWD, self.top, AtFlags::REMOVEDIR)
+        Ok(rustix::fs::unlinkat(CWD, self.top, AtFlags::REMOVEDIR)?)
     }
 
     /// Removes all in a directory.
@@ -115,30 +116,32 @@ impl Removal<'_> {
         let Some(level) = levels.last_mut() else { return };
         let Ok(directory) = level.entries.fd() else { return };
         let path = level.path.join(name);
-        match unlink_or_open(directory, name, kind) {
-            Ok(None) => level.is_changed = true,
-            Ok(Some(_)) if depth >= DEPTH_MAX => match self.move_up(directory, name, top) {
-                Ok(()) => level.is_changed = true,
-                Err(errno) => self.stays(levels, name, path, errno.into()),
-            },
-            Ok(Some(opened)) => match Level::new(opened, path.clone()) {
-                Ok(level) => levels.push(level),
-                Err(errno) => self.stays(levels, name, path, errno.into()),
-            },
-            Err(error) => self.stays(levels, name, path, error),
+        let result = match unlink_or_open(directory, name, kind) {
+            Ok(None) => {
+                level.is_changed = true;
+                return;
+            }
+            Ok(Some(_)) if depth >= DEPTH_MAX => {
+                self.move_up(directory, name, top).map(|()| level.is_changed = true)
+            }
+            Ok(Some(opened)) => Level::new(opened, path.clone()).map(|level| levels.push(level)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.stays(levels, name, path, error);
         }
     }
 
-    /// Moves a directory to the one that is removed.
-    fn move_up(&mut self, from: BorrowedFd<'_>, name: &OsStr, top: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// Moves a directory up to the top directory.
+    fn move_up(&mut self, from: BorrowedFd<'_>, name: &OsStr, top: BorrowedFd<'_>) -> io::Result<()> {
         loop {
             self.moved += 1;
             let new = format!("moved-up-{}", self.moved);
             match rustix::fs::renameat_with(from, name, top, &new, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
-                // A file system that has only the plain call, which replaces no directory that has something in it.
-                Err(Errno::INVAL) => return rustix::fs::renameat(from, name, top, &new),
-                moved => return moved,
+                // The file system has only the plain call. That replaces no directory that has something in it.
+                Err(Errno::INVAL) => return Ok(rustix::fs::renameat(from, name, top, &new)?),
+                moved => return Ok(moved?),
             }
         }
     }
@@ -154,7 +157,7 @@ impl Removal<'_> {
             .map_or_else(Err, |directory| rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR));
         match removed {
             Ok(()) | Err(Errno::NOENT) => above.is_changed = true,
-            // What stays in it has been named.
+            // The files in it that stay are named already.
             Err(_) if done.has_left => self.stays_quietly(levels, name),
             Err(errno) => self.stays(levels, name, done.path.clone(), errno.into()),
         }
@@ -183,7 +186,7 @@ impl Removal<'_> {
     }
 }
 
-/// Removes what is no directory or an empty one; opens another.
+/// Removes a file or an empty directory. Opens a directory that is not empty.
 fn unlink_or_open(directory: BorrowedFd<'_>, name: &OsStr, kind: FileType) -> io::Result<Option<OwnedFd>> {
     let is_directory = match kind {
         FileType::Unknown => {
@@ -208,7 +211,7 @@ fn open_own(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let found = match rustix::fs::openat2(directory, name, flags, Mode::empty(), within) {
         Ok(found) => found,
         Err(Errno::XDEV) => return Err(mounted()),
-        // Before Linux 5.6. The same file system that is mounted once more is not told there.
+        // Before Linux 5.6. This does not recognise a second mount of the same file system.
         Err(Errno::NOSYS | Errno::PERM) => {
             let found = rustix::fs::openat(directory, name, flags, Mode::empty())?;
             if rustix::fs::fstat(&found)?.st_dev != rustix::fs::fstat(directory)?.st_dev {
@@ -220,7 +223,7 @@ fn open_own(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     };
     let mode = rustix::fs::fstat(&found)?.st_mode;
     if mode & OWNER_ONLY != OWNER_ONLY {
-        // By its descriptor, since a name could be a link by now. Where it fails, opening says why.
+        // By its descriptor, since the name could be a link by now. If it fails, opening says why.
         let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
         let _ = rustix::fs::chmod(magic, Mode::from_raw_mode(mode & 0o7777 | OWNER_ONLY));
     }

@@ -9,6 +9,7 @@ use imagegen::nix::store_path::StoreRoot;
 
 use super::config::{Config, Problems};
 use super::environment::Environment;
+use super::platform::Platform;
 use crate::hints;
 
 /// A search for what one config needs.
@@ -16,6 +17,7 @@ pub struct Search<'a> {
     pub config: &'a Config,
     pub environment: &'a Environment,
     pub store: &'a StoreRoot,
+    pub platform: Platform,
     pub current_directory: PathBuf,
     pub problems: &'a mut Problems,
 }

@@ -1,11 +1,12 @@
-//! What the module's script leaves to the shell: quotes and variables in options.
+//! Expands quotes and variables in options, which the module's script leaves to the shell.
 //!
 //! Of the POSIX shell's word expansion (XCU 2.6) this is what the module's texts use: quoting, `$NAME`, `${NAME}` and
-//! its forms with `-` and `+`, splitting at white space, and of all commands only `$(pwd)`. File name patterns stand
-//! for themselves.
+//! its forms with `-` and `+`, splitting at white space, and of all commands only `$(pwd)`. Patterns of file names are
+//! not expanded.
 
 use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
+use std::os::unix::ffi::OsStrExt;
 use std::str::Chars;
 
 /// Why a text cannot be expanded.
@@ -17,39 +18,34 @@ pub enum ShellError {
     /// A brace has no end.
     #[error("`${{` is not closed")]
     OpenBrace,
-    /// Something else than a name behind the dollar's brace, or a form that the module does not use.
+    /// `${` without a name behind it, or a form that the module does not use.
     #[error("`${{{0}` is not understood; write ${{NAME}}, ${{NAME:-default}} or ${{NAME:+instead}}")]
     Form(String),
-    /// A command; running one is not the launcher's business.
+    /// A command. The launcher runs none.
     #[error("it has a command to run in it; of these only $(pwd) is known")]
     Command,
-    /// A variable without a value where one is needed.
+    /// A required variable is not set.
     #[error("the variable {0} is not set")]
     Unset(String),
 }
 
-/// The shell's variables by name; `PWD` is also what `$(pwd)` gives.
+/// The shell's variables. `PWD` is also the value of `$(pwd)`.
 pub trait Variables {
-    /// The value, if it is set.
+    /// A variable's value, if it is set.
     fn get(&self, name: &str) -> Option<&OsStr>;
 }
 
-/// Every word of a text, as a command line would have them.
+/// Splits a text into words, as on a command line.
 pub fn words(text: &str, variables: &dyn Variables) -> Result<Vec<OsString>, ShellError> {
-    let mut expansion =
-        Expansion { variables, split: true, must_be_set: false, words: Vec::new(), word: None };
-    expansion.unquoted(&mut text.chars().peekable(), None)?;
+    let mut expansion = Expansion::of(text, variables, true)?;
     expansion.end_word();
     Ok(expansion.words)
 }
 
-/// A text as one word, whatever white space is in it or in the variables. A variable that is not set, and has no
-/// default, is an error.
+/// Expands a text to one word, whatever white space is in it or in the variables. A variable that is not set and has no
+/// default is an error.
 pub fn word(text: &str, variables: &dyn Variables) -> Result<OsString, ShellError> {
-    let mut expansion =
-        Expansion { variables, split: false, must_be_set: true, words: Vec::new(), word: None };
-    expansion.unquoted(&mut text.chars().peekable(), None)?;
-    Ok(expansion.word.unwrap_or_default())
+    Ok(Expansion::of(text, variables, false)?.word.unwrap_or_default())
 }
 
 type Input<'t> = Peekable<Chars<'t>>;
@@ -60,11 +56,17 @@ struct Expansion<'v> {
     split: bool,
     must_be_set: bool,
     words: Vec<OsString>,
-    /// The word that has begun; a pair of quotes begins one too.
+    /// The word that has begun. A pair of quotes begins one too, even if it is empty.
     word: Option<OsString>,
 }
 
-impl Expansion<'_> {
+impl<'v> Expansion<'v> {
+    fn of(text: &str, variables: &'v dyn Variables, split: bool) -> Result<Self, ShellError> {
+        let mut new = Self { variables, split, must_be_set: !split, words: Vec::new(), word: None };
+        new.expand(&mut text.chars().peekable(), false, None)?;
+        Ok(new)
+    }
+
     fn end_word(&mut self) {
         self.words.extend(self.word.take());
     }
@@ -73,28 +75,26 @@ impl Expansion<'_> {
         self.word.get_or_insert_default().push(c.encode_utf8(&mut [0; 4]));
     }
 
-    /// Goes on to the end of the text or, without taking it, to the closing character.
-    fn unquoted(&mut self, input: &mut Input<'_>, close: Option<char>) -> Result<(), ShellError> {
-        while let Some(&c) = input.peek() {
-            if Some(c) == close {
-                return Ok(());
-            }
-            input.next();
+    /// Expands up to the closing character, which it does not take, or to the end of the text.
+    fn expand(&mut self, input: &mut Input<'_>, quoted: bool, close: Option<char>) -> Result<(), ShellError> {
+        while let Some(c) = input.next_if(|c| Some(*c) != close) {
             match c {
-                '\'' => self.single_quoted(input)?,
+                '\'' if !quoted => self.single_quoted(input)?,
+                // Within quotes it can stand only within braces.
                 '"' => {
                     self.word.get_or_insert_default();
-                    self.double_quoted(input, '"')?;
+                    self.expand(input, true, Some('"'))?;
                     input.next().ok_or(ShellError::OpenQuote('"'))?;
                 }
-                '\\' => {
-                    if let Some(next) = input.next().filter(|next| *next != '\n') {
-                        self.push(next);
-                    }
-                }
-                '$' => self.dollar(input, false)?,
+                '\\' => match input.next() {
+                    Some('\n') => {}
+                    Some(next) if !quoted || "$`\"\\".contains(next) => self.push(next),
+                    next if quoted => ['\\'].into_iter().chain(next).for_each(|c| self.push(c)),
+                    _ => {}
+                },
+                '$' => self.dollar(input, quoted)?,
                 '`' => return Err(ShellError::Command),
-                c if c.is_ascii_whitespace() && self.split => self.end_word(),
+                c if c.is_ascii_whitespace() && self.split && !quoted => self.end_word(),
                 c => self.push(c),
             }
         }
@@ -110,36 +110,6 @@ impl Expansion<'_> {
                 None => return Err(ShellError::OpenQuote('\'')),
             }
         }
-    }
-
-    /// Goes on to the end of the text or, without taking it, to the closing character.
-    fn double_quoted(&mut self, input: &mut Input<'_>, close: char) -> Result<(), ShellError> {
-        while let Some(&c) = input.peek() {
-            if c == close {
-                return Ok(());
-            }
-            input.next();
-            match c {
-                '\\' => match input.next() {
-                    Some('\n') => {}
-                    Some(next @ ('$' | '`' | '"' | '\\')) => self.push(next),
-                    Some(next) => {
-                        self.push('\\');
-                        self.push(next);
-                    }
-                    None => self.push('\\'),
-                },
-                // Within braces within quotes.
-                '"' => {
-                    self.double_quoted(input, '"')?;
-                    input.next().ok_or(ShellError::OpenQuote('"'))?;
-                }
-                '$' => self.dollar(input, true)?,
-                '`' => return Err(ShellError::Command),
-                c => self.push(c),
-            }
-        }
-        Ok(())
     }
 
     fn dollar(&mut self, input: &mut Input<'_>, quoted: bool) -> Result<(), ShellError> {
@@ -167,49 +137,33 @@ impl Expansion<'_> {
         }
     }
 
-    /// What follows `${`.
+    /// Expands what follows `${`.
     fn braces(&mut self, input: &mut Input<'_>, quoted: bool) -> Result<(), ShellError> {
         let name = name(input);
-        let mut form = String::new();
-        while let Some(c @ (':' | '-' | '+')) = input.peek().copied() {
-            form.push(c);
-            input.next();
-            if c != ':' {
-                break;
-            }
+        let colon = input.next_if_eq(&':');
+        let form = input.next_if(|c| matches!(c, '-' | '+'));
+        let value = self.variables.get(&name).filter(|value| colon.is_none() || !value.is_empty());
+        if name.is_empty() || (colon.is_some() && form.is_none()) {
+            return Err(ShellError::Form(name.chars().chain(colon).chain(form).collect()));
         }
-        let value = self.variables.get(&name);
-        let value_or_nothing = value.filter(|value| !value.is_empty());
-        let use_word = match form.as_str() {
-            _ if name.is_empty() => return Err(ShellError::Form(name + &form)),
-            "" => false,
-            ":-" => value_or_nothing.is_none(),
-            "-" => value.is_none(),
-            ":+" => value_or_nothing.is_some(),
-            "+" => value.is_some(),
-            _ => return Err(ShellError::Form(name + &form)),
-        };
-        if form.is_empty() {
-            if input.peek() != Some(&'}') {
-                return Err(input
-                    .next()
-                    .map_or(ShellError::OpenBrace, |c| ShellError::Form(format!("{name}{c}"))));
-            }
-            self.variable(&name, quoted)?;
-        } else if use_word {
-            if quoted { self.double_quoted(input, '}') } else { self.unquoted(input, Some('}')) }?;
-        } else {
+        if form.is_some_and(|form| (form == '-') == value.is_none()) {
+            self.expand(input, quoted, Some('}'))?;
+        } else if form.is_some() {
             let words = std::mem::take(&mut self.words);
             let word = self.word.take();
             let must_be_set = std::mem::take(&mut self.must_be_set);
-            // What is not used is read over, with whatever is nested in it.
-            if quoted { self.double_quoted(input, '}') } else { self.unquoted(input, Some('}')) }?;
+            // The text is not used, but has to be read to its end.
+            self.expand(input, quoted, Some('}'))?;
             (self.words, self.word, self.must_be_set) = (words, word, must_be_set);
-            if form.ends_with('-') {
-                self.variable(&name, quoted)?;
-            }
         }
-        input.next().map(|_| ()).ok_or(ShellError::OpenBrace)
+        match input.next() {
+            Some('}') if form.is_none() || (form == Some('-') && value.is_some()) => {
+                self.variable(&name, quoted)
+            }
+            Some('}') => Ok(()),
+            Some(c) => Err(ShellError::Form(format!("{name}{c}"))),
+            None => Err(ShellError::OpenBrace),
+        }
     }
 
     fn variable(&mut self, name: &str, quoted: bool) -> Result<(), ShellError> {
@@ -234,18 +188,13 @@ impl Expansion<'_> {
     }
 }
 
-/// The parts between white space; an empty first or last one where the value begins or ends with it.
+/// The parts between white space. The first or last one is empty where the value begins or ends with white space.
 pub fn split(value: &OsStr) -> Vec<&OsStr> {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = value.as_bytes();
-    let mut parts: Vec<&[u8]> = bytes.split(|b| matches!(b, b' ' | b'\t' | b'\n')).collect();
+    let parts: Vec<_> = value.as_bytes().split(|b| b" \t\n".contains(b)).collect();
     let last = parts.len() - 1;
-    let mut i = 0;
-    parts.retain(|part| {
-        i += 1;
-        !part.is_empty() || i == 1 || i == last + 1
-    });
-    parts.into_iter().map(OsStr::from_bytes).collect()
+    let parts = parts.into_iter().enumerate();
+    let kept = parts.filter(|(i, part)| !part.is_empty() || *i == 0 || *i == last);
+    kept.map(|(_, part)| OsStr::from_bytes(part)).collect()
 }
 
 fn is_name_start(c: char) -> bool {
@@ -254,12 +203,8 @@ fn is_name_start(c: char) -> bool {
 
 fn name(input: &mut Input<'_>) -> String {
     let mut name = String::new();
-    while let Some(&c) = input.peek() {
-        if !(is_name_start(c) || c.is_ascii_digit() && !name.is_empty()) {
-            break;
-        }
+    while let Some(c) = input.next_if(|&c| is_name_start(c) || c.is_ascii_digit() && !name.is_empty()) {
         name.push(c);
-        input.next();
     }
     name
 }

@@ -1,11 +1,13 @@
 //! The TPM: swtpm, a process of its own to which QEMU connects.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
+
+use super::qemu::concat;
 
 /// The emulator of a machine's TPM.
 #[derive(Debug, Clone)]
@@ -26,26 +28,20 @@ impl Swtpm {
     /// when QEMU does.
     pub fn arguments(&self) -> Vec<OsString> {
         let directory = &self.directory;
-        let at = |option: &str, path: &Path, more: &str| {
-            let mut text = OsString::from(option);
-            text.push(path);
-            text.push(more);
-            text
-        };
         vec![
             "socket".into(),
             "--tpmstate".into(),
-            at("dir=", directory, ",mode=0600"),
+            concat(&[&"dir=", directory, &",mode=0600"]),
             "--ctrl".into(),
-            at("type=unixio,path=", &self.socket(), ",mode=0600"),
+            concat(&[&"type=unixio,path=", &self.socket(), &",mode=0600"]),
             // Before swtpm 0.8, --ctrl has no such option.
             "--terminate".into(),
             "--pid".into(),
-            at("file=", &directory.join("pid"), ""),
+            concat(&[&"file=", &directory.join("pid")]),
             "--daemon".into(),
             "--tpm2".into(),
             "--log".into(),
-            at("file=", &self.log(), ",level=6"),
+            concat(&[&"file=", &self.log(), &",level=6"]),
         ]
     }
 

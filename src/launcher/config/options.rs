@@ -142,7 +142,10 @@ options! {
 
     /// An entry of `fileSystems`.
     pub struct FileSystem {
-        _nixos_only: () = ignore(&NIXOS_ONLY),
+        /// What else NixOS's evaluated file systems have: the entry's name once more, and what only NixOS's initrd does.
+        _nixos_only: () = ignore(&[
+            "mountPoint", "enable", "depends", "autoFormat", "autoResize", "formatOptions", "encrypted", "overlay", "stratis",
+        ]),
         /// The device that is mounted.
         pub device: Option<String> = take("device"),
         /// The label of the device.
@@ -228,19 +231,6 @@ options! {
     }
 }
 
-/// What else NixOS's evaluated file systems have: the entry's name once more, and what only NixOS's initrd does.
-const NIXOS_ONLY: [&str; 9] = [
-    "mountPoint",
-    "enable",
-    "depends",
-    "autoFormat",
-    "autoResize",
-    "formatOptions",
-    "encrypted",
-    "overlay",
-    "stratis",
-];
-
 words! {
     /// `sharedDirectories.<tag>.securityModel`.
     pub enum SecurityModel {
@@ -304,10 +294,7 @@ impl Read for DiskImage {
             // TOML has no null.
             Value::Null | Value::Bool(false) => Some(Self::None),
             Value::String(_) => Read::read(value, at, problems).map(Self::File),
-            other => {
-                problems.add(at, expected("a file name, or null or false for none", &other));
-                None
-            }
+            other => problems.none(at, expected("a file name, or null or false for none", &other)),
         }
     }
 }

@@ -21,6 +21,12 @@ impl Problems {
         self.found.push(format!("{option}: {what}"));
     }
 
+    /// Adds a problem with an option that has no value now.
+    pub(super) fn none<T>(&mut self, option: &str, what: impl Display) -> Option<T> {
+        self.add(option, what);
+        None
+    }
+
     /// Adds the name of an option that the config may have.
     pub(super) fn add_known(&mut self, option: String) {
         self.known.push(option);

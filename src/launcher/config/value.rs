@@ -45,11 +45,7 @@ macro_rules! simple {
         impl Read for $type {
             fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
                 let find: fn(&Value) -> Option<Self> = $find;
-                let found = find(&value);
-                if found.is_none() {
-                    problems.add(at, expected($what, &value));
-                }
-                found
+                find(&value).or_else(|| problems.none(at, expected($what, &value)))
             }
         }
     )*};
@@ -64,17 +60,16 @@ simple! {
 
 impl Read for String {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
-        match value {
-            // QEMU's arguments end at a NUL.
-            Value::String(text) if text.contains('\0') => {
-                problems.add(at, "a text cannot hold a NUL character");
-            }
-            Value::String(text) if text.chars().any(char::is_control) => problems
-                .add(at, format_args!("the text {text:?} holds a control character, such as a line feed")),
-            Value::String(text) => return Some(text),
-            other => problems.add(at, expected("a text", &other)),
+        let Value::String(text) = value else { return problems.none(at, expected("a text", &value)) };
+        // QEMU's arguments end at a NUL.
+        if text.contains('\0') {
+            return problems.none(at, "a text cannot hold a NUL character");
         }
-        None
+        if text.chars().any(char::is_control) {
+            let what = format_args!("the text {text:?} holds a control character, such as a line feed");
+            return problems.none(at, what);
+        }
+        Some(text)
     }
 }
 
@@ -90,11 +85,7 @@ impl Read for ShellText {
 impl Read for PathBuf {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
         let text = String::read(value, at, problems)?;
-        if text.is_empty() {
-            problems.add(at, "a file name cannot be empty");
-            return None;
-        }
-        Some(text.into())
+        if text.is_empty() { problems.none(at, "a file name cannot be empty") } else { Some(text.into()) }
     }
 }
 
@@ -108,10 +99,7 @@ impl<T: Read> Read for Option<T> {
 /// A list's entries are numbered from 1 on, as the module numbers them.
 impl<T: Read> Read for Vec<T> {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
-        let Value::Array(entries) = value else {
-            problems.add(at, expected("a list", &value));
-            return None;
-        };
+        let Value::Array(entries) = value else { return problems.none(at, expected("a list", &value)) };
         let read =
             (1..).zip(entries).map(|(i, entry)| T::read(entry, &format!("{at}.<entry {i}>"), problems));
         // Every entry is read, even behind a wrong one.
@@ -121,10 +109,7 @@ impl<T: Read> Read for Vec<T> {
 
 impl<T: Read> Read for BTreeMap<String, T> {
     fn read(value: Value, at: &str, problems: &mut Problems) -> Option<Self> {
-        let Value::Object(entries) = value else {
-            problems.add(at, expected("a table", &value));
-            return None;
-        };
+        let Value::Object(entries) = value else { return problems.none(at, expected("a table", &value)) };
         let read = entries.into_iter().map(|(name, entry)| {
             let name = String::read(name.into(), at, problems)?;
             Some((name.clone(), T::read(entry, &join(at, &name), problems)?))
@@ -136,15 +121,14 @@ impl<T: Read> Read for BTreeMap<String, T> {
 /// One of a few words.
 pub(super) fn one_of<T: Copy>(
     all: &[T],
-    name: impl Fn(T) -> &'static str,
+    name: fn(T) -> &'static str,
     value: &Value,
     at: &str,
     problems: &mut Problems,
 ) -> Option<T> {
-    let found = all.iter().find(|&&word| value.as_str() == Some(name(word)));
-    if found.is_none() {
-        let names: Vec<_> = all.iter().map(|&word| name(word)).collect();
-        problems.add(at, expected(&format!("one of {}", names.join(", ")), value));
-    }
-    found.copied()
+    let found = all.iter().copied().find(|word| value.as_str() == Some(name(*word)));
+    found.or_else(|| {
+        let names: Vec<_> = all.iter().copied().map(name).collect();
+        problems.none(at, expected(&format!("one of {}", names.join(", ")), value))
+    })
 }

@@ -8,12 +8,12 @@ use imagegen::firmware::efi_vars::Flash;
 
 use crate::launcher::platform::Platform;
 
-/// QEMU's `virt` board has two banks of flash of this size, and takes no image of another one.
+/// QEMU's `virt` board has two banks of flash of this size, and takes no image of another size.
 const ARM_BANK: u64 = 64 << 20;
 /// Code and variables of a PC fill flash of one of these sizes: those that edk2's OVMF is built for.
 const PC_FLASH: std::ops::RangeInclusive<u64> = (1 << 20)..=(16 << 20);
 
-/// Why the two are no pair, both files named. Nothing is said of what neither begins as an edk2 firmware does.
+/// Why the two files are no pair. Files of which neither begins as an edk2 firmware does are not judged.
 pub fn mismatch(platform: Platform, code: &Path, variables: &Path) -> Option<String> {
     let [(code_kind, code_size), (variables_kind, variables_size)] =
         [code, variables].map(|path| look(path).unwrap_or((Flash::Unknown, 0)));
@@ -74,7 +74,7 @@ pub fn not_variables(path: &Path) -> Option<String> {
     }
 }
 
-/// Flash is what the file holds, byte by byte; Fedora has its firmware as qcow2 images too.
+/// Why a file is not raw, as flash has to be. Fedora has its firmware as qcow2 images too.
 fn not_raw(path: &Path) -> Option<String> {
     let is_qcow2 = path.is_file() && detect_format(&File::open(path).ok()?).ok()? == Format::Qcow2;
     is_qcow2.then(|| {
@@ -90,7 +90,7 @@ pub fn is_store(path: &Path) -> bool {
     look(path).is_ok_and(|(kind, _)| kind == Flash::Variables)
 }
 
-/// What an image is, and its length in bytes.
+/// An image's kind, and its length in bytes.
 fn look(path: &Path) -> std::io::Result<(Flash, u64)> {
     let metadata = path.metadata()?;
     // Opening a pipe would wait for its other end.
@@ -98,7 +98,7 @@ fn look(path: &Path) -> std::io::Result<(Flash, u64)> {
     Ok((kind, metadata.len()))
 }
 
-/// The build that has files of that size.
+/// Describes files of this size.
 pub fn build(platform: Platform, size: u64) -> String {
     let known = match (platform, size) {
         (_, 1_966_080) => "code of OVMF's 2 MiB build, ",

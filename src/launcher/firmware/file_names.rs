@@ -1,4 +1,4 @@
-//! Which file of variables goes with which file of code, by their names.
+//! Finds the variables that go with a firmware's code, and the code that goes with variables, by their names.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const SECURE_CODE: &[&str] = &["secboot", "strictnx", "ms", "snakeoil"];
 const KEYS: &[&str] = &["secboot", "ms", "snakeoil"];
 
-/// Pairs that have names of their own, code first: QEMU's and Fedora's.
+/// Pairs whose names follow no rule, code first: QEMU's and Fedora's.
 const OWN_NAMES: [(&str, &str); 6] = [
     ("edk2-x86_64-code.fd", "edk2-i386-vars.fd"),
     ("edk2-x86_64-secure-code.fd", "edk2-i386-vars.fd"),
@@ -17,28 +17,28 @@ const OWN_NAMES: [(&str, &str); 6] = [
     ("QEMU_EFI-silent-pflash.raw", "vars-template-pflash.raw"),
 ];
 
-/// The variables beside a firmware's code: those of the same name first; for code that checks signatures then those with
-/// keys in them, the empty ones last.
+/// The variables beside a firmware's code: first those of the same name. For code that checks signatures, those with keys
+/// come next and the empty ones last.
 pub fn variables_beside(code: &Path) -> Vec<PathBuf> {
     let keys: &[Option<&str>] =
         if is_secure(code) { &[Some("ms"), Some("snakeoil"), Some("secboot"), None] } else { &[] };
     let own = OWN_NAMES.iter().map(|(code, variables)| (*code, *variables));
-    beside(code, Role { from: "code", to: "vars" }, keys, own)
+    beside(code, ["code", "vars"], keys, own)
 }
 
-/// The code beside a firmware's variables: that of the same name first; for variables with keys in them then that which
-/// checks signatures.
+/// The code beside a firmware's variables: first that of the same name. For variables with keys, code that checks
+/// signatures comes next.
 pub fn code_beside(variables: &Path) -> Vec<PathBuf> {
     let name = name_of(variables);
     let has_keys = words(name).any(|word| KEYS.contains(&word));
     let codes: &[Option<&str>] = if has_keys { &[Some("secboot"), None] } else { &[Some("secboot")] };
     let own = OWN_NAMES.iter().map(|(code, variables)| (*variables, *code));
-    beside(variables, Role { from: "vars", to: "code" }, codes, own)
+    beside(variables, ["vars", "code"], codes, own)
 }
 
-/// Code that checks signatures, beside code that does not.
+/// Code that checks signatures, in the directory of other code.
 pub fn secure_beside(code: &Path) -> Vec<PathBuf> {
-    beside(code, Role { from: "code", to: "code" }, &[Some("secboot"), Some("ms")], std::iter::empty())
+    beside(code, ["code", "code"], &[Some("secboot"), Some("ms")], std::iter::empty())
         .into_iter()
         .filter(|path| is_secure(path))
         .collect()
@@ -50,8 +50,8 @@ pub fn is_secure(code: &Path) -> bool {
     words(name).any(|word| SECURE_CODE.contains(&word) || word == "secure")
 }
 
-/// Whether code is known to run in system management mode, which then is all that can write to its variables: what Debian,
-/// Fedora and Arch build with Secure Boot, and openSUSE's `smm`.
+/// Whether code is known to run in system management mode, outside of which its variables cannot be written then. Debian,
+/// Fedora and Arch build Secure Boot so, and openSUSE has it in files named `smm`.
 pub fn needs_smm(code: &Path) -> bool {
     let name = name_of(code);
     SECURE_CODE.iter().any(|word| name.contains(&format!(".{word}.")))
@@ -59,24 +59,17 @@ pub fn needs_smm(code: &Path) -> bool {
         || name == "edk2-x86_64-secure-code.fd"
 }
 
-/// Which word of a name stands for which other one.
-#[derive(Debug, Clone, Copy)]
-struct Role {
-    from: &'static str,
-    to: &'static str,
-}
-
-/// The files that are there, best first.
+/// The files that exist, best first. In their names, `to` replaces `from`.
 fn beside<'n>(
     path: &Path,
-    role: Role,
+    [from, to]: [&str; 2],
     flavours: &[Option<&str>],
     own_names: impl Iterator<Item = (&'n str, &'n str)>,
 ) -> Vec<PathBuf> {
     let name = name_of(path);
     let mut names: Vec<String> =
         own_names.filter(|(own, _)| *own == name).map(|(_, other)| other.to_owned()).collect();
-    if let Some(other) = replaced(name, role.from, role.to) {
+    if let Some(other) = replaced(name, from, to) {
         let (plain, places) = without_flavour(&other);
         names.push(other);
         for flavour in flavours {
@@ -92,7 +85,7 @@ fn beside<'n>(
     names.into_iter().map(|name| path.with_file_name(name)).filter(|file| file.is_file()).collect()
 }
 
-/// A name with another word for its role, in capitals where the old one is.
+/// A name with `to` in the place of `from`, in capitals where `from` is.
 fn replaced(name: &str, from: &str, to: &str) -> Option<String> {
     let at = name.to_ascii_lowercase().rfind(from)?;
     let (before, rest) = name.split_at(at);
@@ -102,8 +95,8 @@ fn replaced(name: &str, from: &str, to: &str) -> Option<String> {
     Some(format!("{before}{new}{behind}"))
 }
 
-/// A name without the words that name a flavour, and where such a word may stand in it: where one stood, before the
-/// ending, and before the size, as in Arch's `OVMF_CODE.secboot.4m.fd`.
+/// A name without the words of a flavour, and the positions where such a word may be: where one was, before the ending,
+/// and before the size, as in Arch's `OVMF_CODE.secboot.4m.fd`.
 fn without_flavour(name: &str) -> (String, Vec<usize>) {
     let mut plain = name.to_owned();
     let mut places = Vec::new();

@@ -3,7 +3,6 @@
 mod build;
 mod file_names;
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,19 +19,20 @@ pub use build::mismatch;
 pub struct EfiFlash {
     /// The firmware's code.
     pub firmware: PathBuf,
-    /// The variables, which the machine writes.
+    /// The variables. The machine writes to them.
     pub variables: PathBuf,
-    /// What new variables are copied from; nothing where the machine has some.
+    /// What the variables are copied from, unless the machine has some already.
     pub template: Option<PathBuf>,
-    /// The code runs in system management mode, so that nothing else can write to its variables.
+    /// The code runs in system management mode, and nothing else can write to its variables.
     pub smm: bool,
 }
 
-/// Finds the firmware and, where the machine has no variables yet, what to copy them from.
-pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path>) -> Option<EfiFlash> {
+/// Finds the firmware and, where the machine has no variables yet, a template for them.
+pub fn find(search: &mut Search<'_>, boot_disk: Option<&Path>) -> Option<EfiFlash> {
     if !search.config.boots_by_efi() {
         return None;
     }
+    let platform = search.platform;
     let by_name = PathBuf::from(format!("./{}-efi-vars.fd", search.config.name));
     let of_config = search.config.efi_vars.clone().unwrap_or(by_name);
     let variables = search.environment.path("NIX_EFI_VARS").map_or(of_config, Path::to_owned);
@@ -47,23 +47,20 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
         return None;
     }
 
-    let template = if variables.exists() {
+    let mut template = None;
+    if variables.exists() {
         search.need_file("efiVars", &variables);
-        None
     } else {
-        let template = template(search, platform, boot_disk, firmware.as_deref());
+        template = find_template(search, boot_disk, firmware.as_deref());
         if template.is_none() {
             let package = platform.hardware().firmware_package;
-            search.problems.add(
-                "efi.variables",
-                format_args!(
-                    "the machine has no EFI variables yet, and there are none to copy; install the package {package} or \
-                     name some"
-                ),
+            let what = format_args!(
+                "the machine has no EFI variables yet, and there are none to copy; install the package {package} or name \
+                 some"
             );
+            search.problems.add("efi.variables", what);
         }
-        template
-    };
+    }
     let source = template.as_deref().unwrap_or(&variables);
     if let Some(what) = build::not_variables(source) {
         search.problems.add(option_of(search, template.as_deref()), what);
@@ -72,11 +69,11 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     let firmware = match firmware {
         Some(firmware) => {
             search.need_file("efi.firmware", &firmware);
-            check_pair(search, platform, &firmware, &variables, template.as_deref());
+            check_pair(search, &firmware, &variables, template.as_deref());
             firmware
         }
-        None => known_firmware(search, source, platform).unwrap_or_else(|what| {
-            // Without any variables, the missing firmware has been told already.
+        None => known_firmware(search, source).unwrap_or_else(|what| {
+            // Missing variables have been reported already.
             if source.exists() {
                 search.problems.add("efi.firmware", what);
             }
@@ -87,9 +84,8 @@ pub fn find(search: &mut Search<'_>, platform: Platform, boot_disk: Option<&Path
     Some(EfiFlash { firmware, variables, template, smm })
 }
 
-fn template(
+fn find_template(
     search: &mut Search<'_>,
-    platform: Platform,
     boot_disk: Option<&Path>,
     firmware: Option<&Path>,
 ) -> Option<PathBuf> {
@@ -108,16 +104,16 @@ fn template(
     let kept = match efi.keep_variables {
         Some(true) => of_disk.or(of_config),
         Some(false) => of_config,
-        // What the config names itself goes before what happens to lie beside the disk.
+        // A template that the config names comes before one that lies beside the disk.
         None => of_config.or(of_disk),
     };
     kept.or_else(|| match firmware {
-        Some(firmware) => variables_for(platform, firmware),
-        None => installed(platform).next().map(|known| PathBuf::from(known.variables)),
+        Some(firmware) => variables_for(search.platform, firmware),
+        None => installed(search.platform).next().map(|known| PathBuf::from(known.variables)),
     })
 }
 
-/// The pairs of the distributions of which both files are there.
+/// The distributions' pairs of which both files exist.
 fn installed(platform: Platform) -> impl Iterator<Item = &'static Firmware> {
     let known = platform.hardware().firmware.iter();
     known.filter(|known| [known.code, known.variables].iter().all(|path| Path::new(path).is_file()))
@@ -130,52 +126,35 @@ fn variables_for(platform: Platform, firmware: &Path) -> Option<PathBuf> {
         .find(|path| mismatch(platform, firmware, path).is_none())
 }
 
-/// Tells of a pair that the config names and that is none: the machine would start, and lose every variable.
-fn check_pair(
-    search: &mut Search<'_>,
-    platform: Platform,
-    firmware: &Path,
-    variables: &Path,
-    template: Option<&Path>,
-) {
+/// Reports a pair that the config names and that is none: the machine would start, and lose every variable.
+fn check_pair(search: &mut Search<'_>, firmware: &Path, variables: &Path, template: Option<&Path>) {
+    let platform = search.platform;
     let source = template.unwrap_or(variables);
-    // What is missing or no file has been told already.
+    // A file that is missing or of another kind has been reported already.
     if !(firmware.is_file() && source.is_file()) {
         return;
     }
-    let Some(mut what) = mismatch(platform, firmware, source) else { return };
+    let Some(what) = mismatch(platform, firmware, source) else { return };
     let of_firmware = variables_for(platform, firmware);
-    // Writing to a string cannot fail.
-    let _ = match (template, of_firmware) {
+    let remedy = match (template, of_firmware) {
         (None, _) if !build::is_store(variables) => {
-            write!(
-                what,
-                "; remove it, and the machine begins with empty variables, or name another file as efiVars"
-            )
+            "remove it, and the machine begins with empty variables, or name another file as efiVars"
+                .to_owned()
         }
-        (None, of_firmware) => write!(what, "; {}", conversion(variables, of_firmware.as_deref())),
+        (None, of_firmware) => conversion(variables, of_firmware.as_deref()),
         (Some(_), Some(other)) => {
-            write!(
-                what,
-                "; the variables that go with it are `{}`: name them as efi.variables",
-                other.display()
-            )
+            let other = other.display();
+            format!("the variables that go with it are `{other}`: name them as efi.variables")
         }
-        (Some(template), None) => match code_for(platform, template) {
-            Some(code) => {
-                write!(
-                    what,
-                    "; the code that goes with them is `{}`: name it as efi.firmware",
-                    code.display()
-                )
-            }
-            None => write!(what, "; name two files of one build as efi.firmware and efi.variables"),
-        },
+        (Some(template), None) => code_for(platform, template).map_or_else(
+            || "name two files of one build as efi.firmware and efi.variables".to_owned(),
+            |code| format!("the code that goes with them is `{}`: name it as efi.firmware", code.display()),
+        ),
     };
-    search.problems.add(option_of(search, template), what);
+    search.problems.add(option_of(search, template), format_args!("{what}; {remedy}"));
 }
 
-/// The option that decides on the variables: the machine's own ones, or those that they are copied from.
+/// The option for the variables: the machine's own, or their template.
 const fn option_of(search: &Search<'_>, template: Option<&Path>) -> &'static str {
     match template {
         None => "efiVars",
@@ -184,7 +163,7 @@ const fn option_of(search: &Search<'_>, template: Option<&Path>) -> &'static str
     }
 }
 
-/// What to do with a machine's variables whose firmware is no more.
+/// What to do with a machine's variables when their firmware is gone.
 fn conversion(variables: &Path, of_firmware: Option<&Path>) -> String {
     let quoted = |path: &Path| shell_words::quote(&path.display().to_string()).into_owned();
     let name = variables.file_stem().map_or_else(|| "efi-vars".into(), |name| name.to_string_lossy());
@@ -204,9 +183,10 @@ fn code_for(platform: Platform, variables: &Path) -> Option<PathBuf> {
     file_names::code_beside(variables).into_iter().find(|code| mismatch(platform, code, variables).is_none())
 }
 
-/// The firmware that variables belong to: beside them or what they were copied from, by name, else one of the
-/// distributions', by their size. Those with keys in them belong to code that looks at the keys.
-fn known_firmware(search: &Search<'_>, variables: &Path, platform: Platform) -> Result<PathBuf, String> {
+/// The firmware that variables belong to: by its name one beside them or beside their template, else by their size one
+/// of the distributions'. Variables with keys belong to code that checks signatures.
+fn known_firmware(search: &Search<'_>, variables: &Path) -> Result<PathBuf, String> {
+    let platform = search.platform;
     let size = length(variables);
     let of_config = search.config.efi.variables.as_deref().map(|path| search.absolute(path));
     let origins = of_config.into_iter().filter(|path| length(path) == size).chain([variables.to_owned()]);
@@ -244,7 +224,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Whether a platform key is enrolled, with which firmware checks signatures.
+/// Whether a platform key is enrolled. Firmware checks signatures then.
 fn has_keys(variables: &Path) -> bool {
     if length(variables) > IMAGE_MAX {
         return false;

@@ -1,4 +1,4 @@
-//! The cache's directory, open: its names are opened in it, and without following links or waiting for pipes.
+//! The open directory of the cache. Its files are opened relative to it, without following links or waiting for pipes.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -16,7 +16,8 @@ use super::checksums::{Checksums, Damage};
 
 /// How long an image is kept after its last use.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The endings of the files of one image: itself, what says that it is whole, and the lock of those who make it.
+/// The endings of the files of one image: the image, its checksums ("seal" to earlier versions), and the lock of whoever
+/// makes it.
 pub const IMAGE: &str = "qcow2";
 pub const CHECKSUMS: &str = "seal";
 pub const LOCK: &str = "lock";
@@ -28,14 +29,14 @@ pub struct CacheDirectory {
 }
 
 impl CacheDirectory {
-    /// Opens the directory, making it if it is missing.
+    /// Opens the directory. Makes it if it is missing.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let directory = PrivateDirectory::create(directory)
             .context("cannot use the cache; set XDG_CACHE_HOME to a directory that only you can write to")?;
         Ok(Self { directory })
     }
 
-    /// The place of a name.
+    /// The path of a name.
     pub fn path(&self, name: &Path) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -51,7 +52,7 @@ impl CacheDirectory {
         if is_own(&file.metadata()?) { Ok(Some(file)) } else { Err(Damage::NotOwn) }
     }
 
-    /// Closes a file that was just made to others, and opens it.
+    /// Takes others' permissions to a new file away, and opens it.
     pub fn close(&self, name: &Path) -> Result<Option<File>, Damage> {
         let file = self.open_at(name, OFlags::RDONLY).map_err(io::Error::from)?;
         file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
@@ -63,27 +64,26 @@ impl CacheDirectory {
         rustix::fs::access(self.directory.path(), Access::WRITE_OK).is_ok()
     }
 
-    /// The lock of those who make an image, or none in a cache that cannot be written to and has none.
+    /// The lock of whoever makes an image. Nothing if the cache has none and cannot be written to.
     pub fn lock(&self, name: &Path) -> anyhow::Result<Option<File>> {
         let context = || format!("cannot use `{}`", self.path(name).display());
-        let mut opened = self.open_at(name, OFlags::RDWR | OFlags::CREATE);
-        if opened.as_ref().is_ok_and(|file| !file.metadata().is_ok_and(|found| is_own(&found)))
-            || matches!(opened, Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR))
-        {
-            self.clear(name)?;
-            opened = self.open_at(name, OFlags::RDWR | OFlags::CREATE);
-        }
-        match opened {
-            Ok(file) => Ok(Some(file)),
+        let open = || self.open_at(name, OFlags::RDWR | OFlags::CREATE);
+        let opened = match open() {
+            Ok(file) if file.metadata().is_ok_and(|found| is_own(&found)) => Ok(file),
+            Ok(_) | Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => {
+                self.clear(name)?;
+                open()
+            }
             Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => match self.open_at(name, OFlags::RDONLY) {
-                Err(Errno::NOENT) => Ok(None),
-                opened => opened.map(Some).with_context(context),
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened,
             },
-            Err(errno) => Err(errno).with_context(context),
-        }
+            failed => failed,
+        };
+        opened.map(Some).with_context(context)
     }
 
-    /// Removes what has a file's name and is none of this user's.
+    /// Removes whatever has a file's name and is not this user's file.
     pub fn clear(&self, name: &Path) -> anyhow::Result<()> {
         let directory = self.directory.file();
         let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -98,7 +98,7 @@ impl CacheDirectory {
         }
     }
 
-    /// Removes what nobody has used for long, and nobody uses. Whatever cannot be removed stays.
+    /// Removes images that nobody has used for long and nobody uses now. Whatever cannot be removed stays.
     pub fn remove_unused(&self) {
         let Ok(entries) = std::fs::read_dir(self.directory.path()) else { return };
         for name in entries.filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name()))) {
@@ -137,7 +137,7 @@ impl CacheDirectory {
     }
 }
 
-/// Notes the time of an image's last use. A cache that cannot be written to keeps all images anyway.
+/// Records the time of an image's last use. A cache that cannot be written to keeps all images anyway.
 pub fn used_now(lock: &File) {
     let _ = lock.set_modified(SystemTime::now());
 }

@@ -1,9 +1,9 @@
 //! Images that are made when a machine starts, and kept for the next time, in `$XDG_CACHE_HOME/nix-imagegen`.
 //!
-//! An image's name is the digest of all that it follows from. While it is made, a lock beside it is held alone; while a
-//! machine runs from it, it is itself locked, by QEMU. What has not been used for a month goes.
+//! An image's name is a digest of its inputs. Whoever makes an image holds the exclusive lock of a file beside it. While
+//! a machine runs from the image, QEMU holds a lock of the image itself. Images are removed a month after their last use.
 //!
-//! Nobody else can write to the directory, and an image is used only if its [`checksums`] say that it is whole.
+//! Nobody else can write to the directory, and an image is used only if its [`checksums`] prove it whole.
 
 mod checksums;
 mod directory;
@@ -29,34 +29,31 @@ use crate::progress::Reporter;
 use checksums::{Checksums, Damage};
 use directory::CacheDirectory;
 
-/// To be raised when the same inputs give other images.
+/// A part of every name. Raise it when the same inputs give other images.
 const GENERATION: &str = concat!("nix-imagegen ", env!("CARGO_PKG_VERSION"), " just in time 2");
+
 /// The directory with the images.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
 }
 
-/// An image that may be there already.
+/// An image that the cache may have already.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The image.
     pub image: PathBuf,
-    /// What it is made of.
+    /// How it is made.
     pub recipe: Recipe,
 }
 
-/// What an image is made of.
+/// What an image is made from.
 #[derive(Debug, Clone)]
 pub enum Recipe {
     /// The store paths of a registration.
-    StoreImage {
-        /// The registration.
-        registration: PathBuf,
-    },
+    StoreImage { registration: PathBuf },
     /// A system's kernel, initrd and boot loader.
     BootDisk {
-        /// The system.
         toplevel: StorePath,
         /// The names of its loaders, as `boot-disk` takes them.
         loaders: Vec<&'static str>,
@@ -64,8 +61,8 @@ pub enum Recipe {
 }
 
 impl Cache {
-    /// The user's: `XDG_CACHE_HOME` if it is absolute (the XDG base directory specification), else `~/.cache`. Without
-    /// either it is one in `/var/tmp` with the user's number in its name.
+    /// The user's cache: in `XDG_CACHE_HOME` if it is absolute (the XDG base directory specification), else in
+    /// `~/.cache`. Without either it is in `/var/tmp`, with the user's number in its name.
     pub fn of(environment: &Environment) -> Self {
         let absolute = |name| environment.path(name).filter(|path| path.is_absolute());
         let of_home = || absolute("HOME").map(|home| home.join(".cache"));
@@ -80,7 +77,7 @@ impl Cache {
         Self { directory }
     }
 
-    /// The store image of a registration. Store paths never change, so their names and hashes say all of them.
+    /// The store image of a registration. Store paths never change, so their names and hashes identify what is in them.
     pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
         let bytes = closure_file::read(registration, "registration")?;
         let key = digest(&[b"store image", &store_bytes(store), &bytes]);
@@ -112,9 +109,9 @@ impl Cache {
         Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), recipe })
     }
 
-    /// Gives the image, open and locked, so that it stays as long as somebody has it open. It is made if it is not there
-    /// or not whole; `make` leaves it under its name whole and flushed to the disk, or not at all. Whoever comes while
-    /// another makes it waits.
+    /// Opens and locks an image, so that it stays as long as it is open somewhere. A missing or damaged image is made
+    /// first; `make` leaves it under its name whole and flushed to the disk, or not at all. If another process is making
+    /// the image, this one waits.
     pub fn provide(
         &self,
         entry: &Entry,
@@ -125,8 +122,8 @@ impl Cache {
         let directory = CacheDirectory::open(&self.directory)?;
         let name = Path::new(entry.image.file_name().context("an image has a name")?);
         let lock = directory.lock(&name.with_extension(directory::LOCK))?;
-        let image = provide(&directory, name, lock.as_ref(), thoroughly, make, reporter)?;
-        // Before the lock is let go, since whoever removes images needs both.
+        let image = CachedFile { directory, name, thoroughly, reporter }.provide(lock.as_ref(), make)?;
+        // While the lock is still held: whoever removes images needs both.
         let shared = retry_on_intr(|| rustix::fs::flock(&image, FlockOperation::NonBlockingLockShared));
         shared.with_context(|| format!("cannot lock `{}`", entry.image.display()))?;
         lock.iter().for_each(directory::used_now);
@@ -134,84 +131,86 @@ impl Cache {
     }
 }
 
-fn provide(
-    directory: &CacheDirectory,
-    name: &Path,
-    lock: Option<&File>,
+/// An image in the open cache.
+struct CachedFile<'a> {
+    directory: CacheDirectory,
+    name: &'a Path,
     thoroughly: bool,
-    make: impl FnOnce() -> anyhow::Result<()>,
-    reporter: &Reporter,
-) -> anyhow::Result<File> {
-    let shown = directory.path(name);
-    let shown = shown.display();
-    let mut has_waited = false;
-    let mut take = |at_once, waiting| match lock {
-        None => Ok(()),
-        Some(lock) => retry_on_intr(|| rustix::fs::flock(lock, at_once)).or_else(|_| {
-            if !std::mem::replace(&mut has_waited, true) {
-                reporter.note(&format!("waiting for another machine that makes `{shown}`"));
-            }
-            let locked = retry_on_intr(|| rustix::fs::flock(lock, waiting));
-            locked.with_context(|| format!("cannot lock `{shown}`"))
-        }),
-    };
-    take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
-    if let Ok(Some(image)) = find(directory, name, thoroughly, reporter) {
-        return Ok(image);
-    }
-    take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
-    // Another process may have made it meanwhile.
-    let damage = match find(directory, name, thoroughly, reporter) {
-        Ok(Some(image)) => return Ok(image),
-        Ok(None) => None,
-        Err(damage) => Some(damage),
-    };
-    ensure!(
-        directory.is_writable(),
-        "the cache cannot be written to and has no whole `{shown}`; set XDG_CACHE_HOME to another directory"
-    );
-    if let Some(damage) = damage {
-        reporter.note(&format!("`{shown}` is damaged, and made anew: {damage}"));
-        if let Damage::NotOwn = damage {
-            directory.clear(name)?;
+    reporter: &'a Reporter,
+}
+
+impl CachedFile<'_> {
+    fn provide(
+        &self,
+        lock: Option<&File>,
+        make: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<File> {
+        let Self { directory, name, reporter, .. } = self;
+        let shown = directory.path(name);
+        let shown = shown.display();
+        let mut has_waited = false;
+        let mut take = |at_once, waiting| match lock {
+            None => Ok(()),
+            Some(lock) => retry_on_intr(|| rustix::fs::flock(lock, at_once)).or_else(|_| {
+                if !std::mem::replace(&mut has_waited, true) {
+                    reporter.note(&format!("waiting for another machine that makes `{shown}`"));
+                }
+                let locked = retry_on_intr(|| rustix::fs::flock(lock, waiting));
+                locked.with_context(|| format!("cannot lock `{shown}`"))
+            }),
+        };
+        take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
+        if let Ok(Some(image)) = self.find() {
+            return Ok(image);
         }
+        take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
+        // Another process may have made it meanwhile.
+        let found = self.find();
+        if let Ok(Some(image)) = found {
+            return Ok(image);
+        }
+        ensure!(
+            directory.is_writable(),
+            "the cache cannot be written to and has no whole `{shown}`; set XDG_CACHE_HOME to another directory"
+        );
+        if let Err(damage) = found {
+            reporter.note(&format!("`{shown}` is damaged, and made anew: {damage}"));
+            if let Damage::NotOwn = damage {
+                directory.clear(name)?;
+            }
+        }
+        directory.remove_unused();
+        make()?;
+        let context = || format!("cannot keep `{shown}`");
+        let image = directory.close(name).with_context(context)?.with_context(context)?;
+        let checksums = Checksums::of(&image, *reporter).with_context(context)?;
+        self.keep(&checksums).with_context(context)?;
+        Ok(image)
     }
-    directory.remove_unused();
-    make()?;
-    let context = || format!("cannot keep `{shown}`");
-    let image = directory.close(name).with_context(context)?.with_context(context)?;
-    let checksums = Checksums::of(&image, reporter).with_context(context)?;
-    keep(directory, name, &checksums).with_context(context)?;
-    Ok(image)
+
+    /// The image, if it is whole. Nothing if no file has its name.
+    fn find(&self) -> Result<Option<File>, Damage> {
+        let Some(image) = self.directory.file(self.name)? else { return Ok(None) };
+        let known = self.directory.checksums(self.name).ok_or(Damage::Unknown)?;
+        if let Some(again) = known.check(&image, self.thoroughly, self.reporter)? {
+            // In a cache that cannot be written to, the next start compares it again.
+            let _ = self.keep(&again);
+        }
+        Ok(Some(image))
+    }
+
+    fn keep(&self, checksums: &Checksums) -> anyhow::Result<()> {
+        let name = self.name.with_extension(directory::CHECKSUMS);
+        if let Err(Damage::NotOwn) = self.directory.file(&name) {
+            self.directory.clear(&name)?;
+        }
+        let output = OutputFile::create_for(&self.directory.path(&name), Access::Private)?.durable(true);
+        output.file().write_all(&checksums.to_bytes()?)?;
+        Ok(output.finish()?)
+    }
 }
 
-/// An image that is whole; none if there is nothing of its name.
-fn find(
-    directory: &CacheDirectory,
-    name: &Path,
-    thoroughly: bool,
-    reporter: &Reporter,
-) -> Result<Option<File>, Damage> {
-    let Some(image) = directory.file(name)? else { return Ok(None) };
-    let known = directory.checksums(name).ok_or(Damage::Unknown)?;
-    if let Some(again) = known.check(&image, thoroughly, reporter)? {
-        // In a cache that cannot be written to, it is compared again at the next start.
-        let _ = keep(directory, name, &again);
-    }
-    Ok(Some(image))
-}
-
-fn keep(directory: &CacheDirectory, name: &Path, checksums: &Checksums) -> anyhow::Result<()> {
-    let name = name.with_extension(directory::CHECKSUMS);
-    if let Err(Damage::NotOwn) = directory.file(&name) {
-        directory.clear(&name)?;
-    }
-    let output = OutputFile::create_for(&directory.path(&name), Access::Private)?.durable(true);
-    output.file().write_all(&checksums.to_bytes()?)?;
-    Ok(output.finish()?)
-}
-
-/// The same path after the links of what there is of it: QEMU is to open what was looked at.
+/// The path after all links in the part of it that exists: QEMU is to open what was checked.
 fn without_links(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
     match there.and_then(|(there, real)| Some(real.join(path.strip_prefix(there).ok()?))) {
@@ -220,7 +219,7 @@ fn without_links(path: &Path) -> PathBuf {
     }
 }
 
-/// The place of the store, so that two stores never share an image.
+/// The store's path, so that two stores never share an image.
 fn store_bytes(store: &StoreRoot) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let directory = store.directory();
@@ -231,7 +230,7 @@ fn store_bytes(store: &StoreRoot) -> Vec<u8> {
 fn digest(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in [GENERATION.as_bytes()].iter().chain(parts) {
-        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }
     HEXLOWER.encode(&hasher.finalize()[..16])
