@@ -71,7 +71,7 @@ let
       registration = "${pkgs.closureInfo { rootPaths = cfg.additionalPaths; }}/registration";
       resolution = plain cfg.resolution [ "x" "y" ];
       sharedDirectories =
-        builtins.mapAttrs (tag: share: plain share [ "source" "target" "securityModel" ]) cfg.sharedDirectories;
+        builtins.mapAttrs (tag: directory: plain directory [ "source" "target" "securityModel" ]) cfg.sharedDirectories;
       forwardPorts = map (rule: {
         inherit (rule) from proto;
         host = { inherit (rule.host) address port; };

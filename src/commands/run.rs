@@ -116,9 +116,8 @@ fn provide_images(
                 store_image::run(&args, reporter).context("cannot make the store image")
             }
             Recipe::BootDisk { toplevel, loaders } => {
-                let (toplevel, loaders) = (toplevel.to_string(), loaders.join(","));
-                let toplevel = [OsStr::new("--toplevel"), OsStr::new(&toplevel)];
-                let loaders = [OsStr::new("--loader"), OsStr::new(&loaders)];
+                let toplevel = [OsStr::new("--toplevel"), OsStr::new(toplevel)];
+                let loaders = [OsStr::new("--loader"), OsStr::new(loaders)];
                 let args: BootDiskArgs =
                     with_defaults(&[store_root, output, toplevel, loaders], &["--sync"])?;
                 boot_disk::write(&args, reporter).context("cannot make the boot disk")

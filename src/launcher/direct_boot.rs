@@ -11,7 +11,6 @@ use crate::input;
 pub const LINE_MAX: ByteCount = ByteCount(1 << 20);
 
 /// What QEMU loads, all of it from the toplevel unless the config says otherwise.
-#[derive(Debug, Clone)]
 pub struct DirectBoot {
     /// The kernel's path on this machine.
     pub kernel: PathBuf,

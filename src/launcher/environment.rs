@@ -5,13 +5,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// A process's environment variables.
-#[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
+    /// An environment of these variables.
+    pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
     /// The variables of this process.
     pub fn of_process() -> Self {
-        std::env::vars_os().collect()
+        Self::new(std::env::vars_os())
     }
 
     /// A variable that is set, maybe to an empty text.
@@ -27,11 +31,5 @@ impl Environment {
     /// A variable that names a file.
     pub fn path(&self, name: &str) -> Option<&Path> {
         self.get(name).map(Path::new)
-    }
-}
-
-impl FromIterator<(OsString, OsString)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
     }
 }

@@ -79,7 +79,8 @@ fn host(config: &Config, environment: &Environment) -> Host {
 
 fn environment(case: &str) -> Environment {
     let lines = part(case, "environment").unwrap_or_default().lines();
-    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    Environment::new(pairs.map(|(name, value)| (name.into(), value.into())))
 }
 
 fn cases() -> Vec<(String, String)> {

@@ -154,27 +154,24 @@ fn boot_device(config: &Config) -> Option<String> {
 
 fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
     let read_only_store = if config.writable_store { READ_ONLY_STORE } else { STORE };
-    let mut mounts = vec![if config.disk_image == DiskImage::None {
-        Mount::new("/", "tmpfs", "tmpfs", &["mode=0755"])
-    } else {
-        Mount::new("/", root_device, "ext4", &[])
-    }];
+    let in_memory = |point| Mount::new(point, "tmpfs", "tmpfs", &["mode=0755"]);
+    let has_root_disk = config.disk_image != DiskImage::None;
+    let on_disk = || Mount::new("/", root_device, "ext4", &[]);
+    let mut mounts = vec![if has_root_disk { on_disk() } else { in_memory("/") }];
     if config.use_nix_store_image {
         let device = drives::device(config, STORE_DRIVE).unwrap_or_default();
         mounts.push(Mount::new(read_only_store, &device, "ext4", &["ro"]));
     }
     let msize = format!("msize={}", config.msize.0);
-    for (tag, share) in shared_directories::all(config) {
+    for (tag, directory) in shared_directories::all(config) {
         let is_store = tag == STORE_TAG;
-        let mount_point = if is_store && config.writable_store { READ_ONLY_STORE } else { &share.target };
+        let mount_point = if is_store && config.writable_store { READ_ONLY_STORE } else { &directory.target };
         let mut mount = Mount::new(mount_point, &tag, "9p", &["trans=virtio", "version=9p2000.L", &msize]);
         mount.options.extend(is_store.then(|| "cache=loose".to_owned()));
         mounts.push(mount);
     }
     if has_layer(config) {
-        if config.writable_store_use_tmpfs {
-            mounts.push(Mount::new(READ_WRITE_STORE, "tmpfs", "tmpfs", &["mode=0755"]));
-        }
+        mounts.extend(config.writable_store_use_tmpfs.then(|| in_memory(READ_WRITE_STORE)));
         let directories =
             [("lowerdir", READ_ONLY_STORE), ("upperdir", UPPER_DIRECTORY), ("workdir", WORK_DIRECTORY)];
         let options = directories.map(|(option, directory)| format!("{option}={directory}"));
@@ -182,10 +179,8 @@ fn mounts(config: &Config, root_device: &str) -> Vec<Mount> {
     }
     if let Some(device) = boot_device(config) {
         // The partition with the EFI system is the boot disk's second.
-        let mut boot = Mount::new("/boot", &format!("{device}2"), "vfat", &[]);
-        boot.needed_for_boot = false;
-        boot.no_check = true;
-        mounts.push(boot);
+        let boot = Mount::new("/boot", &format!("{device}2"), "vfat", &[]);
+        mounts.push(Mount { needed_for_boot: false, no_check: true, ..boot });
     }
     let is_taken = |point: &str| mounts.iter().any(|mount| mount.mount_point == point);
     let more = config.file_systems.iter().filter(|(point, _)| !is_taken(point)).map(own_mount);

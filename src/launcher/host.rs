@@ -14,7 +14,7 @@ use super::environment::Environment;
 use super::firmware::{self, EfiFlash};
 use super::image_cache::{Cache, Entry};
 use super::platform::Platform;
-use super::search::Search;
+use super::search::{Search, program};
 use super::shell::Variables;
 use super::tpm::Swtpm;
 use super::working_directory::EXCHANGE;
@@ -25,7 +25,6 @@ use crate::{closure_file, input};
 const SOCKET_PATH_MAX: usize = 107;
 
 /// Everything that the plan of a machine depends on, besides its options and environment. All paths are absolute.
-#[derive(Debug, Clone)]
 pub struct Host {
     /// The guest's platform.
     pub platform: Platform,
@@ -63,7 +62,6 @@ impl Host {
 }
 
 /// An image that the machine only reads; QEMU writes to a layer over it.
-#[derive(Debug, Clone)]
 pub enum Image {
     /// The config names it.
     OfConfig(PathBuf),
@@ -223,7 +221,7 @@ impl Search<'_> {
             return None;
         }
         let package = self.config.tpm.package.as_deref().map(|package| self.absolute(package));
-        let program = self.program(package.as_deref(), "swtpm").unwrap_or_else(|| {
+        let program = program(self.environment, package.as_deref(), "swtpm").unwrap_or_else(|| {
             self.problems
                 .add("tpm.enable", "there is no swtpm; install it (Debian: swtpm) or set tpm.package");
             PathBuf::new()
@@ -244,7 +242,7 @@ impl Search<'_> {
     }
 
     fn netcat(&mut self) -> PathBuf {
-        let found = self.program(None, "nc");
+        let found = program(self.environment, None, "nc");
         let rule = self.config.forward_ports.iter().position(|rule| rule.from == Side::Guest);
         if let (Some(i), None) = (rule, &found) {
             let what = "there is no nc, which connects the guest to this machine; install it (Debian: \

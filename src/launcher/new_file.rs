@@ -17,7 +17,6 @@ const MIB: u64 = 1 << 20;
 const COPIED_MAX: ByteCount = ByteCount(1 << 30);
 
 /// A file to make. What the machine writes to is its user's alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewFile {
     /// A directory for this user alone, if there is none.
     Directory(PathBuf),
@@ -84,8 +83,7 @@ fn empty_disk(path: &Path, mib: u64) -> anyhow::Result<()> {
     let output = OutputFile::create_for(path, Access::Private)?;
     let size = mib.checked_mul(MIB).context("that is more than a disk can have")?;
     container::create_empty(output.file(), Format::Qcow2, ByteCount(size))?;
-    output.finish_if_new()?;
-    Ok(())
+    Ok(output.finish_if_new().map(drop)?)
 }
 
 fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
@@ -94,8 +92,7 @@ fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
     let size = container::virtual_size(&file, format)?;
     let output = OutputFile::create_for(path, Access::Private)?;
     container::create_overlay(output.file(), backing, format, size)?;
-    output.finish()?;
-    Ok(())
+    Ok(output.finish()?)
 }
 
 fn copy(from: &Path, to: &Path, access: Access) -> anyhow::Result<OutputFile> {

@@ -24,7 +24,6 @@ const EXCHANGE_TAG: &str = "xchg";
 const REGISTRATION: &str = "registration";
 
 /// A machine, planned.
-#[derive(Debug)]
 pub struct Plan {
     /// QEMU's arguments.
     pub arguments: Vec<OsString>,

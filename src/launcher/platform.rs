@@ -109,7 +109,6 @@ const AARCH64: Hardware = Hardware {
 };
 
 /// A UEFI firmware and the variables that go with it.
-#[derive(Debug, Clone, Copy)]
 pub struct Firmware {
     /// The size of the variables. A copy of them is recognised by it.
     pub variables_size: u64,

@@ -128,7 +128,7 @@ impl Removal<'_> {
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            self.stays(levels, name, path, error);
+            self.stays(levels, name, Some((path, error)));
         }
     }
 
@@ -158,17 +158,16 @@ impl Removal<'_> {
         match removed {
             Ok(()) | Err(Errno::NOENT) => above.is_changed = true,
             // The files in it that stay are named already.
-            Err(_) if done.has_left => self.stays_quietly(levels, name),
-            Err(errno) => self.stays(levels, name, done.path.clone(), errno.into()),
+            Err(_) if done.has_left => self.stays(levels, name, None),
+            Err(errno) => self.stays(levels, name, Some((done.path.clone(), errno.into()))),
         }
     }
 
-    fn stays(&mut self, levels: &mut [Level], name: &OsStr, path: PathBuf, error: io::Error) {
-        self.leave(path, error);
-        self.stays_quietly(levels, name);
-    }
-
-    fn stays_quietly(&mut self, levels: &mut [Level], name: &OsStr) {
+    /// Keeps that a name stays in the last directory; without a reason if what stays in it is named already.
+    fn stays(&mut self, levels: &mut [Level], name: &OsStr, reason: Option<(PathBuf, io::Error)>) {
+        if let Some((path, error)) = reason {
+            self.leave(path, error);
+        }
         if levels.len() == 1 {
             self.stay.insert(name.to_owned());
         }

@@ -81,11 +81,6 @@ impl Search<'_> {
     pub fn found<T>(&mut self, option: &str, result: anyhow::Result<T>) -> Option<T> {
         result.map_err(|error| self.problems.add(option, hints::shown(&error))).ok()
     }
-
-    /// A program of a package of the config, or the one on `PATH`.
-    pub fn program(&self, package: Option<&Path>, name: &str) -> Option<PathBuf> {
-        program(self.environment, package, name)
-    }
 }
 
 /// `PACKAGE/bin/NAME`, or the first `NAME` on `PATH`, if it is a program.

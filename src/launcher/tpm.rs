@@ -10,7 +10,6 @@ use rustix::fs::Mode;
 use super::qemu::concat;
 
 /// The emulator of a machine's TPM.
-#[derive(Debug, Clone)]
 pub struct Swtpm {
     /// The program.
     pub program: PathBuf,

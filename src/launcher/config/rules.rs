@@ -1,6 +1,6 @@
 //! Rules between options, and of QEMU, that a type does not express. Every broken rule is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::{
@@ -121,8 +121,11 @@ fn check_drives(config: &Config, problems: &mut Problems) {
         if drive.file.is_empty() {
             problems.add(at("file"), "a file name cannot be empty");
         }
-        check_option_names(&at("driveExtraOpts"), &drive.drive_extra_opts, problems);
-        check_option_names(&at("deviceExtraOpts"), &drive.device_extra_opts, problems);
+        let drive_options = drive.drive_extra_opts.keys().map(|name| ("driveExtraOpts", name));
+        let device_options = drive.device_extra_opts.keys().map(|name| ("deviceExtraOpts", name));
+        for (option, name) in drive_options.chain(device_options).filter(|(_, name)| !is_qemu_name(name)) {
+            problems.add(at(option), format_args!("{name:?} is not the name of an option of QEMU's"));
+        }
     }
     for (needed, name) in [(config.use_nix_store_image, STORE_DRIVE), (config.use_boot_loader, BOOT_DRIVE)] {
         if needed && !names.contains(name) {
@@ -131,12 +134,6 @@ fn check_drives(config: &Config, problems: &mut Problems) {
             );
             problems.add("qemu.drives", what);
         }
-    }
-}
-
-fn check_option_names(at: &str, options: &BTreeMap<String, String>, problems: &mut Problems) {
-    for name in options.keys().filter(|name| !is_qemu_name(name)) {
-        problems.add(at, format_args!("{name:?} is not the name of an option of QEMU's"));
     }
 }
 

@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
+use imagegen::units::ByteCount;
 
 use super::platform::{Firmware, Platform};
 use super::search::Search;
 use crate::derivation::product::EFI_VARS;
+use crate::input;
 
 pub use build::mismatch;
 
 /// The two flash chips.
-#[derive(Debug, Clone)]
 pub struct EfiFlash {
     /// The firmware's code.
     pub firmware: PathBuf,
@@ -226,10 +227,7 @@ fn length(path: &Path) -> u64 {
 
 /// Whether a platform key is enrolled. Firmware checks signatures then.
 fn has_keys(variables: &Path) -> bool {
-    if length(variables) > IMAGE_MAX {
-        return false;
-    }
-    let Ok(image) = fs::read(variables) else { return false };
+    let Ok(image) = input::read(variables, ByteCount(IMAGE_MAX)) else { return false };
     VariableStore::parse(&image)
         .is_ok_and(|store| store.get(&EfiText::until_nul("PK"), GLOBAL_VARIABLE).is_some())
 }

@@ -33,13 +33,11 @@ use directory::CacheDirectory;
 const GENERATION: &str = concat!("nix-imagegen ", env!("CARGO_PKG_VERSION"), " just in time 2");
 
 /// The directory with the images.
-#[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
 }
 
 /// An image that the cache may have already.
-#[derive(Debug, Clone)]
 pub struct Entry {
     /// The image.
     pub image: PathBuf,
@@ -48,15 +46,14 @@ pub struct Entry {
 }
 
 /// What an image is made from.
-#[derive(Debug, Clone)]
 pub enum Recipe {
     /// The store paths of a registration.
     StoreImage { registration: PathBuf },
     /// A system's kernel, initrd and boot loader.
     BootDisk {
-        toplevel: StorePath,
+        toplevel: String,
         /// The names of its loaders, as `boot-disk` takes them.
-        loaders: Vec<&'static str>,
+        loaders: &'static str,
     },
 }
 
@@ -94,18 +91,16 @@ impl Cache {
         config: &Config,
     ) -> anyhow::Result<Entry> {
         let by_efi = config.use_efi_boot || platform == Platform::Aarch64;
-        let mut loaders = Vec::new();
-        loaders.extend(by_efi.then_some("systemd-boot"));
-        loaders.extend((config.use_bios_boot || !by_efi).then_some("grub"));
+        let loaders = match (by_efi, config.use_bios_boot) {
+            (true, true) => "systemd-boot,grub",
+            (true, false) => "systemd-boot",
+            (false, _) => "grub",
+        };
         let physical = store.physical(toplevel);
         physical.symlink_metadata().with_context(|| format!("cannot find `{}`", physical.display()))?;
-        let key = digest(&[
-            b"boot disk",
-            &store_bytes(store),
-            toplevel.to_string().as_bytes(),
-            loaders.join(",").as_bytes(),
-        ]);
-        let recipe = Recipe::BootDisk { toplevel: toplevel.clone(), loaders };
+        let system = toplevel.to_string();
+        let key = digest(&[b"boot disk", &store_bytes(store), system.as_bytes(), loaders.as_bytes()]);
+        let recipe = Recipe::BootDisk { toplevel: system, loaders };
         Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), recipe })
     }
 
