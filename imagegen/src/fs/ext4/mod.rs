@@ -37,7 +37,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::container::Sink;
-use crate::error_kind::InternalError;
+use crate::error_kind::{ErrorKind, InternalError};
 use crate::fixed;
 #[cfg(doc)]
 use crate::fs::file_tree::TreeBuilder;
@@ -107,6 +107,7 @@ pub enum Size {
 
 /// Why a file system cannot be laid out.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Ext4Error {
     /// The label does not fit.
     #[error("the label `{0}` has more than {LABEL_MAX} bytes")]
@@ -176,6 +177,21 @@ pub enum Ext4Error {
     /// This library contradicts itself.
     #[error(transparent)]
     Internal(#[from] InternalError),
+}
+
+impl Ext4Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Label(_)
+            | Self::Target { .. }
+            | Self::LostAndFound
+            | Self::Root
+            | Self::BytesPerInode(_) => ErrorKind::InvalidInput,
+            Self::Internal(_) => ErrorKind::Internal,
+            _ => ErrorKind::TooLarge,
+        }
+    }
 }
 
 /// A file system, laid out but not written.

@@ -18,7 +18,7 @@ use geometry::{FATS, FIRST_CLUSTER, Geometry};
 
 use crate::container::Sink;
 use crate::disk::mbr::Partition;
-use crate::error_kind::InternalError;
+use crate::error_kind::{ErrorKind, InternalError};
 use crate::fs::file_source::{NamedFile, SourceError};
 use crate::job::Job;
 use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR, fit, length};
@@ -28,6 +28,7 @@ const END_OF_CHAIN: u32 = 0x0FFF_FFFF;
 
 /// Why a file system cannot be planned or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FatError {
     /// A name that FAT cannot hold.
     #[error("`{path}` cannot be stored on the EFI system partition: {why}")]
@@ -120,6 +121,21 @@ pub enum FatError {
     /// This library contradicts itself.
     #[error(transparent)]
     Internal(#[from] InternalError),
+}
+
+impl FatError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name { .. } | Self::Twice { .. } | Self::SameName { .. } | Self::TooSmall { .. } => {
+                ErrorKind::InvalidInput
+            }
+            Self::Source(error) => error.kind(),
+            Self::Write { source } => ErrorKind::of(source),
+            Self::Internal(_) => ErrorKind::Internal,
+            _ => ErrorKind::TooLarge,
+        }
+    }
 }
 
 /// A file system of which everything is known but the contents of the files.

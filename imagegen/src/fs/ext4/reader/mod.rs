@@ -10,6 +10,7 @@ mod inode;
 mod superblock;
 
 use crate::container::reader::{ReadError, Source};
+use crate::error_kind::ErrorKind;
 use crate::fs::file_on_disk::{FileOnDisk, Piece};
 use crate::units::index;
 
@@ -25,6 +26,7 @@ const HELP: &str = "mount it with Linux, or copy its files into a file system wi
 
 /// Why a file system cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Ext4ReadError {
     /// The image cannot be read.
     #[error(transparent)]
@@ -71,6 +73,18 @@ pub enum Ext4ReadError {
     /// A block number leads beyond the end.
     #[error("block {0} is beyond the end of the ext4 file system")]
     Block(u64),
+}
+
+impl Ext4ReadError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(ReadError::Io { source, .. }) => ErrorKind::of(source),
+            Self::Feature { .. } | Self::Unread { .. } => ErrorKind::Unsupported,
+            Self::Checksum { .. } => ErrorKind::Mismatch,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 impl Ext4ReadError {

@@ -8,6 +8,7 @@ mod table;
 use std::collections::HashSet;
 
 use crate::container::reader::{ReadError, Source};
+use crate::error_kind::ErrorKind;
 use crate::fs::file_on_disk::{FileOnDisk, Piece};
 use crate::units::{GuestOffset, index};
 
@@ -27,6 +28,7 @@ const DEPTH_MAX: usize = 130;
 
 /// Why a file system cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FatReadError {
     /// The image cannot be read.
     #[error(transparent)]
@@ -63,6 +65,17 @@ pub enum FatReadError {
     /// More files than this program reads.
     #[error("there are more than {FILES_MAX} files")]
     TooManyFiles,
+}
+
+impl FatReadError {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(ReadError::Io { source, .. }) => ErrorKind::of(source),
+            Self::TooDeep(_) | Self::TooManyFiles => ErrorKind::TooLarge,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// A file system in a disk or partition.
