@@ -5,7 +5,9 @@ use std::error::Error;
 use imagegen::boot::GenerationsError;
 use imagegen::boot::grub::GrubError;
 use imagegen::boot::systemd_boot::SystemdBootError;
+use imagegen::container::reader::ReadError;
 use imagegen::disk::layout::LayoutError;
+use imagegen::firmware::efi_vars::EfiVarsError;
 use imagegen::image::BootPartsError;
 use imagegen::image::boot_disk::BootDiskError;
 use imagegen::image::root_disk::RootDiskError;
@@ -29,6 +31,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_grub))
         .or_else(|| error.downcast_ref().and_then(of_boot_disk))
         .or_else(|| error.downcast_ref().and_then(of_root_disk))
+        .or_else(|| error.downcast_ref().and_then(of_image))
+        .or_else(|| error.downcast_ref().and_then(of_variables))
 }
 
 const STORE_ROOT: &str = " (is --store-root right?)";
@@ -97,6 +101,23 @@ fn of_root_disk(error: &RootDiskError) -> Option<String> {
             Some("; use --partition-table efi".to_owned())
         }
         RootDiskError::Parts(BootPartsError::Grub(error)) => of_grub(error),
+        _ => None,
+    }
+}
+
+fn of_image(error: &ReadError) -> Option<String> {
+    match error {
+        ReadError::Foreign { .. } => Some("; or read it as it is: `--format raw`".to_owned()),
+        ReadError::Backing { .. } => Some("; give --follow-backing if you trust it".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_variables(error: &EfiVarsError) -> Option<String> {
+    match error {
+        EfiVarsError::DoNotFit { .. } => {
+            Some("; delete what is not needed with `efi-vars delete`, or take a larger template".to_owned())
+        }
         _ => None,
     }
 }

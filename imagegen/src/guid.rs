@@ -3,40 +3,51 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::error_kind::ErrorKind;
+
 /// A 128-bit identifier, kept in the order in which it is written as text (RFC 9562, section 4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Guid([u8; 16]);
+pub struct Guid(Uuid);
 
 /// The text is not five groups of 8-4-4-4-12 hexadecimal digits.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a UUID: write 8-4-4-4-12 hexadecimal digits")]
 pub struct GuidError(String);
 
+impl GuidError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
+
 impl Guid {
     /// Makes one from its sixteen bytes in text order.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        Self(Uuid::from_bytes(bytes))
     }
 
     /// The number whose 32 hexadecimal digits are the identifier's, without the dashes.
     pub const fn from_u128(digits: u128) -> Self {
-        Self(digits.to_be_bytes())
+        Self(Uuid::from_u128(digits))
     }
 
     /// The sixteen bytes in text order, as ext4 stores a UUID.
     pub const fn bytes(self) -> [u8; 16] {
-        self.0
+        self.0.into_bytes()
     }
 
     /// The sixteen bytes as GPT and UEFI store a GUID: the first three groups little-endian (UEFI 2.10, appendix A).
     pub const fn mixed_endian(self) -> [u8; 16] {
-        let b = self.0;
-        [b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]
+        self.0.to_bytes_le()
     }
 
-    /// Reads what [`Guid::mixed_endian`] gives; the reordering is its own inverse.
+    /// Reads what [`Guid::mixed_endian`] gives.
     pub const fn from_mixed_endian(bytes: [u8; 16]) -> Self {
-        Self(Self(bytes).mixed_endian())
+        Self(Uuid::from_bytes_le(bytes))
     }
 }
 
@@ -44,29 +55,14 @@ impl FromStr for Guid {
     type Err = GuidError;
 
     fn from_str(text: &str) -> Result<Self, GuidError> {
-        let error = || GuidError(text.to_owned());
-        let groups: Vec<&str> = text.split('-').collect();
-        if !groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) {
-            return Err(error());
-        }
-        let digits = groups.concat();
-        // `from_str_radix` would take a leading plus sign.
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(error());
-        }
-        u128::from_str_radix(&digits, 16).map(Self::from_u128).map_err(|_| error())
+        let parsed: Result<Hyphenated, _> = text.parse();
+        parsed.map(|guid| Self(guid.into_uuid())).map_err(|_| GuidError(text.to_owned()))
     }
 }
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.0.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        self.0.hyphenated().fmt(f)
     }
 }
 
@@ -90,9 +86,17 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in
-            ["", "c12a7328", "c12a7328f81f11d2ba4b00a0c93ec93b", "+12a7328-f81f-11d2-ba4b-00a0c93ec93b"]
-        {
+        for text in [
+            "",
+            "c12a7328",
+            "c12a7328f81f11d2ba4b00a0c93ec93b",
+            "+12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+            "{c12a7328-f81f-11d2-ba4b-00a0c93ec93b}",
+            "urn:uuid:c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+            "c12a7328-f81f-11d2-ba4b-00a0c93ec93",
+            "c12a7328-f81f-11d2-ba4b-00a0c93ec93b ",
+            "c12a7328f-81f-11d2-ba4b-00a0c93ec93b",
+        ] {
             assert!(text.parse::<Guid>().is_err(), "{text}");
         }
     }

@@ -31,7 +31,7 @@ impl Numbers {
 }
 
 fn read_everything(image: &Path, whole: &Image) {
-    let Ok(damaged) = Image::open(image, None, Backing::Near) else { return };
+    let Ok(damaged) = Image::open(image, None, &Backing::Near(Vec::new())) else { return };
     let _ = inspect(&damaged);
     let _ = diff(whole, &damaged, false);
     if let Ok(file_system) = FileSystem::open(&damaged) {
@@ -42,7 +42,7 @@ fn read_everything(image: &Path, whole: &Image) {
 /// Damages copies of an image in its first `region` bytes that are not zero, a few bytes each time.
 fn damage(image: &Path, region: usize, rounds: usize) {
     let bytes = fs::read(image).unwrap();
-    let whole = Image::open(image, None, Backing::Near).unwrap();
+    let whole = Image::open(image, None, &Backing::Near(Vec::new())).unwrap();
     let places: Vec<usize> = (0..bytes.len().min(region)).filter(|&i| bytes[i] != 0).collect();
     let copy = image.with_extension("damaged");
     let mut numbers = Numbers(1);

@@ -174,7 +174,8 @@ fn an_image_that_cannot_be_compared_is_named() {
     // The number of blocks in the superblock (s_blocks_count_lo).
     bytes[1028..1032].fill(0xff);
     std::fs::write(&damaged, &bytes).unwrap();
-    let [whole, damaged] = [whole, damaged].map(|path| Image::open(&path, None, Backing::Near).unwrap());
+    let [whole, damaged] =
+        [whole, damaged].map(|path| Image::open(&path, None, &Backing::Near(Vec::new())).unwrap());
     let found = diff(&whole, &damaged, true).unwrap();
     assert_eq!((found.len(), found[0].left.as_str()), (1, "readable"), "{found:?}");
     // Told before what the field says, which nobody can trust.

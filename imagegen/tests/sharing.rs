@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use imagegen::container::{Format, ImageFile, Part, SHARED_PIECE, Sink};
+use imagegen::container::{Format, ImageFile, Part, REFLINK_PIECE, Sink};
 use imagegen::fixed;
 use imagegen::fs::ext4;
 use imagegen::image::store_image::{self, Plan, StoreImageError};
@@ -24,7 +24,7 @@ use imagegen::units::GuestOffset;
 
 const NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source";
 const PIECE: usize = 64 << 10;
-const _: () = assert!(SHARED_PIECE == 64 << 10);
+const _: () = assert!(REFLINK_PIECE == 64 << 10);
 const MIB: usize = 1 << 20;
 
 /// A store with one path.
@@ -144,7 +144,7 @@ impl Sink for Sharer {
         Ok(())
     }
 
-    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+    fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
         if self.calls.fetch_add(1, Ordering::Relaxed) == self.refuses_at {
             return Ok(false);
         }
@@ -296,7 +296,7 @@ impl<F: Fn() -> io::Result<bool> + Sync> Sink for Sabotage<F> {
         Ok(())
     }
 
-    fn share(&self, _offset: GuestOffset, _source: &File, _range: Range<u64>) -> io::Result<bool> {
+    fn reflink(&self, _offset: GuestOffset, _source: &File, _range: Range<u64>) -> io::Result<bool> {
         (self.0)()
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use imagegen::container::Format;
 use imagegen::container::reader::Backing;
+use imagegen::fixed::STORE_DIR;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ pub struct BackingArg {
 
 impl From<BackingArg> for Backing {
     fn from(arg: BackingArg) -> Self {
-        if arg.follow_backing { Self::Anywhere } else { Self::Near }
+        if arg.follow_backing { Self::Anywhere } else { Self::Near(vec![STORE_DIR.into()]) }
     }
 }
 

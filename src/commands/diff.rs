@@ -23,7 +23,7 @@ struct Report {
 
 /// Compares two images and prints how they differ.
 pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let open = |path| Image::open(path, args.format.into(), args.backing.into());
+    let open = |path| Image::open(path, args.format.into(), &args.backing.into());
     let differences = diff(&open(&args.left)?, &open(&args.right)?, args.ignore_container)?;
     let same = differences.is_empty();
     if args.json {

@@ -20,7 +20,7 @@ const ROWS: usize = 20;
 
 /// Examines an image and prints or draws what was found.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let image = Image::open(&args.image, args.format.into(), args.backing.into())?;
+    let image = Image::open(&args.image, args.format.into(), &args.backing.into())?;
     let inspection = inspect(&image)?;
     if let Some(path) = &args.svg {
         small_file::write(path, svg::draw(&inspection).as_bytes(), SyncArg::default())?;

@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use imagegen::boot::command_line_max;
-use imagegen::container::reader::{ReadError, check_backing};
+use imagegen::container::reader::{Backing, ReadError, check_backing};
+use imagegen::fixed::STORE_DIR;
 use imagegen::output::Access;
 
 use super::config::{Config, Problems, ShellText};
@@ -54,11 +55,12 @@ impl Plan {
 
     /// Checks the backing files of images that exist: the guest can read whatever QEMU opens.
     pub fn check_images(&self, problems: &mut Problems) {
+        let near = Backing::Near(vec![STORE_DIR.into()]);
         for (option, image) in &self.images {
             if !image.is_file() {
                 continue;
             }
-            if let Err(error) = check_backing(image) {
+            if let Err(error) = check_backing(image, &near) {
                 // Backing files elsewhere have this advice already.
                 let is_advised = matches!(error, ReadError::Backing { .. });
                 let advice = if is_advised { "" } else { "; --follow-backing leaves it to QEMU" };

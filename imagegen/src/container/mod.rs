@@ -1,4 +1,4 @@
-//! Where image bytes go: a raw file or a qcow2 file, written at planned offsets by any number of threads.
+//! Image files: raw or qcow2, written at planned offsets by any number of threads, and read.
 
 mod foreign;
 mod overwrite;
@@ -19,24 +19,25 @@ use crate::units::{ByteCount, GuestOffset, GuestRange, SECTOR};
 
 pub use foreign::Foreign;
 pub use part::{Part, ranges_of_part};
+pub(crate) use qcow2::disk::{COMPRESSION_TYPE_ZSTD, Header};
 
-/// Contents that are shared have something other than zeros in each piece of the disk that begins at a multiple of this
-/// number of bytes: a qcow2 image leaves out its clusters of zeros.
-pub const SHARED_PIECE: u64 = 64 << 10;
+/// A range for [`Sink::reflink`] has something other than zeros in each piece of the disk of this many bytes: a qcow2 image
+/// leaves out clusters of zeros.
+pub const REFLINK_PIECE: u64 = 64 << 10;
 
-/// Takes the bytes of a disk or file system at their final place.
+/// Takes the bytes of a disk or file system at their final offset.
 ///
-/// Whatever is not written reads as zeros, so nobody has to write zeros. Calls may come in any order and from
-/// several threads; ranges never overlap and lie within what the container was created for.
+/// Whatever is not written reads as zeros, so nobody has to write zeros. Calls may come in any order and from several
+/// threads. Ranges never overlap and lie within the plan that the container was created with.
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.
     fn data(&self, offset: GuestOffset, bytes: &[u8]) -> io::Result<()>;
 
-    /// Does what [`Sink::data`] would with the bytes in this range of `source`, but by sharing the blocks that hold them,
-    /// and tells whether it could. Where it could not, a part of them may be shared, and all are to be written.
+    /// Does what [`Sink::data`] would with the bytes in this range of `source`, but without a copy: the image gets the
+    /// blocks that hold them. Tells whether it could. If not, some may be in the image, and the caller writes all of them.
     ///
-    /// No [`SHARED_PIECE`] of the disk may have zeros only in this range.
-    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+    /// No [`REFLINK_PIECE`] of the disk may have zeros only in this range.
+    fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
         let _ = (offset, source, range);
         Ok(false)
     }
@@ -112,7 +113,7 @@ pub enum ContainerError {
         /// The size asked for.
         size: ByteCount,
     },
-    /// QEMU reads no longer name.
+    /// The name is longer than QEMU reads.
     #[error("the backing file's name has {length} bytes; qcow2 holds at most {limit}: use a shorter path")]
     BackingName {
         /// Its length.
@@ -192,8 +193,8 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer: Writer::Overwrite(overwrite::Writer::new(file, size)) })
     }
 
-    /// The same as [`ImageFile::create`] for qcow2, with each cluster compressed unless that makes it longer. Calls of
-    /// [`Sink::data`] from several threads compress at once; the bytes of the file do not depend on them.
+    /// The same as [`ImageFile::create`] for qcow2, with each cluster compressed unless that makes it longer. Several
+    /// threads that call [`Sink::data`] compress at once; the bytes of the file do not depend on them.
     pub fn create_compressed(
         file: &'f File,
         compression: Compression,
@@ -206,8 +207,8 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer: Writer::Compressed(Box::new(writer)) })
     }
 
-    /// Writes what only now is known; the file is complete after it. Its bytes depend on what was written and
-    /// where, not on the order or the number of threads.
+    /// Writes the tables; the file is complete after it. Its bytes depend on what was written and where, not on the order
+    /// or the number of threads.
     pub fn finish(self) -> Result<(), ContainerError> {
         match self.writer {
             Writer::Raw(_) => Ok(()),
@@ -228,11 +229,11 @@ impl Sink for ImageFile<'_> {
         }
     }
 
-    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+    fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
         match &self.writer {
-            Writer::Raw(writer) => writer.share(offset, source, range),
-            Writer::Qcow2(writer) => writer.share(offset, source, range),
-            // A device has its own blocks, and a compressed cluster other bytes.
+            Writer::Raw(writer) => writer.reflink(offset, source, range),
+            Writer::Qcow2(writer) => writer.reflink(offset, source, range),
+            // A device has blocks of its own, and compressed clusters have other bytes.
             Writer::Overwrite(_) | Writer::Compressed(_) => Ok(false),
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::{SHARED_PIECE, Sink};
+use super::{REFLINK_PIECE, Sink};
 use crate::units::{GuestOffset, GuestRange};
 
 /// A sink whose offset zero is somewhere in another one.
@@ -25,12 +25,12 @@ impl<S: Sink + ?Sized> Sink for Part<'_, S> {
         self.disk.data(self.start.advanced(offset.0), bytes)
     }
 
-    fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+    fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
         // Elsewhere the pieces of the part would not be those of the disk.
-        if !self.start.0.is_multiple_of(SHARED_PIECE) {
+        if !self.start.0.is_multiple_of(REFLINK_PIECE) {
             return Ok(false);
         }
-        self.disk.share(self.start.advanced(offset.0), source, range)
+        self.disk.reflink(self.start.advanced(offset.0), source, range)
     }
 
     fn compresses(&self) -> bool {

@@ -1,13 +1,13 @@
-//! A raw image: the guest's bytes at the guest's offsets, holes where there are zeros.
+//! A raw image: the guest's bytes at the guest's offsets, and holes for zeros.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::reflink::share;
+use super::reflink::reflink;
 use super::{ContainerError, is_zero};
-use crate::units::{ByteCount, GuestOffset};
+use crate::units::{ByteCount, GuestOffset, length};
 
 /// Zeros shorter than this are written: most file systems make no smaller holes.
 const HOLE: usize = 4096;
@@ -39,14 +39,14 @@ impl<'f> Writer<'f> {
         self.write(offset, bytes, start, bytes.len())
     }
 
-    pub fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
-        share(source, range.start, range.end - range.start, self.file, offset.0)
+    pub fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+        reflink(source, range.start, range.end - range.start, self.file, offset.0)
     }
 
     fn write(&self, offset: GuestOffset, bytes: &[u8], start: usize, end: usize) -> io::Result<()> {
         if start == end {
             return Ok(());
         }
-        self.file.write_all_at(&bytes[start..end], offset.advanced(crate::units::length(start)).0)
+        self.file.write_all_at(&bytes[start..end], offset.advanced(length(start)).0)
     }
 }

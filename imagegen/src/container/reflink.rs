@@ -1,5 +1,5 @@
-//! Contents of a source in an image file without copying them, on file systems whose files can share blocks
-//! (`ioctl_ficlonerange(2)`): Btrfs, XFS and others.
+//! Ranges of one file in another without copying them (`ioctl_ficlonerange(2)`), on file systems that can do it: Btrfs, XFS
+//! and others.
 
 use std::fs::File;
 use std::io;
@@ -8,8 +8,8 @@ use std::num::NonZeroU64;
 use reflink_copy::ReflinkBlockBuilder;
 use rustix::io::Errno;
 
-/// What the system answers where it does not share, though it would write: the two files are on different file systems,
-/// theirs cannot share, not these two files, not at these places, or nobody may ask in this sandbox.
+/// What the system answers where a reflink is impossible and a write is not: the files are on different file systems, the
+/// file system has no reflinks, or none for these files or offsets, or a sandbox forbids the call.
 const REFUSALS: [Errno; 9] = [
     Errno::XDEV,
     Errno::OPNOTSUPP,
@@ -22,13 +22,13 @@ const REFUSALS: [Errno; 9] = [
     Errno::TXTBSY,
 ];
 
-/// Has `bytes` of the image file from `to` on share the blocks of the source from `from` on, and tells whether it could.
-pub fn share(source: &File, from: u64, bytes: u64, image: &File, to: u64) -> io::Result<bool> {
+/// Makes `bytes` of the image file, from `to` on, the blocks of the source from `from` on. Tells whether it could.
+pub fn reflink(source: &File, from: u64, bytes: u64, image: &File, to: u64) -> io::Result<bool> {
     let Some(bytes) = NonZeroU64::new(bytes) else { return Ok(true) };
     loop {
-        let shared =
+        let cloned =
             ReflinkBlockBuilder::new(source, image, bytes).from_offset(from).to_offset(to).reflink_block();
-        match shared {
+        match cloned {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if is_refusal(&error) => return Ok(false),
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_writing_would_not_meet_too_is_a_refusal() {
+    fn an_error_that_a_write_would_meet_too_is_no_refusal() {
         for errno in REFUSALS {
             assert!(is_refusal(&errno.into()), "{errno}");
         }
@@ -56,15 +56,15 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_are_shared_everywhere() {
+    fn a_reflink_of_no_bytes_works_everywhere() {
         let [source, image] = [0; 2].map(|_| tempfile::tempfile().unwrap());
-        assert!(share(&source, 0, 0, &image, 0).unwrap());
+        assert!(reflink(&source, 0, 0, &image, 0).unwrap());
         assert_eq!(image.metadata().unwrap().len(), 0);
     }
 
     #[test]
-    fn what_is_not_there_is_not_shared() {
+    fn there_is_no_reflink_of_what_is_not_there() {
         let [source, image] = [0; 2].map(|_| tempfile::tempfile().unwrap());
-        assert!(!share(&source, 0, 4096, &image, 0).unwrap());
+        assert!(!reflink(&source, 0, 4096, &image, 0).unwrap());
     }
 }

@@ -29,13 +29,13 @@ impl Access {
     pub(super) fn keep(self, file: &File, target: &Path) -> io::Result<()> {
         let old = match target.metadata() {
             Ok(old) if self == Self::Usual && old.is_file() => old,
-            // Nothing is replaced, or it is told when the file gets its name.
+            // Nothing is replaced, or giving the file its name will fail.
             _ => return Ok(()),
         };
         let new = file.metadata()?;
         let mut mode = old.mode() & 0o777;
         if old.gid() != new.gid() && rustix::fs::fchown(file, None, Some(Gid::from_raw(old.gid()))).is_err() {
-            // The group is another one now, which gets no more than everybody.
+            // The new group is another one, so it gets no more than everybody.
             mode &= 0o707 | (mode & 0o007) << 3;
         }
         if mode == new.mode() & 0o777 {

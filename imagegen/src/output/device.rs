@@ -23,7 +23,7 @@ pub struct OutputDevice {
     size: ByteCount,
 }
 
-/// Devices that have a part of an image, for [`half_written`].
+/// Devices with a part of an image on them, for [`half_written`].
 static HALF_WRITTEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl OutputDevice {
@@ -44,7 +44,7 @@ impl OutputDevice {
             let size = ByteCount(file.seek(SeekFrom::End(0))?);
             Ok(Self { file, target: target.to_owned(), size })
         };
-        open().map_err(|source| OutputError::OpenDevice { target: target.display().to_string(), source })
+        open().map_err(|source| OutputError::OpenDevice { target: target.to_owned(), source })
     }
 
     /// The device to write and read.
@@ -65,7 +65,7 @@ impl OutputDevice {
     /// Makes sure that `size` bytes fit. From now on the device counts as half written.
     pub fn begin(&self, size: ByteCount) -> Result<(), OutputError> {
         if size > self.size {
-            let target = self.target.display().to_string();
+            let target = self.target.clone();
             return Err(OutputError::DeviceTooSmall { target, size, available: self.size });
         }
         devices().push(self.target.clone());
@@ -74,16 +74,15 @@ impl OutputDevice {
 
     /// Waits until everything is on the device; the image is complete after it.
     pub fn finish(self) -> Result<(), OutputError> {
-        self.file.sync_all().map_err(|source| OutputError::FlushDevice {
-            target: self.target.display().to_string(),
-            source,
-        })?;
+        self.file
+            .sync_all()
+            .map_err(|source| OutputError::FlushDevice { target: self.target.clone(), source })?;
         devices().retain(|target| target != &self.target);
         Ok(())
     }
 }
 
-/// The devices that have a part of an image, and nothing else that is of use. For a program that fails or is stopped.
+/// The devices that hold only a part of an image. For a program that fails or is stopped.
 pub fn half_written() -> Vec<PathBuf> {
     devices().clone()
 }

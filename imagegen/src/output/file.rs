@@ -18,11 +18,11 @@ use super::{Access, OutputError, directory_of};
 /// While it is written it has no name at all (`O_TMPFILE`), so that even a killed process leaves nothing behind.
 /// Where the file system cannot do that, it is a hidden file beside the target, removed on drop and by
 /// [`super::remove_unfinished`]. To replace an earlier file it needs a hidden name too, for as long as two system calls
-/// take. What a process that was killed meanwhile leaves is removed when the next one begins to write the target.
+/// take. If the process is killed in between, the next one that writes the target removes the hidden file.
 #[derive(Debug)]
 #[must_use = "the file appears only after `finish`"]
 pub struct OutputFile {
-    /// Locked, so that nobody takes the hidden file for one that was left behind.
+    /// Locked, so that no other process takes the hidden file for an abandoned one.
     file: File,
     target: PathBuf,
     /// The hidden name, if it has one.
@@ -38,14 +38,14 @@ impl OutputFile {
         Self::create_for(target, Access::Usual)
     }
 
-    /// The same for whoever may have access to it.
+    /// The same, with a rule for who may read it.
     pub fn create_for(target: &Path, access: Access) -> Result<Self, OutputError> {
         check_target(target)?;
         remove_abandoned(target);
         let directory = directory_of(target);
         let error = |source: io::Error| OutputError::Create {
-            target: target.display().to_string(),
-            directory: directory.display().to_string(),
+            target: target.to_owned(),
+            directory: directory.to_owned(),
             source,
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -78,8 +78,7 @@ impl OutputFile {
     /// Gives the file its name, in the place of any earlier file of that name.
     pub fn finish(mut self) -> Result<(), OutputError> {
         self.flush(|output| output.file.sync_all())?;
-        self.put_in_place()
-            .map_err(|source| OutputError::Finish { target: self.target.display().to_string(), source })?;
+        self.put_in_place().map_err(|source| OutputError::Finish { target: self.target.clone(), source })?;
         self.flush(|output| File::open(directory_of(&output.target))?.sync_all())
     }
 
@@ -87,7 +86,7 @@ impl OutputFile {
         if !self.durable {
             return Ok(());
         }
-        sync(self).map_err(|source| OutputError::Flush { target: self.target.display().to_string(), source })
+        sync(self).map_err(|source| OutputError::Flush { target: self.target.clone(), source })
     }
 
     fn put_in_place(&mut self) -> io::Result<()> {
@@ -122,10 +121,7 @@ impl OutputFile {
         match placed {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => {
-                let target = self.target.display().to_string();
-                Err(OutputError::Finish { target, source: errno.into() })
-            }
+            Err(errno) => Err(OutputError::Finish { target: self.target.clone(), source: errno.into() }),
         }
     }
 
@@ -160,15 +156,14 @@ impl Drop for OutputFile {
 }
 
 fn check_target(target: &Path) -> Result<(), OutputError> {
-    let shown = || target.display().to_string();
     if target.file_name().is_none() {
-        return Err(OutputError::NoName(shown()));
+        return Err(OutputError::NoName(target.to_owned()));
     }
     if target == Path::new("-") {
         return Err(OutputError::StandardOutput);
     }
     if leads_to_open_file(target) {
-        return Err(OutputError::OpenFile(shown()));
+        return Err(OutputError::OpenFile(target.to_owned()));
     }
     // What cannot be examined will fail on creation, with the system's own reason.
     let Ok(found) = target.metadata() else { return Ok(()) };
@@ -178,7 +173,7 @@ fn check_target(target: &Path) -> Result<(), OutputError> {
         kind if kind.is_dir() => "directory",
         _ => "character device, pipe or socket",
     };
-    Err(OutputError::NotAFile { target: shown(), kind })
+    Err(OutputError::NotAFile { target: target.to_owned(), kind })
 }
 
 fn link_open_file(file: &File, name: &Path) -> Result<(), Errno> {

@@ -7,8 +7,8 @@ use super::directory_of;
 /// How many links are followed, as in `path_resolution(7)`.
 const LINKS_MAX: usize = 40;
 
-/// Whether a name is a magic link, in `/proc`, or a link that leads to one. To write to it would be to write to the open
-/// file, and to replace it would take `/dev/stdout` away from the machine.
+/// Whether a name is a magic link, in `/proc`, or a link that leads to one. To replace it would take `/dev/stdout` away from
+/// the machine.
 pub fn leads_to_open_file(name: &Path) -> bool {
     let mut name = name.to_owned();
     for _ in 0..LINKS_MAX {

@@ -9,6 +9,7 @@ mod temporary_name;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error_kind::ErrorKind;
 use crate::units::ByteCount;
 
 pub use access::Access;
@@ -18,14 +19,15 @@ pub use temporary_name::remove_unfinished;
 
 /// The target could not be opened, or not be put in place.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OutputError {
     /// The directory is missing or cannot be written.
     #[error("cannot create `{target}` in `{directory}`; the directory must exist and be writable")]
     Create {
         /// The file asked for.
-        target: String,
+        target: PathBuf,
         /// Its directory.
-        directory: String,
+        directory: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -33,7 +35,7 @@ pub enum OutputError {
     #[error("`{target}` is a {kind}; name a regular file or a new one")]
     NotAFile {
         /// The file asked for.
-        target: String,
+        target: PathBuf,
         /// What it is.
         kind: &'static str,
     },
@@ -41,7 +43,7 @@ pub enum OutputError {
     #[error("cannot open the block device `{target}`{}", in_use(.source))]
     OpenDevice {
         /// The device asked for.
-        target: String,
+        target: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -49,7 +51,7 @@ pub enum OutputError {
     #[error("`{target}` is too small: it has {available} ({} bytes), and the image {size} ({} bytes)", .available.0, .size.0)]
     DeviceTooSmall {
         /// The device.
-        target: String,
+        target: PathBuf,
         /// The size of the image.
         size: ByteCount,
         /// The size of the device.
@@ -59,13 +61,13 @@ pub enum OutputError {
     #[error("the device `{target}` did not take all that was written to it")]
     FlushDevice {
         /// The device.
-        target: String,
+        target: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// A link to what is open already, such as standard output.
-    #[error("`{0}` leads to a file that is open already; name a regular file or a new one")]
-    OpenFile(String),
+    #[error("`{}` leads to a file that is open already; name a regular file or a new one", .0.display())]
+    OpenFile(PathBuf),
     /// The word for standard output.
     #[error("`-` stands for standard output, where this cannot be written; `./-` is a file of that name")]
     StandardOutput,
@@ -73,41 +75,59 @@ pub enum OutputError {
     #[error("cannot flush `{target}` to the disk")]
     Flush {
         /// The file asked for.
-        target: String,
+        target: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// The path ends in `/`, `..` or nothing.
-    #[error("`{0}` has no file name")]
-    NoName(String),
+    #[error("`{}` has no file name", .0.display())]
+    NoName(PathBuf),
     /// The output would destroy what it is made from.
     #[error("`{target}` is, or lies in, the input `{input}`; name another file for the output")]
     Input {
         /// The file asked for.
-        target: String,
-        /// What is read.
-        input: String,
+        target: PathBuf,
+        /// The input.
+        input: PathBuf,
     },
     /// The finished file could not be given its name.
     #[error("cannot put the finished file in place as `{target}`")]
     Finish {
         /// The file asked for.
-        target: String,
+        target: PathBuf,
         /// What the system said.
         source: io::Error,
     },
 }
 
+impl OutputError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Create { source, .. }
+            | Self::OpenDevice { source, .. }
+            | Self::FlushDevice { source, .. }
+            | Self::Flush { source, .. }
+            | Self::Finish { source, .. } => ErrorKind::of(source),
+            Self::DeviceTooSmall { .. } => ErrorKind::TooLarge,
+            Self::NotAFile { .. }
+            | Self::OpenFile(_)
+            | Self::StandardOutput
+            | Self::NoName(_)
+            | Self::Input { .. } => ErrorKind::InvalidInput,
+        }
+    }
+}
+
 /// Refuses a target that is one of `inputs`, or lies in a directory among them.
 pub fn check_apart<'p>(target: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> Result<(), OutputError> {
-    // Where that cannot be found out, nothing can be created either.
+    // Where the directory cannot be found, nothing can be created either.
     let Some(place) = place_of(target) else { return Ok(()) };
     for input in inputs {
         let is_inside = |input: Option<PathBuf>| input.is_some_and(|input| place.starts_with(input));
         // The name, and what a link of that name leads to.
         if is_inside(place_of(input)) || is_inside(input.canonicalize().ok()) {
-            let (target, input) = (target.display().to_string(), input.display().to_string());
-            return Err(OutputError::Input { target, input });
+            return Err(OutputError::Input { target: target.to_owned(), input: input.to_owned() });
         }
     }
     Ok(())
@@ -118,7 +138,7 @@ pub fn place_of(file: &Path) -> Option<PathBuf> {
     Some(directory_of(file).canonicalize().ok()?.join(file.file_name()?))
 }
 
-/// What there is to do about a device that somebody else has.
+/// What helps against a device that is in use.
 fn in_use(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ResourceBusy => {

@@ -1,4 +1,4 @@
-//! Names beside a target for as long as it is written: what they are, and who removes them.
+//! Hidden names beside a target while it is written: how they are made, and how abandoned ones are removed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -23,7 +23,7 @@ pub fn remove_unfinished() {
     }
 }
 
-/// Makes something under a name beside the target that is not taken, and gives both.
+/// Makes something under a free name beside the target, and gives both.
 pub fn with_hidden_name<T>(
     target: &Path,
     mut make: impl FnMut(&Path) -> io::Result<T>,
@@ -49,7 +49,7 @@ pub fn with_hidden_name<T>(
 
 /// How many hidden names are tried.
 const HIDDEN_NAMES_MAX: u32 = 100;
-/// What hidden names have behind the target's, and what they end with: nobody calls a file of his own so.
+/// What follows the target's name in a hidden name, and how it ends. Nobody gives such a name to a file of his own.
 const HIDDEN_MARK: &str = ".nix-imagegen-unfinished-";
 const HIDDEN_SUFFIX: &str = ".part";
 
@@ -59,7 +59,7 @@ fn hidden_name(target: &Path, attempt: u32) -> PathBuf {
     target.with_file_name(name)
 }
 
-/// How the hidden names of a target begin. A name of 255 bytes leaves no room for more, so that its end is cut.
+/// How the hidden names of a target begin. A long name is cut off: names have 255 bytes at most.
 fn hidden_prefix(target: &Path) -> OsString {
     const LENGTH_MAX: usize = 200;
     let name = target.file_name().unwrap_or_default().as_bytes();
@@ -69,8 +69,8 @@ fn hidden_prefix(target: &Path) -> OsString {
     prefix
 }
 
-/// Removes hidden files of the target that nobody holds the lock of: those who wrote them were killed. That it may
-/// fail is no reason not to go on.
+/// Removes hidden files of the target that nobody has locked: the processes that wrote them were killed. A failure does no
+/// harm.
 pub fn remove_abandoned(target: &Path) {
     let prefix = hidden_prefix(target);
     let Ok(entries) = std::fs::read_dir(directory_of(target)) else { return };
@@ -100,12 +100,12 @@ pub fn lock(file: &File) -> bool {
     retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).is_ok()
 }
 
-/// Has [`remove_unfinished`] remove the name too.
+/// Makes [`remove_unfinished`] remove the name.
 fn remember(hidden: &Path) {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(hidden.to_owned());
 }
 
-/// Leaves the name to whoever has it.
+/// Keeps [`remove_unfinished`] from removing the name.
 pub fn forget(hidden: &Path) {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != hidden);
 }

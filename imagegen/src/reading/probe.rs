@@ -2,8 +2,10 @@
 
 use crate::container::reader::{ReadError, Source};
 use crate::disk::gpt::reader::PartitionTable;
+use crate::firmware::efi_vars::IMAGE_MAX;
 use crate::fs::ext4::reader::MAGIC as EXT4_MAGIC;
 use crate::fs::fat::reader::is_fat;
+use crate::units::index;
 
 /// What a disk or partition holds.
 #[derive(Debug)]
@@ -18,16 +20,16 @@ pub enum Contents {
     EfiVariables,
     /// Something that this program knows by name only.
     Named(&'static str),
-    /// Zeros, as far as was looked.
+    /// Zeros, in the bytes that were looked at.
     Zeros,
     /// Something else.
     Unknown,
 }
 
-/// How far from the start the signatures are that are looked for.
+/// Signatures lie in the first bytes of this number.
 const LOOKED_AT: usize = 96 << 10;
 
-/// Signatures of what is only named: where, what, and the name.
+/// Signatures of what is only named: offset, bytes and name.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"hsqs", "squashfs file system"),
     (0, b"XFSB", "XFS file system"),
@@ -69,4 +71,12 @@ impl Contents {
         }
         Ok(if start.iter().all(|&byte| byte == 0) { Self::Zeros } else { Self::Unknown })
     }
+}
+
+/// A whole flash image, to be read as a variable store.
+pub(super) fn flash_image(source: &dyn Source) -> Result<Vec<u8>, String> {
+    if source.size() > IMAGE_MAX {
+        return Err("a flash image is never so large".to_owned());
+    }
+    source.bytes(0, index(source.size())).map_err(|error| error.to_string())
 }

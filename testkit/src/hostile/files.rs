@@ -33,7 +33,7 @@ pub fn qcow2_packed(bytes: &[u8]) {
 }
 
 fn read_qcow2(path: &Path) {
-    let Ok(image) = Image::open(path, Some(Format::Qcow2), Backing::Near) else { return };
+    let Ok(image) = Image::open(path, Some(Format::Qcow2), &Backing::Near(Vec::new())) else { return };
     for offset in [0, 65_000, 1 << 20, image.size().saturating_sub(4096)] {
         let _ = image.bytes(offset, 4096);
     }
@@ -55,7 +55,7 @@ fn read_qcow2(path: &Path) {
 pub fn inspect_image(bytes: &[u8]) {
     let (base, changes) = chosen(bytes);
     with_file(base, changes, |path| {
-        let Ok(image) = Image::open(path, None, Backing::Near) else { return };
+        let Ok(image) = Image::open(path, None, &Backing::Near(Vec::new())) else { return };
         let Ok(inspection) = inspect(&image) else { return };
         check_texts(&serde_json::to_value(&inspection).unwrap());
     });
@@ -74,9 +74,9 @@ fn check_texts(value: &Value) {
 pub fn diff_images(bytes: &[u8]) {
     let (base, changes) = chosen(bytes);
     with_file(base, &[], |original| {
-        let original = Image::open(original, None, Backing::Near).unwrap();
+        let original = Image::open(original, None, &Backing::Near(Vec::new())).unwrap();
         with_file(base, changes, |damaged| {
-            let Ok(other) = Image::open(damaged, None, Backing::Near) else { return };
+            let Ok(other) = Image::open(damaged, None, &Backing::Near(Vec::new())) else { return };
             let Ok(there) = diff(&original, &other, true) else { return };
             check_differences(&there);
             let back = diff(&other, &original, true).unwrap();

@@ -1,9 +1,9 @@
 //! A qcow2 image whose clusters are compressed.
 //!
 //! How long a compressed cluster is, and so where the next one lies, is known only once it is compressed. Threads
-//! compress what they are given, each for itself; then clusters are given their places in guest order, whoever comes
-//! with the next one. So the file depends on the contents alone. What waits for its turn is kept in memory: little
-//! of it as long as data come in roughly ascending order. Tables lie at planned places before the data.
+//! compress what they are given, each for itself. Clusters are placed in guest order: the thread that brings the next one
+//! places it and those that wait behind it. So the file depends on the contents alone. Clusters that wait are kept in
+//! memory; they are few as long as data come in roughly ascending order. Tables lie at planned offsets before the data.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,21 +11,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
-use super::CLUSTER;
 use super::codec::{Codec, Packed};
-use super::header::first_cluster;
+use super::disk::{CompressedData, Mapping};
+use super::first_cluster::first_cluster;
 use super::layout::Layout;
-use super::tables::{COPIED, first_data_cluster, write_l1_table, write_l2_tables, write_refcounts};
+use super::tables::{first_data_cluster, write_l1_table, write_l2_tables, write_refcounts};
 use super::writer::outside_of_plan;
+use super::{CLUSTER, CLUSTER_BITS};
 use crate::container::{Compression, ContainerError};
 use crate::error_kind::InternalError;
-use crate::units::{ByteCount, GuestOffset, GuestRange, fit, index, length};
-
-/// In L2 entries: the cluster is compressed.
-const COMPRESSED: u64 = 1 << 62;
-/// Where an L2 entry has the number of further sectors of compressed data: 62 - (cluster bits - 8).
-const SECTORS_SHIFT: u32 = 54;
-const SECTOR: u64 = 512;
+use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset, fit, index, length};
 
 /// A compressed image that is being written.
 pub struct Writer<'f> {
@@ -43,9 +38,9 @@ struct State {
     partial: BTreeMap<u64, Partial>,
     /// Clusters that wait for those before them.
     waiting: BTreeMap<u64, Packed>,
-    /// The number of the next data cluster to be given its place.
+    /// The number of the next data cluster to be placed.
     next: u64,
-    /// The L2 entries of those that have theirs.
+    /// The L2 entries of those before it.
     entries: Vec<u64>,
     space: Space,
 }
@@ -119,7 +114,7 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// Gives the clusters that were not written whole their places, and writes all tables; the header comes last.
+    /// Places the clusters that were not written whole, and writes all tables; the header comes last.
     pub fn finish(self) -> Result<(), ContainerError> {
         let io = |action| move |source| ContainerError::Io { action, source };
         let first = first_cluster(&self.layout, None, Some(self.compression))?;
@@ -157,36 +152,31 @@ impl<'f> Writer<'f> {
 impl State {
     /// Writes the next cluster.
     fn place(&mut self, packed: &Packed, file: &File) -> io::Result<()> {
-        let entry = match packed {
-            Packed::Zero => 0,
+        let mapping = match packed {
+            Packed::Zero => Mapping::Unallocated,
             Packed::Raw(bytes) => {
-                let at = self.space.take_cluster();
-                file.write_all_at(bytes, at)?;
-                at | COPIED
+                let start = self.space.take_cluster();
+                file.write_all_at(bytes, start)?;
+                Mapping::Data(HostOffset(start))
             }
             Packed::Compressed(bytes) => {
-                let at = self.space.take(length(bytes.len()));
-                file.write_all_at(bytes, at)?;
-                let further_sectors = sectors(at, length(bytes.len())) - 1;
-                at | further_sectors << SECTORS_SHIFT | COMPRESSED
+                let length = length(bytes.len());
+                let start = self.space.take(length);
+                file.write_all_at(bytes, start)?;
+                Mapping::Compressed(CompressedData { start, length })
             }
         };
-        self.entries.push(entry);
+        self.entries.push(mapping.to_entry(CLUSTER_BITS));
         self.next += 1;
         Ok(())
     }
 }
 
-/// The sectors that bytes from `at` on touch.
-fn sectors(at: u64, bytes: u64) -> u64 {
-    (at + bytes).div_ceil(SECTOR) - at / SECTOR
-}
-
-/// Hands out places: whole clusters, and pieces of clusters that are shared.
+/// Hands out whole clusters, and pieces of clusters that compressed data have in common.
 #[derive(Debug)]
 struct Space {
     first: u64,
-    /// The next byte of the cluster that is being shared; at a cluster's beginning there is none.
+    /// The next free byte of the cluster that compressed data are put into; at a cluster's beginning there is none.
     open: u64,
     /// The first cluster that is not in use.
     next: u64,
@@ -206,7 +196,7 @@ impl Space {
         at
     }
 
-    /// A place for compressed bytes. They may reach into the next cluster, if nobody else has that.
+    /// The offset for compressed bytes. They may reach into the next cluster, if that is free.
     fn take(&mut self, bytes: u64) -> u64 {
         let end_of_open = self.open.next_multiple_of(CLUSTER);
         if self.open + bytes > end_of_open && end_of_open != self.next {
@@ -261,6 +251,5 @@ mod tests {
         assert_eq!(space.take(c - 1), 13 * c);
         assert_eq!(space.refcounts, [2, 2, 1, 1]);
         assert_eq!(space.next, 14 * c);
-        assert_eq!((sectors(511, 1), sectors(511, 2), sectors(512, 512)), (1, 2, 1));
     }
 }

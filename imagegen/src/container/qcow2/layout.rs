@@ -1,8 +1,9 @@
 //! Where everything lies in a qcow2 file, known before anything is written.
 
 use super::CLUSTER;
+use super::disk::L1_BYTES_MAX;
 use crate::container::ContainerError;
-use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset};
+use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset, length};
 
 /// Entries of 8 bytes in a cluster of an L1, L2 or refcount table.
 pub const TABLE_ENTRIES: u64 = CLUSTER / 8;
@@ -10,10 +11,8 @@ pub const TABLE_ENTRIES: u64 = CLUSTER / 8;
 pub const REFCOUNTS: u64 = CLUSTER / 2;
 /// The guest bytes that one L2 table maps.
 const L2_SPAN: u64 = TABLE_ENTRIES * CLUSTER;
-/// QEMU refuses an L1 table of more than 32 MiB.
-const L1_ENTRIES_MAX: u64 = (32 << 20) / 8;
-/// The largest disk that such an L1 table can map.
-pub const SIZE_MAX: ByteCount = ByteCount(L1_ENTRIES_MAX * L2_SPAN);
+/// The largest disk that an L1 table can map.
+pub const SIZE_MAX: ByteCount = ByteCount(L1_BYTES_MAX / 8 * L2_SPAN);
 
 /// The plan of a qcow2 file. Structures follow one another in the order of the fields.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ impl Layout {
 
     /// The offset of the data cluster with number `slot`.
     pub fn data_cluster(&self, slot: u64) -> HostOffset {
-        HostOffset(self.l2_table(crate::units::length(self.l2_tables.len())).0 + slot * CLUSTER)
+        HostOffset(self.l2_table(length(self.l2_tables.len())).0 + slot * CLUSTER)
     }
 
     /// The run that holds a guest cluster.
@@ -124,7 +123,7 @@ fn runs(allocated: &[GuestRange]) -> Vec<Run> {
         let GuestOffset(start) = range.start;
         let (first, end) = (start / CLUSTER, range.end.0.div_ceil(CLUSTER));
         match runs.last_mut() {
-            // Ranges are sorted, so a cluster can be shared with the last run only.
+            // Ranges are sorted, so only the last run can have a cluster in common with this range.
             Some(last) if first <= last.guest + last.count => last.count = end - last.guest,
             last => {
                 let slot = last.map_or(0, |run| run.slot + run.count);

@@ -8,13 +8,15 @@
 
 mod codec;
 mod compressed;
-mod header;
+pub mod disk;
+mod first_cluster;
 mod layout;
 mod tables;
 mod writer;
 
 pub use compressed::Writer as CompressedWriter;
-pub use header::{Backing, MAGIC, virtual_size};
+pub use disk::MAGIC;
+pub use first_cluster::{Backing, virtual_size};
 pub use layout::SIZE_MAX;
 pub use writer::Writer;
 

@@ -8,11 +8,9 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U64};
 
 use super::CLUSTER;
+use super::disk::l1_entry;
 use super::layout::{Layout, REFCOUNTS, TABLE_ENTRIES};
 use crate::units::{HostOffset, index};
-
-/// In L1 and L2 entries: the cluster has a refcount of exactly one, so that QEMU may write it in place.
-pub const COPIED: u64 = 1 << 63;
 
 /// Writes the L2 tables; `entry_of` gives the entry of a data cluster's number, 0 for zeros.
 pub fn write_l2_tables(file: &File, layout: &Layout, entry_of: impl Fn(u64) -> u64) -> io::Result<()> {
@@ -39,12 +37,12 @@ pub fn write_l2_tables(file: &File, layout: &Layout, entry_of: impl Fn(u64) -> u
 pub fn write_l1_table(file: &File, layout: &Layout) -> io::Result<()> {
     let mut entries = vec![U64::ZERO; index(layout.l1_entries.into())];
     for (i, &table) in (0..).zip(&layout.l2_tables) {
-        entries[index(table.into())] = (layout.l2_table(i).0 | COPIED).into();
+        entries[index(table.into())] = l1_entry(layout.l2_table(i)).into();
     }
     file.write_all_at(entries.as_bytes(), layout.l1_table().0)
 }
 
-/// Writes the refcounts of a file of so many clusters; `count_of` gives that of a cluster's number.
+/// Writes the refcounts of a file of this number of clusters; `count_of` gives a cluster's refcount.
 pub fn write_refcounts(
     file: &File,
     layout: &Layout,

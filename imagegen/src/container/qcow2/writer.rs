@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::CLUSTER;
-use super::header::{Backing, first_cluster};
+use super::disk::Mapping;
+use super::first_cluster::{Backing, first_cluster};
 use super::layout::{Layout, Run};
-use super::tables::{COPIED, write_l1_table, write_l2_tables, write_refcounts};
-use crate::container::reflink::share;
-use crate::container::{ContainerError, SHARED_PIECE, is_zero};
+use super::tables::{write_l1_table, write_l2_tables, write_refcounts};
+use super::{CLUSTER, CLUSTER_BITS};
+use crate::container::reflink::reflink;
+use crate::container::{ContainerError, REFLINK_PIECE, is_zero};
 use crate::units::{ByteCount, GuestOffset, GuestRange, index, length};
 
 /// A qcow2 image that is being written.
@@ -20,15 +21,15 @@ pub struct Writer<'f> {
     layout: Layout,
     /// A bit for each data cluster: set once something other than zeros was written to it.
     written: Vec<AtomicU64>,
-    /// Whether the file has blocks in common with others, so that it can also have some twice.
-    shares: AtomicBool,
+    /// Whether a reflink into the file has worked, so that one within the file works too.
+    has_reflinks: AtomicBool,
 }
 
 impl<'f> Writer<'f> {
     pub fn create(file: &'f File, size: ByteCount, allocated: &[GuestRange]) -> Result<Self, ContainerError> {
         let layout = Layout::new(size, allocated)?;
         let written = (0..layout.data_clusters.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { file, layout, written, shares: AtomicBool::new(false) })
+        Ok(Self { file, layout, written, has_reflinks: AtomicBool::new(false) })
     }
 
     pub fn data(&self, offset: GuestOffset, mut bytes: &[u8]) -> io::Result<()> {
@@ -44,17 +45,17 @@ impl<'f> Writer<'f> {
         Ok(())
     }
 
-    pub fn share(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
+    pub fn reflink(&self, offset: GuestOffset, source: &File, range: Range<u64>) -> io::Result<bool> {
         let GuestOffset(mut at) = offset;
         let mut from = range.start;
         while from < range.end {
             let run = self.layout.run_of(at / CLUSTER).ok_or_else(|| outside_of_plan(at))?;
             let bytes = ((run.guest + run.count) * CLUSTER - at).min(range.end - from);
-            let place = self.layout.data_cluster(run.slot).0 + at - run.guest * CLUSTER;
-            if !share(source, from, bytes, self.file, place)? {
+            let to = self.layout.data_cluster(run.slot).0 + at - run.guest * CLUSTER;
+            if !reflink(source, from, bytes, self.file, to)? {
                 return Ok(false);
             }
-            self.shares.store(true, Ordering::Relaxed);
+            self.has_reflinks.store(true, Ordering::Relaxed);
             for cluster in at / CLUSTER..(at + bytes).div_ceil(CLUSTER) {
                 self.mark_written(run.slot + cluster - run.guest);
             }
@@ -93,10 +94,10 @@ impl<'f> Writer<'f> {
     pub fn finish(self, backing: Option<Backing<'_>>) -> Result<(), ContainerError> {
         let io = |action| move |source| ContainerError::Io { action, source };
         let first = first_cluster(&self.layout, backing, None)?;
-        let places = self.close_holes().map_err(io("close the holes in"))?;
-        let end = self.layout.data_cluster(places.count).0;
+        let moves = self.close_holes().map_err(io("close the holes in"))?;
+        let end = self.layout.data_cluster(moves.count).0;
         self.file.set_len(end).map_err(io("set the size of"))?;
-        write_l2_tables(self.file, &self.layout, |slot| self.entry(slot, &places))
+        write_l2_tables(self.file, &self.layout, |slot| self.entry(slot, &moves))
             .map_err(io("write the L2 tables of"))?;
         write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
         // Every cluster of the file is used exactly once.
@@ -105,8 +106,8 @@ impl<'f> Writer<'f> {
         self.file.write_all_at(&first, 0).map_err(io("write the header of"))
     }
 
-    /// Moves the last written clusters into the places of those that stayed zero, so that the file has no gaps.
-    fn close_holes(&self) -> io::Result<Places> {
+    /// Moves the last written clusters over those that stayed zero, so that the file has no gaps.
+    fn close_holes(&self) -> io::Result<Moves> {
         let count = (0..self.layout.data_clusters).filter(|&slot| self.is_written(slot)).count();
         let count = length(count);
         let holes = (0..count).filter(|&slot| !self.is_written(slot));
@@ -119,29 +120,35 @@ impl<'f> Writer<'f> {
         for neighbours in moved.chunk_by(|one, next| next.0 == one.0 + 1 && next.1 == one.1 + 1) {
             self.move_clusters(neighbours)?;
         }
-        Ok(Places { count, moved })
+        Ok(Moves { count, moved })
     }
 
-    /// Moves neighbours to where they are neighbours too.
+    /// Moves a run of clusters to another run.
     fn move_clusters(&self, neighbours: &[(u64, u64)]) -> io::Result<()> {
-        let place = |slot| self.layout.data_cluster(slot).0;
+        let offset = |slot| self.layout.data_cluster(slot).0;
         let (from, to) = neighbours[0];
         let bytes = length(neighbours.len()) * CLUSTER;
-        if self.shares.load(Ordering::Relaxed) && share(self.file, place(from), bytes, self.file, place(to))?
+        if self.has_reflinks.load(Ordering::Relaxed)
+            && reflink(self.file, offset(from), bytes, self.file, offset(to))?
         {
             return Ok(());
         }
         let mut cluster = vec![0; index(CLUSTER)];
         for &(from, to) in neighbours {
-            self.file.read_exact_at(&mut cluster, place(from))?;
-            self.file.write_all_at(&cluster, place(to))?;
+            self.file.read_exact_at(&mut cluster, offset(from))?;
+            self.file.write_all_at(&cluster, offset(to))?;
         }
         Ok(())
     }
 
     /// The L2 entry of a data cluster.
-    fn entry(&self, slot: u64, places: &Places) -> u64 {
-        if self.is_written(slot) { self.layout.data_cluster(places.of(slot)).0 | COPIED } else { 0 }
+    fn entry(&self, slot: u64, moves: &Moves) -> u64 {
+        let mapping = if self.is_written(slot) {
+            Mapping::Data(self.layout.data_cluster(moves.of(slot)))
+        } else {
+            Mapping::Unallocated
+        };
+        mapping.to_entry(CLUSTER_BITS)
     }
 
     fn mark_written(&self, slot: u64) {
@@ -153,16 +160,16 @@ impl<'f> Writer<'f> {
     }
 }
 
-/// Where the data clusters are once the holes are closed.
-struct Places {
+/// Which data clusters have moved to close the holes.
+struct Moves {
     /// The number of clusters that hold data.
     count: u64,
     /// From where to where clusters were moved, sorted by either.
     moved: Vec<(u64, u64)>,
 }
 
-impl Places {
-    /// The final place of a cluster.
+impl Moves {
+    /// The final number of a cluster.
     fn of(&self, slot: u64) -> u64 {
         if slot < self.count {
             return slot;
@@ -172,7 +179,7 @@ impl Places {
     }
 }
 
-const _: () = assert!(SHARED_PIECE == CLUSTER);
+const _: () = assert!(REFLINK_PIECE == CLUSTER);
 
 pub fn outside_of_plan(at: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("byte {at} was not planned to be written"))

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::mapping::Place;
+use zerocopy::byteorder::big_endian::U64;
+
 use super::qcow2::Qcow2;
-use super::{Kind, Layer, ReadError};
+use super::{Layer, ReadError};
+use crate::container::qcow2::disk::Mapping;
 use crate::host_file::{data_from, hole_from};
-use crate::units::HostOffset;
+use crate::units::{HostOffset, index};
 
 /// A run of guest bytes that a file holds, or does not hold, in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +22,15 @@ pub struct Extent {
 
 /// What a file has of a run of guest bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
-    /// Nothing: the backing file is looked at, or they are zeros.
+    /// Nothing: the backing file has them, or they are zeros.
     Unallocated,
     /// A mark that they are zeros.
     Zeros,
     /// The bytes as they are, side by side from this offset on.
     Data(HostOffset),
-    /// Compressed clusters of so many bytes in all.
+    /// Compressed clusters, of this many bytes in all.
     Compressed(u64),
 }
 
@@ -81,10 +84,7 @@ impl Layer {
     /// What this file holds of its disk, from the first byte to the last; neighbours of one kind joined. For a raw
     /// file, that is what its file system keeps of it.
     pub fn allocation(&self) -> Result<Vec<Extent>, ReadError> {
-        match &self.kind {
-            Kind::Raw => self.holes(),
-            Kind::Qcow2(qcow2) => qcow2.allocation(self),
-        }
+        self.qcow2().map_or_else(|| self.holes(), |qcow2| qcow2.allocation(self))
     }
 
     /// The first byte from `at` on that lies in no hole of the file; its length if there is none.
@@ -115,7 +115,7 @@ impl Layer {
 
 impl Qcow2 {
     fn allocation(&self, layer: &Layer) -> Result<Vec<Extent>, ReadError> {
-        let (size, span) = (self.header.size.get(), self.l2_entries() * self.cluster_size());
+        let (size, span) = (self.header().size.get(), self.l2_entries() * self.cluster_size());
         let mut extents = Extents::default();
         let mut seen = Seen::default();
         let mut start = 0;
@@ -125,8 +125,8 @@ impl Qcow2 {
             match self.l2_table(layer, cluster)? {
                 None => extents.add(start..end, State::Unallocated),
                 Some(table) => {
-                    // A table that is used twice would let a small file take for ever.
-                    let entry = &self.l1[crate::units::index(start / span)];
+                    // With a table that is used many times, a small file could take for ever.
+                    let entry = &self.l1[index(start / span)];
                     if !seen.tables.insert(entry.get()) {
                         return Err(layer.damaged(start, "its L2 table is used twice"));
                     }
@@ -142,7 +142,7 @@ impl Qcow2 {
     fn add_table(
         &self,
         layer: &Layer,
-        table: &[zerocopy::byteorder::big_endian::U64],
+        table: &[U64],
         guest: Range<u64>,
         extents: &mut Extents,
         seen: &mut Seen,
@@ -155,13 +155,13 @@ impl Qcow2 {
             }
             let end = (at + size).min(guest.end);
             let state = match self.decode(layer, at / size, entry.get())? {
-                Place::Nowhere => State::Unallocated,
-                Place::Zeros => State::Zeros,
-                Place::At(host) => State::Data(host),
-                Place::Compressed(cluster) if !seen.compressed.insert(cluster.start) => {
+                Mapping::Unallocated => State::Unallocated,
+                Mapping::Zeros => State::Zeros,
+                Mapping::Data(host) => State::Data(host),
+                Mapping::Compressed(cluster) if !seen.compressed.insert(cluster.start) => {
                     return Err(layer.damaged(at, TWICE));
                 }
-                Place::Compressed(cluster) => State::Compressed(cluster.length),
+                Mapping::Compressed(cluster) => State::Compressed(cluster.length),
             };
             extents.add(at..end, state);
             at = end;
@@ -170,8 +170,8 @@ impl Qcow2 {
     }
 }
 
-/// What the tables of a file have led to. No writer lets two of them lead to the same, and it would let a small file
-/// show so much that no reader comes to an end.
+/// Offsets that entries of the tables have led to. No writer makes two lead to the same, and a small file that does could
+/// show more than any reader can read.
 #[derive(Default)]
 struct Seen {
     tables: HashSet<u64>,
@@ -181,17 +181,17 @@ struct Seen {
 
 const TWICE: &str = "its cluster in the file is used twice";
 
-/// Refuses data that several places of the disk have in common.
+/// Refuses data that several ranges of the disk have in common.
 fn check_apart(layer: &Layer, extents: &[Extent]) -> Result<(), ReadError> {
-    let mut places: Vec<_> = extents
+    let mut runs: Vec<_> = extents
         .iter()
         .filter_map(|extent| match extent.state {
             State::Data(host) => Some((host.0, extent.guest.end - extent.guest.start, extent.guest.start)),
             _ => None,
         })
         .collect();
-    places.sort_unstable();
-    let twice = places.windows(2).find(|pair| pair[0].0.saturating_add(pair[0].1) > pair[1].0);
+    runs.sort_unstable();
+    let twice = runs.windows(2).find(|pair| pair[0].0.saturating_add(pair[0].1) > pair[1].0);
     twice.map_or(Ok(()), |pair| Err(layer.damaged(pair[1].2, TWICE)))
 }
 

@@ -1,97 +1,112 @@
-//! Which files an image may have opened: an image that somebody else made can name any file of this machine as its backing
-//! file, and then shows what is in it.
+//! Which backing files may be opened: an image that somebody else made can name any file of this machine, and then shows
+//! what is in it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::header::FirstCluster;
+use super::first_cluster::FirstCluster;
 use super::{DEPTH_MAX, ReadError, open_file};
 use crate::container::{Format, detect_format};
-use crate::fixed::STORE_DIR;
 
-/// Which backing files are opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which backing files of an image are opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Backing {
-    /// Files in the image's own directory or below it, and in `/nix/store`, where links lead to them too.
-    Near,
+    /// None: an image that names one is an error.
+    #[default]
+    Refuse,
+    /// Those in the image's own directory or below it, and below these directories. What counts is where links lead to.
+    Near(Vec<PathBuf>),
     /// Whatever the image and its backing files name.
     Anywhere,
 }
 
-/// The places of an image's backing files.
-#[derive(Debug)]
-pub struct Places {
-    backing: Backing,
-    /// The image's own directory, without links; nothing if it cannot be told.
-    directory: Option<PathBuf>,
-}
-
-impl Places {
-    /// Those of the image at `image`.
-    pub fn of(image: &Path, backing: Backing) -> Self {
-        let directory = match image.parent() {
+impl Backing {
+    /// The rule for the image at `image`.
+    pub(super) fn of(&self, image: &Path) -> Allowed {
+        let own = match image.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        Self { backing, directory: directory.canonicalize().ok() }
-    }
-
-    /// The file to open for the backing file `named` of `by`: the same without links, if that is allowed.
-    pub fn find(&self, by: &Path, named: &Path) -> Result<PathBuf, ReadError> {
-        if self.backing == Backing::Anywhere {
-            return Ok(named.to_owned());
+        match self {
+            Self::Refuse => Allowed::None,
+            Self::Near(also) => Allowed::Below { own: own.canonicalize().ok(), also: also.clone() },
+            Self::Anywhere => Allowed::All,
         }
-        let io = |source| ReadError::Io { action: "find", path: named.display().to_string(), source };
-        let place = named.canonicalize().map_err(io)?;
-        let refused = |problem| ReadError::Backing {
-            path: by.display().to_string(),
-            backing: named.display().to_string(),
-            problem,
-        };
-        if !self.holds(&place) {
-            return Err(refused("lies outside of the image's directory"));
-        }
-        if !place.metadata().map_err(io)?.is_file() {
-            return Err(refused("is no regular file"));
-        }
-        Ok(place)
-    }
-
-    fn holds(&self, place: &Path) -> bool {
-        let is_near = self.directory.as_deref().is_some_and(|directory| match directory.parent() {
-            Some(_) => place.starts_with(directory),
-            // All files lie below the root, so this would allow every one.
-            None => place.parent() == Some(directory),
-        });
-        is_near || place.starts_with(STORE_DIR)
     }
 }
 
-/// Follows the backing files of an image by their headers alone, for somebody else who will open them, and fails at the
-/// first that is not near, or that nobody can tell: of another format than raw or qcow2, or no file at all.
-pub fn check_backing(image: &Path) -> Result<(), ReadError> {
-    let places = Places::of(image, Backing::Near);
+/// The backing files that one image may have.
+#[derive(Debug)]
+pub enum Allowed {
+    None,
+    Below {
+        /// The image's own directory, without links; nothing if it cannot be found out.
+        own: Option<PathBuf>,
+        also: Vec<PathBuf>,
+    },
+    All,
+}
+
+/// A backing file: its path, the same without links, and its format if the image names it.
+type Named = (PathBuf, PathBuf, Option<Format>);
+
+impl Allowed {
+    /// The backing file of the image file `path`, if it has one.
+    pub fn backing(&self, first: &FirstCluster, path: &Path) -> Result<Option<Named>, ReadError> {
+        let Some((named, format)) = first.backing(path)? else { return Ok(None) };
+        let target = self.find(path, &named)?;
+        Ok(Some((named, target, format)))
+    }
+
+    /// The file to open for the backing file `named` of `by`: the same without links, if it is allowed.
+    fn find(&self, by: &Path, named: &Path) -> Result<PathBuf, ReadError> {
+        let refused =
+            |problem| Err(ReadError::Backing { path: by.to_owned(), backing: named.to_owned(), problem });
+        let (own, also) = match self {
+            Self::None => return refused("is not asked for"),
+            Self::Below { own, also } => (own.as_deref(), also),
+            Self::All => return Ok(named.to_owned()),
+        };
+        let io = |source| ReadError::Io { action: "find", path: named.to_owned(), source };
+        let target = named.canonicalize().map_err(io)?;
+        if !own.is_some_and(|own| is_near(&target, own)) && !also.iter().any(|also| target.starts_with(also))
+        {
+            return refused("lies outside of the image's directory");
+        }
+        if !target.metadata().map_err(io)?.is_file() {
+            return refused("is no regular file");
+        }
+        Ok(target)
+    }
+}
+
+/// Whether a file lies below the image's directory. All files lie below the root, which counts for its own files only.
+fn is_near(target: &Path, own: &Path) -> bool {
+    match own.parent() {
+        Some(_) => target.starts_with(own),
+        None => target.parent() == Some(own),
+    }
+}
+
+/// Follows the backing files of an image by their headers alone, for somebody else who will open them. Fails at the first
+/// that is not allowed or cannot be examined: of another format than raw or qcow2, or no file at all.
+pub fn check_backing(image: &Path, backing: &Backing) -> Result<(), ReadError> {
+    let allowed = backing.of(image);
     let mut next = Some((image.to_owned(), image.to_owned(), None));
     for _ in 0..=DEPTH_MAX {
-        let Some((path, place, format)) = next else { return Ok(()) };
-        next = match header(&path, &place, format)? {
-            Some(first) => {
-                first.check_data_file(&path)?;
-                let named = first.backing(&path)?;
-                named
-                    .map(|(named, format)| Ok((named.clone(), places.find(&path, &named)?, format)))
-                    .transpose()?
-            }
-            None => None,
-        };
+        let Some((path, target, format)) = next else { return Ok(()) };
+        let Some(first) = header(&path, &target, format)? else { return Ok(()) };
+        first.check_data_file(&path)?;
+        next = allowed.backing(&first, &path)?;
     }
-    Err(ReadError::TooDeep(image.display().to_string()))
+    Err(ReadError::TooDeep(image.to_owned()))
 }
 
 /// The first cluster of a qcow2 file; other files name no backing file.
-fn header(path: &Path, place: &Path, format: Option<Format>) -> Result<Option<FirstCluster>, ReadError> {
-    let io = |source| ReadError::Io { action: "read", path: path.display().to_string(), source };
-    let (file, length, _) = open_file(path, place)?;
+fn header(path: &Path, target: &Path, format: Option<Format>) -> Result<Option<FirstCluster>, ReadError> {
+    let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
+    let (file, length, _) = open_file(path, target)?;
     let found = |file: &File| detect_format(file).map_err(io);
     match format.map_or_else(|| found(&file), Ok)? {
         Format::Raw => Ok(None),
@@ -104,20 +119,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_directory_and_the_store_hold_backing_files() {
-        let places = |directory: &str| Places { backing: Backing::Near, directory: Some(directory.into()) };
-        for (directory, place, is_held) in [
+    fn the_own_directory_holds_backing_files() {
+        for (own, target, expected) in [
             ("/images", "/images/base", true),
             ("/images", "/images/below/base", true),
             ("/images", "/images-of-others/base", false),
             ("/images", "/base", false),
-            ("/images", "/nix/store/0000-image/base", true),
-            ("/images", "/nix/stores/base", false),
-            ("/images", "/nix/var/base", false),
             ("/", "/base", true),
             ("/", "/etc/shadow", false),
         ] {
-            assert_eq!(places(directory).holds(Path::new(place)), is_held, "{directory} {place}");
+            assert_eq!(is_near(Path::new(target), Path::new(own)), expected, "{own} {target}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_caller_allows_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().canonicalize().unwrap().join(name);
+        for name in ["store", "stores", "images"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("base"), "").unwrap();
+        }
+        let image = at("images/image");
+        let near = Backing::Near(vec![at("store")]);
+        for (backing, named, expected) in [
+            (&Backing::default(), "images/base", Err("is not asked for")),
+            (&near, "images/base", Ok(())),
+            (&near, "store/base", Ok(())),
+            (&near, "stores/base", Err("lies outside of the image's directory")),
+            (&near, "store", Err("is no regular file")),
+            (&Backing::Anywhere, "stores/base", Ok(())),
+        ] {
+            let found = backing.of(&image).find(&image, &at(named));
+            match (found, expected) {
+                (Ok(target), Ok(())) => assert_eq!(target, at(named)),
+                (Err(error), Err(problem)) => assert!(error.to_string().contains(problem), "{error}"),
+                (found, _) => panic!("{named}: {found:?}"),
+            }
         }
     }
 }

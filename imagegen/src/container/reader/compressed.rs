@@ -4,44 +4,25 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::qcow2::Qcow2;
 use super::{Layer, ReadError};
+use crate::container::qcow2::disk::{COMPRESSION_TYPE_ZSTD, CompressedData};
 use crate::units::{index, length};
 
-/// Sectors of compressed data have this size, whatever the disk's.
-const SECTOR: u64 = 512;
 /// How many bytes of decompressed clusters are kept: metadata is read in small pieces.
 const KEPT: usize = 8 << 20;
 
-/// Where a compressed cluster lies in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompressedCluster {
-    /// Its first byte.
-    pub start: u64,
-    /// The bytes up to the end of its last sector; the data may end earlier.
-    pub length: u64,
-}
-
-impl CompressedCluster {
-    /// Takes the descriptor in an L2 entry apart: the offset's width depends on the cluster size.
-    pub fn decode(entry: u64, cluster_bits: u32) -> Self {
-        let offset_bits = 62 - (cluster_bits - 8);
-        let start = entry & ((1 << offset_bits) - 1);
-        let sectors = (entry & ((1 << 62) - 1)) >> offset_bits;
-        Self { start, length: (sectors + 1) * SECTOR - start % SECTOR }
-    }
-}
-
 /// The clusters that were decompressed last.
 #[derive(Debug, Default)]
-pub struct Decompressed(Mutex<VecDeque<(CompressedCluster, Arc<[u8]>)>>);
+pub struct Decompressed(Mutex<VecDeque<(CompressedData, Arc<[u8]>)>>);
 
 impl Decompressed {
-    fn find(&self, cluster: CompressedCluster) -> Option<Arc<[u8]>> {
+    fn find(&self, cluster: CompressedData) -> Option<Arc<[u8]>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().find(|(key, _)| *key == cluster).map(|(_, bytes)| Arc::clone(bytes))
     }
 
-    fn keep(&self, cluster: CompressedCluster, bytes: &Arc<[u8]>) {
+    fn keep(&self, cluster: CompressedData, bytes: &Arc<[u8]>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if (kept.len() + 1) * bytes.len() > KEPT {
             kept.pop_front();
@@ -54,16 +35,16 @@ impl Layer {
     /// Fills the buffer with bytes of one compressed cluster, which `offset` lies in.
     pub(super) fn read_compressed(
         &self,
+        qcow2: &Qcow2,
         buffer: &mut [u8],
         offset: u64,
-        cluster: CompressedCluster,
+        cluster: CompressedData,
     ) -> Result<(), ReadError> {
-        let Some(qcow2) = self.qcow2() else { return Ok(()) };
         let size = qcow2.cluster_size();
         let bytes = if let Some(bytes) = qcow2.decompressed.find(cluster) {
             bytes
         } else {
-            let bytes: Arc<[u8]> = self.decompress(offset, cluster, index(size))?.into();
+            let bytes: Arc<[u8]> = self.decompress(qcow2, offset, cluster)?.into();
             qcow2.decompressed.keep(cluster, &bytes);
             bytes
         };
@@ -72,12 +53,13 @@ impl Layer {
         Ok(())
     }
 
-    fn decompress(&self, guest: u64, cluster: CompressedCluster, size: usize) -> Result<Vec<u8>, ReadError> {
+    fn decompress(&self, qcow2: &Qcow2, guest: u64, cluster: CompressedData) -> Result<Vec<u8>, ReadError> {
+        let size = index(qcow2.cluster_size());
         // The descriptor holds at most a cluster and a few sectors.
         let there = self.file_length().saturating_sub(cluster.start).min(cluster.length);
         let mut packed = vec![0; index(there)];
         self.read_file(&mut packed, cluster.start)?;
-        let zstd = self.qcow2().is_some_and(|qcow2| qcow2.header.compression_type == 1);
+        let zstd = qcow2.header().compression_type == COMPRESSION_TYPE_ZSTD;
         let unpacked = if zstd { unpack_zstd(&packed, size) } else { unpack_deflate(&packed, size) };
         unpacked.filter(|bytes| bytes.len() == size).ok_or_else(|| {
             let form = if zstd { "zstd" } else { "zlib" };

@@ -6,8 +6,7 @@
 mod allocation;
 mod backing;
 mod compressed;
-mod header;
-mod mapping;
+mod first_cluster;
 mod qcow2;
 mod window;
 
@@ -18,20 +17,19 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::qcow2::disk::Mapping;
 use super::{Foreign, Format, detect_format};
+use crate::error_kind::ErrorKind;
 use crate::host_file::open_without_waiting;
 use crate::units::{GuestOffset, index, length};
 
 pub use allocation::{Extent, State, Totals};
 pub use backing::{Backing, check_backing};
-pub use header::{Extension, Header};
-pub use mapping::Place;
-pub use qcow2::Qcow2;
+pub(crate) use first_cluster::Extension;
+pub(crate) use qcow2::Qcow2;
 pub use window::Window;
 
-use backing::Places;
-
-/// How many backing files an image may stand on.
+/// How many backing files an image may have below it.
 const DEPTH_MAX: usize = 16;
 
 /// A disk or a part of one that can be read at any offset.
@@ -40,7 +38,7 @@ pub trait Source: Sync {
     fn size(&self) -> u64;
     /// Fills the buffer with the bytes from `offset` on. A range that goes beyond the end is an error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError>;
-    /// Where a byte of it lies on the whole disk.
+    /// Where a byte lies on the whole disk.
     fn guest_offset(&self, offset: u64) -> GuestOffset;
 
     /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
@@ -69,6 +67,7 @@ pub trait Source: Sync {
 
 /// Why an image file cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The system said no.
     #[error("cannot {action} `{path}`")]
@@ -76,7 +75,7 @@ pub enum ReadError {
         /// What was being done.
         action: &'static str,
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -84,7 +83,7 @@ pub enum ReadError {
     #[error("`{path}` is a {kind}; name an image file or a block device")]
     NotAnImage {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What it is.
         kind: &'static str,
     },
@@ -92,7 +91,7 @@ pub enum ReadError {
     #[error("the qcow2 header of `{path}` is damaged: {problem}")]
     Header {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What is wrong.
         problem: String,
     },
@@ -100,7 +99,7 @@ pub enum ReadError {
     #[error("`{path}` {problem}")]
     Unsupported {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What is used, and what to do.
         problem: String,
     },
@@ -108,31 +107,39 @@ pub enum ReadError {
     #[error("`{path}` is damaged: guest offset {guest:#x}: {problem}; `qemu-img check` says more")]
     Damaged {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// The guest offset that was looked up.
         guest: u64,
         /// What is wrong.
         problem: String,
     },
-    /// An image that is not trusted leads to a file of somebody else.
+    /// An image file of another program, or one that has to be unpacked first.
+    #[error("`{path}` {advice}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        advice: String,
+    },
+    /// A backing file that the caller does not allow.
     #[error(
         "`{path}` has the backing file `{backing}`, which {problem} and is not opened for an image that somebody else may \
-         have made; give --follow-backing if you trust it"
+         have made"
     )]
     Backing {
         /// The file that names it.
-        path: String,
+        path: PathBuf,
         /// The backing file.
-        backing: String,
+        backing: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
     },
     /// Backing files in a circle.
-    #[error("`{0}` is its own backing file, directly or through others")]
-    Cycle(String),
+    #[error("`{}` is its own backing file, directly or through others", .0.display())]
+    Cycle(PathBuf),
     /// Too many backing files.
-    #[error("`{0}` stands on more than {DEPTH_MAX} backing files")]
-    TooDeep(String),
+    #[error("`{}` stands on more than {DEPTH_MAX} backing files", .0.display())]
+    TooDeep(PathBuf),
     /// A structure leads beyond the end of the disk.
     #[error(
         "the {length} bytes at offset {offset:#x} lie beyond the end at {size:#x}; is the image cut short?"
@@ -147,12 +154,28 @@ pub enum ReadError {
     },
 }
 
-/// An image file and the files it stands on.
+impl ReadError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => ErrorKind::of(source),
+            Self::Unsupported { .. } | Self::Foreign { .. } | Self::TooDeep(_) => ErrorKind::Unsupported,
+            Self::NotAnImage { .. }
+            | Self::Header { .. }
+            | Self::Damaged { .. }
+            | Self::Backing { .. }
+            | Self::Cycle(_)
+            | Self::Outside { .. } => ErrorKind::InvalidInput,
+        }
+    }
+}
+
+/// An image file and its backing files.
 #[derive(Debug)]
 pub struct Image {
     /// The image itself first, then its backing file, and so on.
     layers: Vec<Layer>,
-    /// Where there may be anything but zeros, once somebody has asked.
+    /// Where data may be, once somebody has asked.
     data: OnceLock<Vec<Range<u64>>>,
 }
 
@@ -163,34 +186,28 @@ pub struct Layer {
     file: File,
     /// The length of the file.
     file_length: u64,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Raw,
-    Qcow2(Box<Qcow2>),
+    /// Of a qcow2 file, its header and tables; other files are raw.
+    qcow2: Option<Box<Qcow2>>,
 }
 
 impl Image {
     /// Opens an image and the backing files that it names. Without a format, the first bytes decide.
-    pub fn open(path: &Path, format: Option<Format>, backing: Backing) -> Result<Self, ReadError> {
-        let places = Places::of(path, backing);
+    pub fn open(path: &Path, format: Option<Format>, backing: &Backing) -> Result<Self, ReadError> {
+        let allowed = backing.of(path);
         let mut layers: Vec<Layer> = Vec::new();
         let mut identities = Vec::new();
         let mut next = Some((path.to_owned(), path.to_owned(), format));
-        while let Some((path, place, format)) = next {
-            let shown = || path.display().to_string();
+        while let Some((path, target, format)) = next {
             if layers.len() > DEPTH_MAX {
-                return Err(ReadError::TooDeep(shown()));
+                return Err(ReadError::TooDeep(path));
             }
-            let (layer, identity) = Layer::open(&path, &place, format)?;
+            let (layer, identity) = Layer::open(&path, &target, format)?;
             if identities.contains(&identity) {
-                return Err(ReadError::Cycle(shown()));
+                return Err(ReadError::Cycle(path));
             }
             identities.push(identity);
-            next = match layer.backing()? {
-                Some((named, format)) => Some((named.clone(), places.find(&path, &named)?, format)),
+            next = match &layer.qcow2 {
+                Some(qcow2) => allowed.backing(&qcow2.first, &path)?,
                 None => None,
             };
             layers.push(layer);
@@ -203,7 +220,7 @@ impl Image {
         &self.layers
     }
 
-    /// The ranges in which any layer has anything, in order and apart.
+    /// The ranges in which any layer has data, in order and disjoint.
     fn data(&self) -> Result<&[Range<u64>], ReadError> {
         if self.data.get().is_none() {
             let mut all = Vec::new();
@@ -234,13 +251,20 @@ impl Image {
                 buffer.fill(0);
                 return Ok(());
             }
-            let (place, count) = layer.place(offset, left.min(length(buffer.len())))?;
+            let at_most = left.min(length(buffer.len()));
+            let Some(qcow2) = &layer.qcow2 else {
+                let (piece, rest) = buffer.split_at_mut(index(at_most));
+                layer.read_file(piece, offset)?;
+                (offset, buffer) = (offset + at_most, rest);
+                continue;
+            };
+            let (mapping, count) = qcow2.map(layer, offset, at_most)?;
             let (piece, rest) = buffer.split_at_mut(index(count));
-            match place {
-                Place::Nowhere => self.read_layer(depth + 1, piece, offset)?,
-                Place::Zeros => piece.fill(0),
-                Place::At(host) => layer.read_file(piece, host.0)?,
-                Place::Compressed(cluster) => layer.read_compressed(piece, offset, cluster)?,
+            match mapping {
+                Mapping::Unallocated => self.read_layer(depth + 1, piece, offset)?,
+                Mapping::Zeros => piece.fill(0),
+                Mapping::Data(host) => layer.read_file(piece, host.0)?,
+                Mapping::Compressed(data) => layer.read_compressed(qcow2, piece, offset, data)?,
             }
             offset += count;
             buffer = rest;
@@ -284,32 +308,29 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges
 }
 
-/// What a file is by its first bytes, or its last ones; images of other programs are errors.
+/// What a file is by its first or last bytes; images of other programs are errors.
 fn format_of(path: &Path, file: &File, file_length: u64) -> Result<Format, ReadError> {
-    let io = |source| ReadError::Io { action: "read", path: path.display().to_string(), source };
+    let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
     match Foreign::of(file, file_length).map_err(io)? {
         None => detect_format(file).map_err(io),
-        Some(foreign) => {
-            let problem = format!("{}; or read it as it is: `--format raw`", foreign.described(path));
-            Err(ReadError::Unsupported { path: path.display().to_string(), problem })
-        }
+        Some(foreign) => Err(ReadError::Foreign { path: path.to_owned(), advice: foreign.described(path) }),
     }
 }
 
 /// Opens a file that may be an image; gives its length, and its numbers of device and inode.
-fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadError> {
-    let io = |action| move |source| ReadError::Io { action, path: path.display().to_string(), source };
+fn open_file(path: &Path, target: &Path) -> Result<(File, u64, (u64, u64)), ReadError> {
+    let io = |action| move |source| ReadError::Io { action, path: path.to_owned(), source };
     let check = |kind: FileType| {
         if kind.is_file() || kind.is_block_device() {
             return Ok(());
         }
         let kind = if kind.is_dir() { "directory" } else { "device, pipe or socket" };
-        Err(ReadError::NotAnImage { path: path.display().to_string(), kind })
+        Err(ReadError::NotAnImage { path: path.to_owned(), kind })
     };
-    // To open a device may do something by itself.
-    check(place.metadata().map_err(io("open"))?.file_type())?;
-    // If it has become a pipe meanwhile, nobody waits for its other end.
-    let mut file = open_without_waiting(place).map_err(io("open"))?;
+    // Some devices do something when they are opened.
+    check(target.metadata().map_err(io("open"))?.file_type())?;
+    // By now it may be a pipe, which nobody waits for.
+    let mut file = open_without_waiting(target).map_err(io("open"))?;
     let metadata = file.metadata().map_err(io("open"))?;
     check(metadata.file_type())?;
     let length = file.seek(SeekFrom::End(0)).map_err(io("find the end of"))?;
@@ -317,18 +338,18 @@ fn open_file(path: &Path, place: &Path) -> Result<(File, u64, (u64, u64)), ReadE
 }
 
 impl Layer {
-    /// Opens one file, whose name without links is `place`; with it comes what tells it from all other files.
-    fn open(path: &Path, place: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
-        let (file, file_length, identity) = open_file(path, place)?;
+    /// Opens the file at `target`, which errors call `path`. Gives its numbers of device and inode too.
+    fn open(path: &Path, target: &Path, format: Option<Format>) -> Result<(Self, (u64, u64)), ReadError> {
+        let (file, file_length, identity) = open_file(path, target)?;
         let format = match format {
             Some(format) => format,
             None => format_of(path, &file, file_length)?,
         };
-        let kind = match format {
-            Format::Raw => Kind::Raw,
-            Format::Qcow2 => Kind::Qcow2(Box::new(Qcow2::open(path, &file, file_length)?)),
+        let qcow2 = match format {
+            Format::Raw => None,
+            Format::Qcow2 => Some(Box::new(Qcow2::open(path, &file, file_length)?)),
         };
-        Ok((Self { path: path.to_owned(), file, file_length, kind }, identity))
+        Ok((Self { path: path.to_owned(), file, file_length, qcow2 }, identity))
     }
 
     /// The file's name.
@@ -338,10 +359,7 @@ impl Layer {
 
     /// The file's format.
     pub fn format(&self) -> Format {
-        match self.kind {
-            Kind::Raw => Format::Raw,
-            Kind::Qcow2(_) => Format::Qcow2,
-        }
+        if self.qcow2.is_some() { Format::Qcow2 } else { Format::Raw }
     }
 
     /// The length of the file in bytes.
@@ -358,18 +376,12 @@ impl Layer {
 
     /// The size of the disk that the file shows.
     pub fn virtual_size(&self) -> u64 {
-        match &self.kind {
-            Kind::Raw => self.file_length,
-            Kind::Qcow2(qcow2) => qcow2.header.size.get(),
-        }
+        self.qcow2().map_or(self.file_length, |qcow2| qcow2.header().size.get())
     }
 
     /// The qcow2 header and tables.
-    pub fn qcow2(&self) -> Option<&Qcow2> {
-        match &self.kind {
-            Kind::Raw => None,
-            Kind::Qcow2(qcow2) => Some(qcow2),
-        }
+    pub(crate) fn qcow2(&self) -> Option<&Qcow2> {
+        self.qcow2.as_deref()
     }
 
     /// Bytes of the file itself. Those beyond its end are zeros: the last cluster need not be there in full.
@@ -380,27 +392,11 @@ impl Layer {
         self.file.read_exact_at(front, offset).map_err(|source| self.io("read", source))
     }
 
-    /// The backing file: its path, and its format if the image names it.
-    fn backing(&self) -> Result<Option<(PathBuf, Option<Format>)>, ReadError> {
-        match &self.kind {
-            Kind::Raw => Ok(None),
-            Kind::Qcow2(qcow2) => qcow2.backing(&self.path),
-        }
-    }
-
-    /// Where the bytes from `offset` on are, and how many of the next `at_most` are there in one run.
-    fn place(&self, offset: u64, at_most: u64) -> Result<(Place, u64), ReadError> {
-        match &self.kind {
-            Kind::Raw => Ok((Place::At(crate::units::HostOffset(offset)), at_most)),
-            Kind::Qcow2(qcow2) => qcow2.place(self, offset, at_most),
-        }
-    }
-
     fn damaged(&self, guest: u64, problem: impl Into<String>) -> ReadError {
-        ReadError::Damaged { path: self.path.display().to_string(), guest, problem: problem.into() }
+        ReadError::Damaged { path: self.path.clone(), guest, problem: problem.into() }
     }
 
     fn io(&self, action: &'static str, source: io::Error) -> ReadError {
-        ReadError::Io { action, path: self.path.display().to_string(), source }
+        ReadError::Io { action, path: self.path.clone(), source }
     }
 }

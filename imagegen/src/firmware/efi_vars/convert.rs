@@ -1,17 +1,19 @@
 //! A machine's variables in the layout of another build of its firmware.
 
+use std::borrow::Cow;
+
+use super::EfiVarsError;
 use super::store::VariableStore;
 use super::volume::format_blank;
-use super::{EfiVarsError, Variable};
 
 /// Variables in another layout.
 #[derive(Debug)]
 pub struct Converted {
     /// The flash image.
     pub image: Vec<u8>,
-    /// How many variables are the old image's.
+    /// How many variables come from the old image.
     pub copied: usize,
-    /// How many the template has besides.
+    /// How many others come from the template.
     pub kept: usize,
     /// How many bytes of records the store holds.
     pub used: u64,
@@ -25,15 +27,9 @@ pub struct Converted {
 /// A template of AAVMF's size may be blank. What does not fit is an error that names it.
 pub fn convert(old: &[u8], template: &[u8]) -> Result<Converted, EfiVarsError> {
     let old = VariableStore::parse(old)?;
-    let formatted;
-    let template = match VariableStore::parse(template) {
-        Err(EfiVarsError::Blank) => {
-            formatted = format_blank(template)?;
-            VariableStore::parse(&formatted)
-        }
-        store => store,
-    };
-    let mut store = template.map_err(|source| EfiVarsError::Template(Box::new(source)))?;
+    let template = formatted(template)?;
+    let mut store =
+        VariableStore::parse(&template).map_err(|source| EfiVarsError::Template(Box::new(source)))?;
     let all = store.variables().len();
     let mut left = Vec::new();
     for variable in old.variables() {
@@ -44,14 +40,15 @@ pub fn convert(old: &[u8], template: &[u8]) -> Result<Converted, EfiVarsError> {
         }
     }
     if !left.is_empty() {
+        let needed: u64 = left.iter().map(|(_, needed)| needed).sum();
         return Err(EfiVarsError::DoNotFit {
-            missing: left
-                .iter()
-                .map(|(_, needed)| needed)
-                .sum::<u64>()
-                .saturating_sub(store.capacity() - store.used()),
+            missing: needed.saturating_sub(store.capacity() - store.used()),
             capacity: store.capacity(),
-            left: left.iter().map(described).collect::<Vec<_>>().join(", "),
+            left: left
+                .iter()
+                .map(|(variable, needed)| format!("`{}` ({needed} bytes)", variable.name))
+                .collect::<Vec<_>>()
+                .join(", "),
         });
     }
     let copied = old.variables().len();
@@ -65,6 +62,10 @@ pub fn convert(old: &[u8], template: &[u8]) -> Result<Converted, EfiVarsError> {
     })
 }
 
-fn described((variable, needed): &(&Variable, u64)) -> String {
-    format!("`{}` ({needed} bytes)", variable.name)
+/// The template, with an empty store if it is blank.
+pub(super) fn formatted(template: &[u8]) -> Result<Cow<'_, [u8]>, EfiVarsError> {
+    match VariableStore::parse(template) {
+        Err(EfiVarsError::Blank) => format_blank(template).map(Cow::Owned),
+        _ => Ok(Cow::Borrowed(template)),
+    }
 }

@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::node_text;
 use super::text::{EfiText, EfiTextError};
+use crate::error_kind::ErrorKind;
 use crate::guid::Guid;
 use crate::units::Lba;
 
@@ -67,6 +68,7 @@ impl HardDrive {
 
 /// One step of a device path.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Node {
     /// A partition.
     HardDrive(HardDrive),
@@ -91,6 +93,7 @@ pub struct DevicePath {
 
 /// Bytes that are no device path, or a path that has no such bytes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DevicePathError {
     /// The bytes run out within a node.
     #[error("the device path is cut short after {0} bytes")]
@@ -114,6 +117,16 @@ pub enum DevicePathError {
         /// What is wrong.
         source: EfiTextError,
     },
+}
+
+impl DevicePathError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TooLong(_) => ErrorKind::TooLarge,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 impl DevicePath {

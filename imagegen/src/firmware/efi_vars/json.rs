@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::de::{IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
 use serde_json::value::RawValue;
 
@@ -21,10 +22,10 @@ const VERSION: u64 = 2;
 /// Keys: `name`, `guid`, `attr` (a number), `data` (hexadecimal), and `time` (16 bytes, hexadecimal) where a timestamp is
 /// kept. `count` and `pkidx`, which no other program knows, are there for the rare variables that have them.
 pub fn export_json(variables: &[Variable]) -> Result<String, EfiVarsError> {
-    let variables = variables.iter().map(Exported::new).collect::<Result<_, _>>()?;
+    let variables = variables.iter().map(JsonVariable::new).collect();
     let mut text = Vec::new();
     let mut out = serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
-    ExportedDocument { version: VERSION, variables }.serialize(&mut out)?;
+    Document { version: VERSION, variables }.serialize(&mut out).map_err(json_error)?;
     // serde_json and our own escapes write nothing but UTF-8.
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -32,7 +33,7 @@ pub fn export_json(variables: &[Variable]) -> Result<String, EfiVarsError> {
 /// Reads such a document. A variable that is there twice is an error, and so are unknown keys, but for the
 /// `digest` that QEMU writes, which flash images have no place for.
 pub fn import_json(text: &str) -> Result<Vec<Variable>, EfiVarsError> {
-    let document: Document = serde_json::from_str(text)?;
+    let document: Document = serde_json::from_str(text).map_err(json_error)?;
     if document.version != VERSION {
         return Err(EfiVarsError::JsonVersion(document.version));
     }
@@ -48,90 +49,58 @@ pub fn import_json(text: &str) -> Result<Vec<Variable>, EfiVarsError> {
     Ok(variables)
 }
 
-#[derive(Serialize)]
-struct ExportedDocument {
-    version: u64,
-    variables: Vec<Exported>,
+/// A document that is not JSON, or not of this shape.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct JsonError(serde_json::Error);
+
+fn json_error(error: serde_json::Error) -> EfiVarsError {
+    EfiVarsError::Json(JsonError(error))
 }
 
-#[derive(Serialize)]
-struct Exported {
-    name: Box<RawValue>,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u64,
+    variables: Vec<JsonVariable>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonVariable {
+    name: JsonText,
     guid: String,
     attr: u32,
     data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     count: u64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pkidx: u32,
+    #[serde(default, skip_serializing, rename = "digest")]
+    _digest: IgnoredAny,
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-impl Exported {
-    fn new(variable: &Variable) -> Result<Self, EfiVarsError> {
+impl JsonVariable {
+    fn new(variable: &Variable) -> Self {
         let Authentication { monotonic_count, time_stamp, pub_key_index } = variable.authentication;
-        Ok(Self {
-            name: RawValue::from_string(json_string(&variable.name))?,
+        Self {
+            name: JsonText(variable.name.units().to_vec()),
             guid: variable.vendor.to_string(),
             attr: variable.attributes.0,
             data: HEXLOWER.encode(&variable.data),
             time: (time_stamp != [0; 16]).then(|| HEXLOWER.encode(&time_stamp)),
             count: monotonic_count,
             pkidx: pub_key_index,
-        })
+            _digest: IgnoredAny,
+        }
     }
-}
 
-/// A JSON string in ASCII. Unpaired surrogates become escapes, which JSON allows and Rust's strings cannot hold.
-fn json_string(text: &EfiText) -> String {
-    let mut json = String::from("\"");
-    for unit in text.units() {
-        // Writing to a String cannot fail.
-        let _ = match u8::try_from(*unit) {
-            Ok(b'"') => write!(json, "\\\""),
-            Ok(b'\\') => write!(json, "\\\\"),
-            Ok(b'\n') => write!(json, "\\n"),
-            Ok(b'\r') => write!(json, "\\r"),
-            Ok(b'\t') => write!(json, "\\t"),
-            Ok(0x08) => write!(json, "\\b"),
-            Ok(0x0c) => write!(json, "\\f"),
-            Ok(byte @ b' '..=b'~') => write!(json, "{}", char::from(byte)),
-            _ => write!(json, "\\u{unit:04x}"),
-        };
-    }
-    json.push('"');
-    json
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    version: u64,
-    variables: Vec<Imported>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Imported {
-    name: JsonText,
-    guid: String,
-    attr: u32,
-    data: String,
-    time: Option<String>,
-    #[serde(default)]
-    count: u64,
-    #[serde(default)]
-    pkidx: u32,
-    #[serde(default, rename = "digest")]
-    _digest: IgnoredAny,
-}
-
-impl Imported {
     fn into_variable(self) -> Result<Variable, EfiVarsError> {
         let shown = EfiText::from_units(self.name.0.iter().copied().filter(|unit| *unit != 0).collect());
         let shown = shown.unwrap_or_default();
@@ -164,6 +133,25 @@ impl Imported {
 
 /// A JSON string as UTF-16, unpaired surrogates included.
 struct JsonText(Vec<u16>);
+
+impl Serialize for JsonText {
+    /// Writes ASCII. Unpaired surrogates become escapes, which JSON allows and Rust's strings cannot hold.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut json = String::from("\"");
+        for unit in &self.0 {
+            match char::from_u32((*unit).into()).filter(|c| matches!(c, '\0'..='~')) {
+                Some(c) => {
+                    let quoted = serde_json::to_string(&c).map_err(S::Error::custom)?;
+                    json += &quoted[1..quoted.len() - 1];
+                }
+                // Writing to a string cannot fail.
+                None => _ = write!(json, "\\u{unit:04x}"),
+            }
+        }
+        json.push('"');
+        RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
 
 impl<'de> Deserialize<'de> for JsonText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::device_path::{DevicePath, DevicePathError};
 use super::text::{EfiText, EfiTextError};
+use crate::error_kind::ErrorKind;
 
 /// The fixed front of `EFI_LOAD_OPTION` (UEFI 2.10, section 3.1.3).
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -30,6 +31,7 @@ pub struct LoadOption {
 
 /// Bytes that are no load option, or an option that has no such bytes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LoadOptionError {
     /// The bytes run out.
     #[error("the boot entry is cut short after {0} bytes")]
@@ -43,6 +45,17 @@ pub enum LoadOptionError {
     /// The length of the paths has 16 bits.
     #[error("the boot entry's paths are {0} bytes long; at most 65,535 fit")]
     PathsTooLong(usize),
+}
+
+impl LoadOptionError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Path(error) => error.kind(),
+            Self::PathsTooLong(_) => ErrorKind::TooLarge,
+            Self::Truncated(_) | Self::Description(_) => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 impl LoadOption {

@@ -35,7 +35,7 @@ pub use convert::{Converted, convert};
 pub use describe::describe;
 pub use device_path::{DevicePath, DevicePathError, HardDrive, Node};
 pub use flash::Flash;
-pub use json::{export_json, import_json};
+pub use json::{JsonError, export_json, import_json};
 pub use load_option::{LoadOption, LoadOptionError};
 pub use store::VariableStore;
 pub use text::{EfiText, EfiTextError};
@@ -44,7 +44,7 @@ pub use variable::{
 };
 pub use volume::{Format, format_blank};
 
-use crate::error_kind::InternalError;
+use crate::error_kind::{ErrorKind, InternalError};
 use crate::guid::Guid;
 
 /// The largest image this library is meant for. AAVMF's flash bank is 64 MiB, OVMF's images are far smaller.
@@ -54,14 +54,8 @@ pub const IMAGE_MAX: u64 = 128 << 20;
 ///
 /// A blank template of AAVMF's size is given an empty store.
 pub fn from_template(template: &[u8], boot_entry: Option<&LoadOption>) -> Result<Vec<u8>, EfiVarsError> {
-    let formatted;
-    let mut store = match VariableStore::parse(template) {
-        Err(EfiVarsError::Blank) => {
-            formatted = format_blank(template)?;
-            VariableStore::parse(&formatted)?
-        }
-        store => store?,
-    };
+    let template = convert::formatted(template)?;
+    let mut store = VariableStore::parse(&template)?;
     if let Some(entry) = boot_entry {
         install_boot_entry(&mut store, entry)?;
     }
@@ -70,6 +64,7 @@ pub fn from_template(template: &[u8], boot_entry: Option<&LoadOption>) -> Result
 
 /// A variable store that could not be read, or a change it could not take.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EfiVarsError {
     /// All zeros or all ones where the headers should be.
     #[error("the image is blank: the firmware lays a variable store on it when it first starts")]
@@ -111,28 +106,13 @@ pub enum EfiVarsError {
         /// What is wrong.
         problem: String,
     },
-    /// A record's state byte is none that flash can come to hold.
-    #[error("the variable at offset {offset:#x} is in the unknown state {state:#04x}")]
-    State {
+    /// A record's state or sizes are none that firmware writes.
+    #[error("the variable at offset {offset:#x} {problem}")]
+    Record {
         /// Where the record is.
         offset: u64,
-        /// The state byte.
-        state: u8,
-    },
-    /// A record's sizes lead out of the store.
-    #[error(
-        "the variable at offset {offset:#x} claims {name_size} bytes of name and {data_size} of data, \
-         past the end of the store at {end:#x}"
-    )]
-    Overlong {
-        /// Where the record is.
-        offset: u64,
-        /// The size its header gives for the name.
-        name_size: u32,
-        /// The size its header gives for the data.
-        data_size: u32,
-        /// Where the store ends.
-        end: u64,
+        /// What is wrong.
+        problem: String,
     },
     /// A live record has a name that no firmware writes.
     #[error("the variable at offset {offset:#x} has no usable name")]
@@ -175,8 +155,7 @@ pub enum EfiVarsError {
     Template(#[source] Box<EfiVarsError>),
     /// The store of another layout is too small.
     #[error(
-        "the template's store has room for {capacity} bytes, {missing} too few; what does not fit: {left}; delete what is not \
-         needed with `efi-vars delete`, or take a larger template"
+        "the template's store has room for {capacity} bytes, {missing} too few; what does not fit: {left}"
     )]
     DoNotFit {
         /// The bytes that are missing.
@@ -217,7 +196,7 @@ pub enum EfiVarsError {
     LoadOption(#[from] LoadOptionError),
     /// The text is not JSON, or not of this shape.
     #[error("cannot read the JSON document of variables")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] JsonError),
     /// The document has another version.
     #[error("the JSON document has version {0}; only version 2 is known")]
     JsonVersion(u64),
@@ -242,4 +221,21 @@ pub enum EfiVarsError {
     /// The library contradicts itself.
     #[error(transparent)]
     Internal(#[from] InternalError),
+}
+
+impl EfiVarsError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Qcow2 | Self::UnknownShape { .. } | Self::JsonVersion(_) | Self::PlainFormat { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::Full { .. } | Self::DoNotFit { .. } | Self::NoBootNumber => ErrorKind::TooLarge,
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Template(error) => error.kind(),
+            Self::LoadOption(error) => error.kind(),
+            Self::Internal(error) => error.kind(),
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }

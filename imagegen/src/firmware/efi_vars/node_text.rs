@@ -4,90 +4,171 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
+use super::text::decoded;
 use crate::guid::Guid;
 
 /// The types of nodes (UEFI 2.10, section 10.3.1).
-mod kind {
-    pub const HARDWARE: u8 = 1;
-    pub const ACPI: u8 = 2;
-    pub const MESSAGING: u8 = 3;
-    pub const MEDIA: u8 = 4;
-    pub const BBS: u8 = 5;
-}
+const HARDWARE: u8 = 1;
+const ACPI: u8 = 2;
+const MESSAGING: u8 = 3;
+const MEDIA: u8 = 4;
+const BBS: u8 = 5;
+
+/// Nodes whose text is their fields in order (sections 10.3.2, 10.3.4 and 10.3.5): type, sub-type, text. In braces stand the
+/// fields: `b`, `w`, `d` and `q` are numbers of 1, 2, 4 and 8 bytes, `D` is `w` in decimal, `g` is a GUID, a digit that
+/// many bytes, `o` eight bytes from the last to the first, `-` four bytes that are not shown, `n` text in 32 bytes, and `s`
+/// the rest as text.
+const NODES: [(u8, u8, &str); 26] = [
+    (HARDWARE, 2, "PcCard({b})"),
+    (HARDWARE, 3, "MemoryMapped({d},{q},{q})"),
+    (HARDWARE, 5, "Ctrl({d})"),
+    (HARDWARE, 6, "BMC({b},{q})"),
+    (MESSAGING, 2, "Scsi({w},{w})"),
+    (MESSAGING, 3, "{-}Fibre({q},{q})"),
+    (MESSAGING, 4, "{-}I1394({o})"),
+    (MESSAGING, 5, "USB({b},{b})"),
+    (MESSAGING, 6, "I2O({d})"),
+    (MESSAGING, 9, "Infiniband({d},{g},{q},{q},{q})"),
+    (MESSAGING, 17, "Unit({b})"),
+    (MESSAGING, 18, "Sata({w},{w},{w})"),
+    (MESSAGING, 20, "Vlan({D})"),
+    (MESSAGING, 21, "{-}FibreEx(0x{8},0x{8})"),
+    (MESSAGING, 24, "Uri({s})"),
+    (MESSAGING, 25, "UFS({b},{b})"),
+    (MESSAGING, 26, "SD({b})"),
+    (MESSAGING, 27, "Bluetooth({6})"),
+    (MESSAGING, 28, "Wi-Fi({n})"),
+    (MESSAGING, 29, "eMMC({b})"),
+    (MESSAGING, 30, "BluetoothLE({6},0x{1})"),
+    (MEDIA, 2, "CDROM({d},{q},{q})"),
+    (MEDIA, 5, "Media({g})"),
+    (MEDIA, 6, "FvFile({g})"),
+    (MEDIA, 7, "Fv({g})"),
+    (MEDIA, 8, "{-}Offset({q},{q})"),
+];
 
 /// The text of a node; nothing if its sub-type is unknown or `data` is not of the length that it must have.
 pub fn text(r#type: u8, sub_type: u8, data: &[u8]) -> Option<String> {
-    let readers: &[fn(u8, &mut Fields<'_>) -> Option<String>] = match r#type {
-        kind::HARDWARE => &[hardware],
-        kind::ACPI => &[acpi],
-        kind::MESSAGING => &[storage, network, port],
-        kind::MEDIA => &[media],
-        kind::BBS => &[bbs],
-        _ => &[],
-    };
-    readers.iter().find_map(|read| read(sub_type, &mut Fields(data)))
-}
-
-/// Nodes of type 1 (section 10.3.2).
-fn hardware(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    let text = match sub_type {
-        1 => {
+    let fields = &mut Fields(data);
+    let text = match (r#type, sub_type) {
+        (HARDWARE, 1) => {
             let [function, device] = fields.array()?;
             format!("Pci({device:#x},{function:#x})")
         }
-        2 => format!("PcCard({:#x})", fields.u8()?),
-        3 => {
-            let (memory, start, end) = (fields.u32()?, fields.u64()?, fields.u64()?);
-            format!("MemoryMapped({memory:#x},{start:#x},{end:#x})")
+        (HARDWARE, 4) => vendor("VenHw", fields)?,
+        (ACPI, 1) => acpi(fields)?,
+        (ACPI, 2) => acpi_expanded(fields)?,
+        (ACPI, 3) => format!("AcpiAdr({})", fields.list(|fields| Some(format!("{:#x}", fields.u32()?)))?),
+        (MESSAGING, 1) => {
+            let [secondary, slave] = fields.array()?;
+            let controller = if secondary == 1 { "Secondary" } else { "Primary" };
+            let drive = if slave == 1 { "Slave" } else { "Master" };
+            format!("Ata({controller},{drive},{:#x})", fields.u16()?)
         }
-        4 => return vendor("VenHw", fields),
-        5 => format!("Ctrl({:#x})", fields.u32()?),
-        6 => format!("BMC({:#x},{:#x})", fields.u8()?, fields.u64()?),
-        _ => return None,
+        (MESSAGING, 10) => vendor("VenMsg", fields)?,
+        (MESSAGING, 11) => {
+            let (address, interface) = (fields.array::<32>()?, fields.u8()?);
+            // The addresses of Ethernet, and of an interface without a number, have six bytes.
+            let used = if interface <= 1 { 6 } else { address.len() };
+            format!("MAC({},{interface:#x})", hex(&address[..used]))
+        }
+        (MESSAGING, 12) => ipv4(fields)?,
+        (MESSAGING, 13) => ipv6(fields)?,
+        (MESSAGING, 14) => uart(fields)?,
+        (MESSAGING, 15) => usb_class(fields)?,
+        (MESSAGING, 16) => {
+            let (interface, vendor, product) = (fields.u16()?, fields.u16()?, fields.u16()?);
+            let serial = fields.utf16();
+            format!("UsbWwid({vendor:#x},{product:#x},{interface:#x},\"{serial}\")")
+        }
+        (MESSAGING, 19) => iscsi(fields)?,
+        (MESSAGING, 22) => {
+            let (address, lun) = (hex(&fields.array::<8>()?), hex(&fields.array::<8>()?));
+            let (topology, port) = (fields.u16()?, fields.u16()?);
+            format!("SasEx(0x{address},0x{lun},{port:#x},{})", sas_topology(topology))
+        }
+        (MESSAGING, 23) => {
+            let namespace = fields.u32()?;
+            // The identifier is stored with its last byte first.
+            let eui = fields.array::<8>()?.map(|byte| format!("{byte:02x}"));
+            let eui: Vec<_> = eui.into_iter().rev().collect();
+            format!("NVMe({namespace:#x},{})", eui.join("-"))
+        }
+        (MESSAGING, 31) => {
+            let address = if fields.u8()? == 0 { Fields::ipv4_padded } else { Fields::ipv6 };
+            format!("Dns({})", if fields.0.is_empty() { String::new() } else { fields.list(address)? })
+        }
+        (MEDIA, 3) => vendor("VenMedia", fields)?,
+        (MEDIA, 9) => ram_disk(fields)?,
+        (BBS, 1) => bbs(fields)?,
+        key => filled(NODES.iter().find(|node| (node.0, node.1) == key)?.2, fields)?,
     };
-    fields.end(text)
+    fields.0.is_empty().then_some(text)
 }
 
-/// Nodes of type 2 (section 10.3.3).
-fn acpi(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    match sub_type {
-        1 => {
-            let (hid, uid) = (fields.u32()?, fields.u32()?);
-            let number = hid >> 16;
-            fields.end(match (hid & 0xffff, number) {
-                (PNP, 0x0a03) => format!("PciRoot({uid:#x})"),
-                (PNP, 0x0a08) => format!("PcieRoot({uid:#x})"),
-                (PNP, 0x0604) => format!("Floppy({uid:#x})"),
-                (PNP, 0x0301) => format!("Keyboard({uid:#x})"),
-                (PNP, 0x0501) => format!("Serial({uid:#x})"),
-                (PNP, 0x0401) => format!("ParallelPort({uid:#x})"),
-                (PNP, _) => format!("Acpi(PNP{number:04x},{uid:#x})"),
-                _ => format!("Acpi({hid:#010x},{uid:#x})"),
-            })
+/// The text with the fields in place of the braces.
+fn filled(text: &str, fields: &mut Fields<'_>) -> Option<String> {
+    let mut out = String::new();
+    for (i, part) in text.split(['{', '}']).enumerate() {
+        if i % 2 == 0 {
+            out += part;
+            continue;
         }
-        2 => {
-            let (hid, uid, cid) = (fields.u32()?, fields.u32()?, fields.u32()?);
-            let (hid_text, uid_text, cid_text) = (fields.string()?, fields.string()?, fields.string()?);
-            let (hid, cid) = (eisa_id(hid), eisa_id(cid));
-            fields.end(if hid_text.is_empty() && cid_text.is_empty() && uid == 0 {
-                format!("AcpiExp({hid},{cid},{uid_text})")
-            } else {
-                format!("AcpiEx({hid},{cid},{uid:#x},{hid_text},{cid_text},{uid_text})")
-            })
-        }
-        3 => {
-            let mut addresses = vec![format!("{:#x}", fields.u32()?)];
-            while !fields.0.is_empty() {
-                addresses.push(format!("{:#x}", fields.u32()?));
-            }
-            Some(format!("AcpiAdr({})", addresses.join(",")))
-        }
-        _ => None,
+        let field = match part {
+            "b" => format!("{:#x}", fields.u8()?),
+            "w" => format!("{:#x}", fields.u16()?),
+            "d" => format!("{:#x}", fields.u32()?),
+            "q" => format!("{:#x}", fields.u64()?),
+            "D" => fields.u16()?.to_string(),
+            "o" => format!("{:016x}", fields.u64()?),
+            "g" => fields.guid()?.to_string(),
+            "1" => hex(&fields.array::<1>()?),
+            "6" => hex(&fields.array::<6>()?),
+            "8" => hex(&fields.array::<8>()?),
+            "-" => fields.u32().map(|_| String::new())?,
+            "n" => until_nul(&fields.array::<32>()?),
+            "s" => fields.rest(),
+            _ => return None,
+        };
+        out += &field;
     }
+    Some(out)
 }
 
 /// The manufacturer `PNP` in a compressed EISA identifier.
 const PNP: u32 = 0x41d0;
+/// Devices of `PNP` that have a name (section 10.3.3).
+const PNP_DEVICES: [(u32, &str); 6] = [
+    (0x0a03, "PciRoot"),
+    (0x0a08, "PcieRoot"),
+    (0x0604, "Floppy"),
+    (0x0301, "Keyboard"),
+    (0x0501, "Serial"),
+    (0x0401, "ParallelPort"),
+];
+
+fn acpi(fields: &mut Fields<'_>) -> Option<String> {
+    let (hid, uid) = (fields.u32()?, fields.u32()?);
+    let number = hid >> 16;
+    if hid & 0xffff != PNP {
+        return Some(format!("Acpi({hid:#010x},{uid:#x})"));
+    }
+    Some(match PNP_DEVICES.iter().find(|(known, _)| *known == number) {
+        Some((_, name)) => format!("{name}({uid:#x})"),
+        None => format!("Acpi(PNP{number:04x},{uid:#x})"),
+    })
+}
+
+fn acpi_expanded(fields: &mut Fields<'_>) -> Option<String> {
+    let (hid, uid, cid) = (fields.u32()?, fields.u32()?, fields.u32()?);
+    let (hid_text, uid_text, cid_text) = (fields.string()?, fields.string()?, fields.string()?);
+    let (hid, cid) = (eisa_id(hid), eisa_id(cid));
+    Some(if hid_text.is_empty() && cid_text.is_empty() && uid == 0 {
+        format!("AcpiExp({hid},{cid},{uid_text})")
+    } else {
+        format!("AcpiEx({hid},{cid},{uid:#x},{hid_text},{cid_text},{uid_text})")
+    })
+}
 
 /// A compressed EISA identifier: three letters of five bits each, and a number.
 fn eisa_id(id: u32) -> String {
@@ -95,79 +176,32 @@ fn eisa_id(id: u32) -> String {
     format!("{}{}{}{:04X}", letter(10), letter(5), letter(0), id >> 16)
 }
 
-/// Nodes of type 3 that lead to a disk (section 10.3.4).
-fn storage(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    let text = match sub_type {
-        1 => {
-            let [secondary, slave] = fields.array()?;
-            let controller = if secondary == 1 { "Secondary" } else { "Primary" };
-            let drive = if slave == 1 { "Slave" } else { "Master" };
-            format!("Ata({controller},{drive},{:#x})", fields.u16()?)
-        }
-        2 => format!("Scsi({:#x},{:#x})", fields.u16()?, fields.u16()?),
-        3 => {
-            fields.u32()?;
-            format!("Fibre({:#x},{:#x})", fields.u64()?, fields.u64()?)
-        }
-        4 => {
-            fields.u32()?;
-            format!("I1394({:016x})", fields.u64()?)
-        }
-        5 => format!("USB({:#x},{:#x})", fields.u8()?, fields.u8()?),
-        15 => usb_class(fields)?,
-        16 => {
-            let (interface, vendor, product) = (fields.u16()?, fields.u16()?, fields.u16()?);
-            let serial = fields.utf16();
-            format!("UsbWwid({vendor:#x},{product:#x},{interface:#x},\"{serial}\")")
-        }
-        17 => format!("Unit({:#x})", fields.u8()?),
-        18 => format!("Sata({:#x},{:#x},{:#x})", fields.u16()?, fields.u16()?, fields.u16()?),
-        21 => {
-            fields.u32()?;
-            format!("FibreEx(0x{},0x{})", hex(&fields.array::<8>()?), hex(&fields.array::<8>()?))
-        }
-        22 => {
-            let (address, lun) = (hex(&fields.array::<8>()?), hex(&fields.array::<8>()?));
-            let (topology, port) = (fields.u16()?, fields.u16()?);
-            format!("SasEx(0x{address},0x{lun},{port:#x},{})", sas_topology(topology))
-        }
-        23 => {
-            let namespace = fields.u32()?;
-            // The identifier is stored with its last byte first.
-            let eui = fields.array::<8>()?.map(|byte| format!("{byte:02x}"));
-            let eui: Vec<_> = eui.into_iter().rev().collect();
-            format!("NVMe({namespace:#x},{})", eui.join("-"))
-        }
-        25 => format!("UFS({:#x},{:#x})", fields.u8()?, fields.u8()?),
-        26 => format!("SD({:#x})", fields.u8()?),
-        29 => format!("eMMC({:#x})", fields.u8()?),
-        _ => return None,
-    };
-    fields.end(text)
-}
+/// Classes of USB devices that have a name (section 10.3.4.7).
+const USB_CLASSES: [(u8, &str); 12] = [
+    (1, "UsbAudio"),
+    (2, "UsbCDCControl"),
+    (3, "UsbHID"),
+    (6, "UsbImage"),
+    (7, "UsbPrinter"),
+    (8, "UsbMassStorage"),
+    (9, "UsbHub"),
+    (10, "UsbCDCData"),
+    (11, "UsbSmartCard"),
+    (14, "UsbVideo"),
+    (220, "UsbDiagnostic"),
+    (224, "UsbWireless"),
+];
 
-/// Any USB device of a class; well-known classes have a name each.
+/// Any USB device of a class.
 fn usb_class(fields: &mut Fields<'_>) -> Option<String> {
     let (vendor, product) = (fields.u16()?, fields.u16()?);
     let [class, sub_class, protocol] = fields.array()?;
-    let named = |name: &str| format!("{name}({vendor:#x},{product:#x},{sub_class:#x},{protocol:#x})");
     let special = |name: &str| format!("{name}({vendor:#x},{product:#x},{protocol:#x})");
-    Some(match (class, sub_class) {
-        (1, _) => named("UsbAudio"),
-        (2, _) => named("UsbCDCControl"),
-        (3, _) => named("UsbHID"),
-        (6, _) => named("UsbImage"),
-        (7, _) => named("UsbPrinter"),
-        (8, _) => named("UsbMassStorage"),
-        (9, _) => named("UsbHub"),
-        (10, _) => named("UsbCDCData"),
-        (11, _) => named("UsbSmartCard"),
-        (14, _) => named("UsbVideo"),
-        (220, _) => named("UsbDiagnostic"),
-        (224, _) => named("UsbWireless"),
-        (254, 1) => special("UsbDeviceFirmwareUpdate"),
-        (254, 2) => special("UsbIrdaBridge"),
-        (254, 3) => special("UsbTestAndMeasurement"),
+    Some(match (class, sub_class, USB_CLASSES.iter().find(|(known, _)| *known == class)) {
+        (.., Some((_, name))) => format!("{name}({vendor:#x},{product:#x},{sub_class:#x},{protocol:#x})"),
+        (254, 1, _) => special("UsbDeviceFirmwareUpdate"),
+        (254, 2, _) => special("UsbIrdaBridge"),
+        (254, 3, _) => special("UsbTestAndMeasurement"),
         _ => format!("UsbClass({vendor:#x},{product:#x},{class:#x},{sub_class:#x},{protocol:#x})"),
     })
 }
@@ -180,75 +214,28 @@ fn sas_topology(topology: u16) -> String {
         more @ (1 | 2) if !is_set(7) => {
             let drive = if more == 1 { "0".to_owned() } else { format!("{:#x}", (topology >> 8) + 1) };
             let kind = if is_set(4) { "SATA" } else { "SAS" };
-            let place = if is_set(5) { "External" } else { "Internal" };
+            let location = if is_set(5) { "External" } else { "Internal" };
             let way = if is_set(6) { "Expanded" } else { "Direct" };
-            format!("{kind},{place},{way},{drive}")
+            format!("{kind},{location},{way},{drive}")
         }
         _ => format!("{topology:#x},0,0,0"),
     }
 }
 
-/// Nodes of type 3 that belong to networks (section 10.3.4).
-fn network(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    let text = match sub_type {
-        9 => {
-            let (flags, gid) = (fields.u32()?, fields.guid()?);
-            let (service, target, device) = (fields.u64()?, fields.u64()?, fields.u64()?);
-            format!("Infiniband({flags:#x},{gid},{service:#x},{target:#x},{device:#x})")
-        }
-        11 => {
-            let (address, interface) = (fields.array::<32>()?, fields.u8()?);
-            // Ethernet's addresses, and those of an interface that has no number, are of six bytes.
-            let used = if interface <= 1 { 6 } else { address.len() };
-            format!("MAC({},{interface:#x})", hex(&address[..used]))
-        }
-        12 => ipv4(fields)?,
-        13 => ipv6(fields)?,
-        19 => return iscsi(fields),
-        20 => format!("Vlan({})", fields.u16()?),
-        24 => return Some(format!("Uri({})", fields.rest())),
-        27 => format!("Bluetooth({})", hex(&fields.array::<6>()?)),
-        28 => format!("Wi-Fi({})", until_nul(&fields.array::<32>()?)),
-        30 => format!("BluetoothLE({},{:#04x})", hex(&fields.array::<6>()?), fields.u8()?),
-        31 => {
-            let is_ipv6 = fields.u8()? != 0;
-            let mut servers = Vec::new();
-            while !fields.0.is_empty() {
-                let address = fields.array::<16>()?;
-                let [a, b, c, d, ..] = address;
-                servers.push(if is_ipv6 {
-                    ipv6_address(address)
-                } else {
-                    Ipv4Addr::new(a, b, c, d).to_string()
-                });
-            }
-            format!("Dns({})", servers.join(","))
-        }
-        _ => return None,
-    };
-    fields.end(text)
-}
-
 fn ipv4(fields: &mut Fields<'_>) -> Option<String> {
-    let address = |fields: &mut Fields<'_>| fields.array::<4>().map(Ipv4Addr::from);
-    let (local, remote) = (address(fields)?, address(fields)?);
-    let _ports = fields.u32()?;
+    let (local, remote, _ports) = (fields.ipv4()?, fields.ipv4()?, fields.u32()?);
     let protocol = protocol(fields.u16()?);
     let origin = if fields.u8()? == 0 { "DHCP" } else { "Static" };
     let mut text = format!("IPv4({remote},{protocol},{origin},{local}");
     // Older firmware has neither gateway nor mask.
     if !fields.0.is_empty() {
-        let (gateway, mask) = (address(fields)?, address(fields)?);
-        let _ = write!(text, ",{gateway},{mask}");
+        let _ = write!(text, ",{},{}", fields.ipv4()?, fields.ipv4()?);
     }
-    text.push(')');
-    Some(text)
+    Some(text + ")")
 }
 
 fn ipv6(fields: &mut Fields<'_>) -> Option<String> {
-    let address = |fields: &mut Fields<'_>| fields.array::<16>().map(ipv6_address);
-    let (local, remote) = (address(fields)?, address(fields)?);
-    let _ports = fields.u32()?;
+    let (local, remote, _ports) = (fields.ipv6()?, fields.ipv6()?, fields.u32()?);
     let protocol = protocol(fields.u16()?);
     let origin = match fields.u8()? {
         0 => "Static",
@@ -257,16 +244,9 @@ fn ipv6(fields: &mut Fields<'_>) -> Option<String> {
     };
     let mut text = format!("IPv6({remote},{protocol},{origin},{local}");
     if !fields.0.is_empty() {
-        let _ = write!(text, ",{:#x},{}", fields.u8()?, address(fields)?);
+        let _ = write!(text, ",{:#x},{}", fields.u8()?, fields.ipv6()?);
     }
-    text.push(')');
-    Some(text)
-}
-
-/// Eight groups of four digits, none left out.
-fn ipv6_address(address: [u8; 16]) -> String {
-    let groups: Vec<_> = address.chunks(2).map(hex).collect();
-    groups.join(":")
+    Some(text + ")")
 }
 
 /// A protocol of the internet by its number (RFC 1700).
@@ -292,50 +272,14 @@ fn iscsi(fields: &mut Fields<'_>) -> Option<String> {
     Some(format!("iSCSI({name},{group:#x},0x{},{header},{data},{authentication},{protocol})", hex(&lun)))
 }
 
-/// The other nodes of type 3: serial ports, and what vendors define.
-fn port(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    match sub_type {
-        6 => {
-            let text = format!("I2O({:#x})", fields.u32()?);
-            fields.end(text)
-        }
-        10 => vendor("VenMsg", fields),
-        14 => {
-            fields.u32()?;
-            let (baud, [bits, parity, stop]) = (fields.u64()?, fields.array()?);
-            let or_default =
-                |number: u64| if number == 0 { "DEFAULT".to_owned() } else { number.to_string() };
-            let (baud, bits) = (or_default(baud), or_default(bits.into()));
-            let parity = "DNEOMS".chars().nth(parity.into()).unwrap_or('x');
-            let stop = ["D", "1", "1.5", "2"].get(usize::from(stop)).copied().unwrap_or("x");
-            fields.end(format!("Uart({baud},{bits},{parity},{stop})"))
-        }
-        _ => None,
-    }
-}
-
-/// Nodes of type 4 (section 10.3.5).
-fn media(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    let text = match sub_type {
-        2 => format!("CDROM({:#x},{:#x},{:#x})", fields.u32()?, fields.u64()?, fields.u64()?),
-        3 => return vendor("VenMedia", fields),
-        5 => format!("Media({})", fields.guid()?),
-        6 => format!("FvFile({})", fields.guid()?),
-        7 => format!("Fv({})", fields.guid()?),
-        8 => {
-            fields.u32()?;
-            format!("Offset({:#x},{:#x})", fields.u64()?, fields.u64()?)
-        }
-        9 => {
-            let (start, end, kind, instance) = (fields.u64()?, fields.u64()?, fields.guid()?, fields.u16()?);
-            match RAM_DISKS.iter().find(|(known, _)| *known == kind) {
-                Some((_, name)) => format!("{name}({start:#x},{end:#x},{instance})"),
-                None => format!("RamDisk({start:#x},{end:#x},{instance},{kind})"),
-            }
-        }
-        _ => return None,
-    };
-    fields.end(text)
+fn uart(fields: &mut Fields<'_>) -> Option<String> {
+    fields.u32()?;
+    let (baud, [bits, parity, stop]) = (fields.u64()?, fields.array()?);
+    let or_default = |number: u64| if number == 0 { "DEFAULT".to_owned() } else { number.to_string() };
+    let (baud, bits) = (or_default(baud), or_default(bits.into()));
+    let parity = "DNEOMS".chars().nth(parity.into()).unwrap_or('x');
+    let stop = ["D", "1", "1.5", "2"].get(usize::from(stop)).copied().unwrap_or("x");
+    Some(format!("Uart({baud},{bits},{parity},{stop})"))
 }
 
 /// The kinds of disks in memory that have names (UEFI 2.10, section 10.3.5.9).
@@ -346,21 +290,20 @@ const RAM_DISKS: [(Guid, &str); 4] = [
     (Guid::from_u128(0x0801_8188_42cd_bb48_100f_5387_d53d_ed3d), "PersistentVirtualCD"),
 ];
 
+fn ram_disk(fields: &mut Fields<'_>) -> Option<String> {
+    let (start, end, kind, instance) = (fields.u64()?, fields.u64()?, fields.guid()?, fields.u16()?);
+    Some(match RAM_DISKS.iter().find(|(known, _)| *known == kind) {
+        Some((_, name)) => format!("{name}({start:#x},{end:#x},{instance})"),
+        None => format!("RamDisk({start:#x},{end:#x},{instance},{kind})"),
+    })
+}
+
 /// The BIOS Boot Specification's node (section 10.3.6.1).
-fn bbs(sub_type: u8, fields: &mut Fields<'_>) -> Option<String> {
-    if sub_type != 1 {
-        return None;
-    }
+fn bbs(fields: &mut Fields<'_>) -> Option<String> {
     let (device, status) = (fields.u16()?, fields.u16()?);
-    let device = match device {
-        1 => "Floppy".to_owned(),
-        2 => "HD".to_owned(),
-        3 => "CDROM".to_owned(),
-        4 => "PCMCIA".to_owned(),
-        5 => "USB".to_owned(),
-        6 => "Network".to_owned(),
-        device => format!("{device:#x}"),
-    };
+    let names = ["Floppy", "HD", "CDROM", "PCMCIA", "USB", "Network"];
+    let name = usize::from(device).checked_sub(1).and_then(|i| names.get(i));
+    let device = name.map_or_else(|| format!("{device:#x}"), |name| (*name).to_owned());
     Some(format!("BBS({device},{},{status:#x})", fields.rest()))
 }
 
@@ -419,6 +362,30 @@ impl Fields<'_> {
         self.array().map(Guid::from_mixed_endian)
     }
 
+    fn ipv4(&mut self) -> Option<String> {
+        self.array::<4>().map(|address| Ipv4Addr::from(address).to_string())
+    }
+
+    /// An address in the front of 16 bytes.
+    fn ipv4_padded(&mut self) -> Option<String> {
+        Fields(&self.array::<16>()?).ipv4()
+    }
+
+    /// Eight groups of four digits, none left out.
+    fn ipv6(&mut self) -> Option<String> {
+        let address = self.array::<16>()?;
+        Some(address.chunks(2).map(hex).collect::<Vec<_>>().join(":"))
+    }
+
+    /// One or more fields of a kind, up to the end.
+    fn list(&mut self, field: impl Fn(&mut Self) -> Option<String>) -> Option<String> {
+        let mut all = vec![field(self)?];
+        while !self.0.is_empty() {
+            all.push(field(self)?);
+        }
+        Some(all.join(","))
+    }
+
     /// Text that ends with a NUL, which more may follow.
     fn string(&mut self) -> Option<String> {
         let end = self.0.iter().position(|byte| *byte == 0)?;
@@ -436,21 +403,6 @@ impl Fields<'_> {
     fn utf16(&mut self) -> String {
         let (units, odd) = self.0.as_chunks::<2>();
         self.0 = odd;
-        let units = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0);
-        let mut out = String::new();
-        for c in char::decode_utf16(units) {
-            match c {
-                Ok(c) => out.push(c),
-                Err(unpaired) => {
-                    let _ = write!(out, "\\u{{{:x}}}", unpaired.unpaired_surrogate());
-                }
-            }
-        }
-        out
-    }
-
-    /// The text, if nothing is left.
-    fn end(&self, text: String) -> Option<String> {
-        self.0.is_empty().then_some(text)
+        decoded(units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0))
     }
 }

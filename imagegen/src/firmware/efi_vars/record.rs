@@ -16,39 +16,37 @@ const START_ID: u16 = 0x55aa;
 /// Every record begins at a multiple of this.
 const ALIGNMENT: usize = 4;
 
-/// `VARIABLE_HEADER` (edk2, `MdeModulePkg/Include/Guid/VariableFormat.h`).
+/// How `VARIABLE_HEADER` and `AUTHENTICATED_VARIABLE_HEADER` begin (edk2, `MdeModulePkg/Include/Guid/VariableFormat.h`).
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct VariableHeader {
+struct HeaderStart {
     start_id: U16,
     state: u8,
     reserved: u8,
     attributes: U32,
-    /// Size of the name in bytes, terminating NUL included.
-    name_size: U32,
-    data_size: U32,
-    vendor_guid: [u8; 16],
 }
 
-/// `AUTHENTICATED_VARIABLE_HEADER` (same file).
+/// What follows in an `AUTHENTICATED_VARIABLE_HEADER` alone.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct AuthenticatedVariableHeader {
-    start_id: U16,
-    state: u8,
-    reserved: u8,
-    attributes: U32,
+struct HeaderAuthentication {
     monotonic_count: U64,
     /// An `EFI_TIME`.
     time_stamp: [u8; 16],
     pub_key_index: U32,
+}
+
+/// How both headers end.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HeaderEnd {
     /// Size of the name in bytes, terminating NUL included.
     name_size: U32,
     data_size: U32,
     vendor_guid: [u8; 16],
 }
 
-/// How far a record has come in its life. Flash bits can only be cleared, so each step clears one.
+/// The state of a record. Bits of flash can only be cleared, so each step in a record's life clears one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Unfinished or deleted: to be skipped.
@@ -114,6 +112,7 @@ impl<'store> Records<'store> {
 
     fn read_next(&mut self) -> Result<Option<Record<'store>>, EfiVarsError> {
         let offset = length(self.at);
+        let damaged = |problem| EfiVarsError::Record { offset, problem };
         let rest = self.image.get(self.at..).unwrap_or_default();
         let Some((header, body)) = Header::read(rest, self.format) else {
             let erased = rest.iter().all(|byte| *byte == ERASED);
@@ -123,7 +122,7 @@ impl<'store> Records<'store> {
             STATE_ADDED => State::Added,
             STATE_IN_DELETED_TRANSITION => State::InDeletedTransition,
             state if state | STATE_STEPS == u8::MAX => State::Dead,
-            state => return Err(EfiVarsError::State { offset, state }),
+            state => return Err(damaged(format!("is in the unknown state {state:#04x}"))),
         };
         // A header that was still being written has no sizes yet; firmware goes on right behind it.
         let (name_size, data_size) =
@@ -133,7 +132,12 @@ impl<'store> Records<'store> {
         let (name, data) = body
             .get(..index(body_size))
             .and_then(|body| body.split_at_checked(index(name_size.into())))
-            .ok_or(EfiVarsError::Overlong { offset, name_size, data_size, end: length(self.image.len()) })?;
+            .ok_or_else(|| {
+                let end = self.image.len();
+                damaged(format!(
+                    "claims {name_size} bytes of name and {data_size} of data, past the end of the store at {end:#x}"
+                ))
+            })?;
         let end = self.image.len() - body.len() + name.len() + data.len();
         self.at = end.next_multiple_of(ALIGNMENT);
         let Header { attributes, authentication, vendor, .. } = header;
@@ -166,46 +170,43 @@ struct Header {
 impl Header {
     /// Reads the header at the front of `bytes`, if one is there, and gives what follows it.
     fn read(bytes: &[u8], format: Format) -> Option<(Self, &[u8])> {
-        let (header, body, start_id) = match format {
-            Format::Plain => {
-                let (header, body) = VariableHeader::ref_from_prefix(bytes).ok()?;
-                let read = Self {
-                    state: header.state,
-                    attributes: Attributes(header.attributes.get()),
-                    authentication: Authentication::default(),
-                    name_size: header.name_size.get(),
-                    data_size: header.data_size.get(),
-                    vendor: Guid::from_mixed_endian(header.vendor_guid),
-                };
-                (read, body, header.start_id)
-            }
+        let (start, rest) = HeaderStart::ref_from_prefix(bytes).ok()?;
+        if start.start_id.get() != START_ID {
+            return None;
+        }
+        let (authentication, rest) = match format {
+            Format::Plain => (Authentication::default(), rest),
             Format::Authenticated => {
-                let (header, body) = AuthenticatedVariableHeader::ref_from_prefix(bytes).ok()?;
-                let read = Self {
-                    state: header.state,
-                    attributes: Attributes(header.attributes.get()),
-                    authentication: Authentication {
-                        monotonic_count: header.monotonic_count.get(),
-                        time_stamp: header.time_stamp,
-                        pub_key_index: header.pub_key_index.get(),
-                    },
-                    name_size: header.name_size.get(),
-                    data_size: header.data_size.get(),
-                    vendor: Guid::from_mixed_endian(header.vendor_guid),
+                let (read, rest) = HeaderAuthentication::ref_from_prefix(rest).ok()?;
+                let authentication = Authentication {
+                    monotonic_count: read.monotonic_count.get(),
+                    time_stamp: read.time_stamp,
+                    pub_key_index: read.pub_key_index.get(),
                 };
-                (read, body, header.start_id)
+                (authentication, rest)
             }
         };
-        (start_id.get() == START_ID).then_some((header, body))
+        let (end, body) = HeaderEnd::ref_from_prefix(rest).ok()?;
+        let header = Self {
+            state: start.state,
+            attributes: Attributes(start.attributes.get()),
+            authentication,
+            name_size: end.name_size.get(),
+            data_size: end.data_size.get(),
+            vendor: Guid::from_mixed_endian(end.vendor_guid),
+        };
+        Some((header, body))
     }
 }
 
 /// The number of bytes that a variable's record takes up, padding included.
 pub(super) fn record_size(variable: &Variable, format: Format) -> u64 {
-    let header = match format {
-        Format::Plain => size_of::<VariableHeader>(),
-        Format::Authenticated => size_of::<AuthenticatedVariableHeader>(),
-    };
+    let header = size_of::<HeaderStart>()
+        + size_of::<HeaderEnd>()
+        + match format {
+            Format::Plain => 0,
+            Format::Authenticated => size_of::<HeaderAuthentication>(),
+        };
     length((header + name_size(variable) + variable.data.len()).next_multiple_of(ALIGNMENT))
 }
 
@@ -219,41 +220,27 @@ pub(super) fn write_record(
     format: Format,
     out: &mut Vec<u8>,
 ) -> Result<(), InternalError> {
-    let attributes = U32::new(variable.attributes.0);
-    let name_size = U32::new(fit(name_size(variable))?);
-    let data_size = U32::new(fit(variable.data.len())?);
-    let vendor_guid = variable.vendor.mixed_endian();
-    let start_id = U16::new(START_ID);
-    let state = STATE_ADDED;
-    match format {
-        Format::Plain => {
-            let header = VariableHeader {
-                start_id,
-                state,
-                reserved: 0,
-                attributes,
-                name_size,
-                data_size,
-                vendor_guid,
-            };
-            out.extend_from_slice(header.as_bytes());
-        }
-        Format::Authenticated => {
-            let header = AuthenticatedVariableHeader {
-                start_id,
-                state,
-                reserved: 0,
-                attributes,
-                monotonic_count: U64::new(variable.authentication.monotonic_count),
-                time_stamp: variable.authentication.time_stamp,
-                pub_key_index: U32::new(variable.authentication.pub_key_index),
-                name_size,
-                data_size,
-                vendor_guid,
-            };
-            out.extend_from_slice(header.as_bytes());
-        }
+    let start = HeaderStart {
+        start_id: U16::new(START_ID),
+        state: STATE_ADDED,
+        reserved: 0,
+        attributes: U32::new(variable.attributes.0),
+    };
+    out.extend_from_slice(start.as_bytes());
+    if format == Format::Authenticated {
+        let authentication = HeaderAuthentication {
+            monotonic_count: U64::new(variable.authentication.monotonic_count),
+            time_stamp: variable.authentication.time_stamp,
+            pub_key_index: U32::new(variable.authentication.pub_key_index),
+        };
+        out.extend_from_slice(authentication.as_bytes());
     }
+    let end = HeaderEnd {
+        name_size: U32::new(fit(name_size(variable))?),
+        data_size: U32::new(fit(variable.data.len())?),
+        vendor_guid: variable.vendor.mixed_endian(),
+    };
+    out.extend_from_slice(end.as_bytes());
     out.extend_from_slice(&variable.name.terminated());
     out.extend_from_slice(&variable.data);
     out.resize(out.len().next_multiple_of(ALIGNMENT), ERASED);

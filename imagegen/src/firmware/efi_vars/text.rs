@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U16;
 
+use crate::error_kind::ErrorKind;
+
 /// UTF-16 text without NUL: a variable's name, a boot entry's title, a file path.
 ///
 /// It may hold unpaired surrogates, since firmware takes any 16-bit units. [`Display`](fmt::Display) shows those,
@@ -14,6 +16,7 @@ pub struct EfiText(Vec<u16>);
 
 /// Text that firmware could not hold.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EfiTextError {
     /// A NUL would end the text there.
     #[error("a NUL character stands before the end")]
@@ -24,6 +27,13 @@ pub enum EfiTextError {
     /// Nothing stands before the NUL, where something has to.
     #[error("it is empty")]
     Empty,
+}
+
+impl EfiTextError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
 }
 
 impl EfiText {
@@ -100,15 +110,24 @@ impl std::str::FromStr for EfiText {
 impl fmt::Display for EfiText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = String::new();
-        for character in char::decode_utf16(self.0.iter().copied()) {
-            match character {
-                Ok(character) if character.is_control() => write!(shown, "{}", character.escape_unicode())?,
-                Ok(character) => shown.push(character),
-                Err(unpaired) => write!(shown, "\\u{{{:x}}}", unpaired.unpaired_surrogate())?,
-            }
+        for c in decoded(self.0.iter().copied()).chars() {
+            if c.is_control() { shown.extend(c.escape_unicode()) } else { shown.push(c) }
         }
         f.pad(&shown)
     }
+}
+
+/// UTF-16 as text, with unpaired surrogates as `\u{…}`.
+pub(super) fn decoded(units: impl IntoIterator<Item = u16>) -> String {
+    let mut out = String::new();
+    for c in char::decode_utf16(units) {
+        match c {
+            Ok(c) => out.push(c),
+            // Writing to a string cannot fail.
+            Err(unpaired) => _ = write!(out, "\\u{{{:x}}}", unpaired.unpaired_surrogate()),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

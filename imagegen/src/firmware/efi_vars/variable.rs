@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::text::EfiText;
+use crate::error_kind::ErrorKind;
 use crate::guid::Guid;
 
 /// The vendor of the variables that the UEFI specification defines (section 3.3, "Globally Defined Variables").
@@ -49,7 +50,7 @@ pub struct Variable {
     pub attributes: Attributes,
     /// Its value.
     pub data: Vec<u8>,
-    /// What guards later changes; all zero for most variables.
+    /// What later changes are checked against; all zero for most variables.
     pub authentication: Authentication,
 }
 
@@ -73,6 +74,13 @@ pub struct Attributes(pub u32);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is no set of attributes: write `NV,BS,RT` (also HR, AW, AT, AP) or a number such as 0x7")]
 pub struct AttributesError(String);
+
+impl AttributesError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
 
 impl Attributes {
     /// The variable outlives a reset.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::SeekFrom;
 
 use super::read::ReadError;
-use crate::container::{SHARED_PIECE, Sink, is_zero};
+use crate::container::{REFLINK_PIECE, Sink, is_zero};
 use crate::units::{GuestOffset, index};
 
 /// Smaller files are written, many in one call.
@@ -85,7 +85,7 @@ impl SharedFile<'_> {
         let mut next = Next { settled: zeros, to_write: data };
         if data >= STRETCH_MIN {
             let range = place + zeros..place + zeros + data;
-            let shared = sharing.sink.share(offset.advanced(zeros), self.source, range);
+            let shared = sharing.sink.reflink(offset.advanced(zeros), self.source, range);
             let shared = shared.map_err(|source| ReadError::Share { path: self.name(), source })?;
             if shared {
                 next = Next { settled: zeros + data, to_write: 0 };
@@ -108,11 +108,11 @@ impl SharedFile<'_> {
         offset: GuestOffset,
         bytes: u64,
     ) -> Result<Option<(u64, u64)>, ReadError> {
-        self.piece.resize(index(SHARED_PIECE), 0);
+        self.piece.resize(index(REFLINK_PIECE), 0);
         let mut zeros = 0;
         let mut at = 0;
         while at < bytes {
-            let end = (offset.0 + at + 1).next_multiple_of(SHARED_PIECE) - offset.0;
+            let end = (offset.0 + at + 1).next_multiple_of(REFLINK_PIECE) - offset.0;
             let piece = &mut self.piece[..index(end.min(bytes) - at)];
             match self.source.read_exact_at(piece, place + at) {
                 Ok(()) => {}

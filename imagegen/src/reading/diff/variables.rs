@@ -2,13 +2,13 @@
 
 use super::{ABSENT, Differences, Unreadable, both};
 use crate::container::reader::Source;
-use crate::firmware::efi_vars::{IMAGE_MAX, Variable, VariableStore, describe};
+use crate::firmware::efi_vars::{Variable, VariableStore, describe};
 use crate::on_disk;
+use crate::reading::probe::flash_image;
 use crate::text::{shown, shown_utf16};
-use crate::units::index;
 
 pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), Unreadable> {
-    let (a, b) = both(bytes(left), bytes(right))?;
+    let (a, b) = both(flash_image(left), flash_image(right))?;
     let (a, b) = both(VariableStore::parse(&a), VariableStore::parse(&b))?;
     let place = |variable: &Variable| {
         format!("{} ({})", shown_utf16(variable.name.units().iter().copied()), variable.vendor)
@@ -28,13 +28,6 @@ pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -
         }
     }
     Ok(())
-}
-
-fn bytes(source: &dyn Source) -> Result<Vec<u8>, String> {
-    if source.size() > IMAGE_MAX {
-        return Err("a flash image is never so large".to_owned());
-    }
-    source.bytes(0, index(source.size())).map_err(|error| error.to_string())
 }
 
 /// The meaning, and the bytes, which may differ where the meaning does not.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::container::reader::{Image, Layer, ReadError, Source, Totals};
+use crate::container::reader::{Extension, Image, Layer, Qcow2, ReadError, Source, Totals};
+use crate::container::{COMPRESSION_TYPE_ZSTD, Header};
 use crate::on_disk::{Field, Structure};
 use crate::text::shown;
 
@@ -54,7 +55,8 @@ impl Container {
 impl AllocatedFile {
     fn of(layer: &Layer) -> Result<Self, ReadError> {
         let qcow2 = layer.qcow2();
-        let compression = qcow2.map(|qcow2| if qcow2.header.compression_type == 1 { "zstd" } else { "zlib" });
+        let header = qcow2.map(Qcow2::header);
+        let zstd = |header: &Header| header.compression_type == COMPRESSION_TYPE_ZSTD;
         Ok(Self {
             path: shown(layer.path().as_os_str().as_encoded_bytes()),
             format: layer.format().name(),
@@ -62,15 +64,13 @@ impl AllocatedFile {
             disk_bytes: layer.disk_usage()?,
             virtual_bytes: layer.virtual_size(),
             allocation: Totals::of(&layer.allocation()?),
-            cluster_bytes: qcow2.map(crate::container::reader::Qcow2::cluster_size),
-            compression,
-            backing_file: qcow2.and_then(|qcow2| qcow2.backing_name()).map(shown),
-            snapshots: qcow2.map_or(0, |qcow2| qcow2.header.nb_snapshots.get()),
-            header: qcow2.map(|qcow2| qcow2.header.fields()).unwrap_or_default(),
+            cluster_bytes: qcow2.map(Qcow2::cluster_size),
+            compression: header.map(|header| if zstd(header) { "zstd" } else { "zlib" }),
+            backing_file: qcow2.and_then(|qcow2| qcow2.first.backing_name.as_deref()).map(shown),
+            snapshots: header.map_or(0, |header| header.nb_snapshots.get()),
+            header: header.map(Structure::fields).unwrap_or_default(),
             extensions: qcow2
-                .map(|qcow2| {
-                    qcow2.extensions().iter().map(crate::container::reader::Extension::name).collect()
-                })
+                .map(|qcow2| qcow2.first.extensions.iter().map(Extension::name).collect())
                 .unwrap_or_default(),
         })
     }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::container::reader::Source;
-use crate::firmware::efi_vars::{Format, IMAGE_MAX, VariableStore, describe, vendor_name};
-use crate::units::index;
+use crate::firmware::efi_vars::{Format, VariableStore, describe, vendor_name};
+use crate::reading::probe::flash_image;
+use crate::text::{shown, shown_utf16};
 
 /// A variable store.
 #[derive(Debug, Serialize)]
@@ -38,18 +39,15 @@ pub struct ListedVariable {
 
 impl EfiVariables {
     pub(super) fn of(source: &dyn Source) -> Result<Self, String> {
-        if source.size() > IMAGE_MAX {
-            return Err("a flash image is never so large".to_owned());
-        }
-        let image = source.bytes(0, index(source.size())).map_err(|error| error.to_string())?;
+        let image = flash_image(source)?;
         let store = VariableStore::parse(&image).map_err(|error| error.to_string())?;
         let variables = store.variables().iter().map(|variable| ListedVariable {
-            name: crate::text::shown_utf16(variable.name.units().iter().copied()),
+            name: shown_utf16(variable.name.units().iter().copied()),
             guid: variable.vendor.to_string(),
             vendor: vendor_name(variable.vendor),
             attributes: variable.attributes.to_string(),
             bytes: variable.data.len(),
-            value: describe(variable).map(|value| crate::text::shown(value.as_bytes())),
+            value: describe(variable).map(|value| shown(value.as_bytes())),
         });
         Ok(Self {
             format: match store.format() {

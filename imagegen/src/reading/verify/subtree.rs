@@ -105,7 +105,7 @@ impl Subtree {
 
     /// The inode of a node.
     pub fn inode(&self, node: NodeId) -> u32 {
-        self.inodes.get(index(node.0.into())).copied().unwrap_or_default()
+        self.inodes[index(node.0.into())]
     }
 }
 
@@ -140,14 +140,15 @@ impl Deviations {
 
     fn add(&mut self, other: Self) {
         self.count += other.count;
-        let room = NAMED.saturating_sub(self.first.len());
-        self.first.extend(other.first.into_iter().take(room));
+        self.first.extend(other.first);
+        self.first.truncate(NAMED);
     }
 
     /// Adds up those of many paths.
     pub fn sum(all: impl Iterator<Item = Self>) -> Self {
-        let mut sum = Self::default();
-        all.for_each(|deviations| sum.add(deviations));
-        sum
+        all.fold(Self::default(), |mut sum, deviations| {
+            sum.add(deviations);
+            sum
+        })
     }
 }
