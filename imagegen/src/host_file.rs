@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
-/// Opens a file for reading. Of a pipe, nobody waits for the other end, and reading does not wait either.
+/// Opens a file for reading. Neither opening nor reading a pipe waits for its other end.
 ///
 /// # Errors
 /// What the system says (open(2)).
@@ -22,26 +22,26 @@ pub(crate) fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// The first byte at or behind a place that lies in no hole; nothing if only a hole is left, or nothing at all. Where
-/// nobody tells, as on block devices, all is data.
+/// The first byte from `offset` on that lies in no hole; nothing if a hole or nothing follows. All is data where the system
+/// does not tell, as on block devices.
 ///
 /// # Errors
 /// What the system says.
-pub fn data_from(file: &File, place: u64) -> Result<Option<u64>, Errno> {
-    match rustix::fs::seek(file, SeekFrom::Data(place)) {
+pub fn data_from(file: &File, offset: u64) -> Result<Option<u64>, Errno> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(data) => Ok(Some(data)),
         Err(Errno::NXIO) => Ok(None),
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(place)),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(offset)),
         Err(errno) => Err(errno),
     }
 }
 
-/// Where the data at a place ends: at the next hole, or at the file's end. Where nobody tells, `u64::MAX`.
+/// Where the data at `offset` ends: at the next hole, or at the file's end; `u64::MAX` where the system does not tell.
 ///
 /// # Errors
 /// `ENXIO` if the file ends before, and what else the system says.
-pub fn hole_from(file: &File, place: u64) -> Result<u64, Errno> {
-    match rustix::fs::seek(file, SeekFrom::Hole(place)) {
+pub fn hole_from(file: &File, offset: u64) -> Result<u64, Errno> {
+    match rustix::fs::seek(file, SeekFrom::Hole(offset)) {
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(u64::MAX),
         found => found,
     }

@@ -2,8 +2,8 @@
 //!
 //! Writer and reader share one declaration of each; other programs judge what is written.
 
-use zerocopy::byteorder::{BigEndian, LittleEndian, U16, U32, U64};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::byteorder::{LittleEndian, U16, U32, U64};
+use zerocopy::{ByteOrder, Immutable, IntoBytes};
 
 use crate::guid::Guid;
 use crate::text;
@@ -59,22 +59,15 @@ impl Number for u8 {
 }
 
 macro_rules! numbers {
-    ($($type:ty),*) => {
-        $(impl Number for $type {
+    ($($type:ident),*) => {
+        $(impl<O: ByteOrder> Number for $type<O> {
             fn number(&self) -> u64 {
                 self.get().into()
             }
         })*
     };
 }
-numbers!(
-    U16<LittleEndian>,
-    U32<LittleEndian>,
-    U64<LittleEndian>,
-    U16<BigEndian>,
-    U32<BigEndian>,
-    U64<BigEndian>
-);
+numbers!(U16, U32, U64);
 
 /// A count or size.
 pub(crate) fn decimal(value: &impl Number) -> String {

@@ -1,4 +1,4 @@
-//! Text out of images, configurations and file names, made fit for a terminal. Whatever is printed goes through here.
+//! Text out of images, configurations and file names, made fit for a terminal. All that is printed goes through here.
 
 use std::fmt::Write;
 
@@ -27,7 +27,7 @@ pub fn shown(bytes: &[u8]) -> String {
     out
 }
 
-/// UTF-16 that nobody has checked, as [`shown`]; surrogates without their other half are escaped too (`\u{d800}`).
+/// UTF-16 as [`shown`]; surrogates without their other half are escaped too (`\u{d800}`).
 pub fn shown_utf16(units: impl IntoIterator<Item = u16>) -> String {
     let mut out = String::new();
     for c in char::decode_utf16(units) {
@@ -68,11 +68,7 @@ pub fn line(text: &str) -> String {
 
 /// Lines of a message or a table: as [`line()`], but for the line feeds between them.
 pub fn lines(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' { out.push(c) } else { push(&mut out, c) }
-    }
-    out
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a terminal shows nothing for the character, or something that is not the character: controls (Unicode's

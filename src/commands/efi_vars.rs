@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::boot::Architecture;
 use imagegen::firmware::efi_vars::{
-    self, Attributes, Authentication, Format, IMAGE_MAX, LoadOption, Variable, VariableStore, describe,
-    export_json, import_json, vendor_name,
+    self, Attributes, Authentication, IMAGE_MAX, LoadOption, Variable, VariableStore, describe, export_json,
+    import_json, vendor_name,
 };
 use imagegen::image::boot_disk;
 use imagegen::output;
@@ -214,10 +214,7 @@ struct ListedVariable {
 
 fn listing(store: &VariableStore<'_>) -> Listing {
     Listing {
-        format: match store.format() {
-            Format::Plain => "plain",
-            Format::Authenticated => "authenticated",
-        },
+        format: store.format().name(),
         used_bytes: store.used(),
         capacity_bytes: store.capacity(),
         variables: store

@@ -1,5 +1,5 @@
-//! Image files of other programs, and files that an image is packed in: what they are, and what makes one of them that can
-//! be read here. Whatever begins with none of these signatures may be raw.
+//! Image files of other programs and compressed files, told by their signatures, with the command that makes a readable
+//! image of them. A file without any of these signatures may be raw.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ const fn packed(name: &'static str, command: &'static str) -> Foreign {
     Foreign { name, advice: Advice::Unpack(command) }
 }
 
-/// Where each signature is, from the beginning.
+/// Signatures by their offset.
 const FRONT: &[(usize, &[u8], Foreign)] = &[
     (0, b"KDMV", image("a VMDK image", "vmdk")),
     (0, b"COWD", image("a VMDK image", "vmdk")),
@@ -56,7 +56,7 @@ const FRONT: &[(usize, &[u8], Foreign)] = &[
 
 /// The first bytes that are looked at.
 const FRONT_LENGTH: usize = 512;
-/// Behind the disk of a VHD image of fixed size stands this much, as before those that grow.
+/// The length of the footer of a VHD or DMG image.
 const FOOTER: u64 = 512;
 const VHD: &[u8] = b"conectix";
 /// Behind the contents of a disk image of macOS.
@@ -86,7 +86,7 @@ impl Foreign {
         })
     }
 
-    /// What the file at `path` is and what to do, to stand behind its name.
+    /// What the file at `path` is and what to do, as the end of a sentence that begins with its name.
     pub fn described(&self, path: &Path) -> String {
         let name = self.name;
         let file = quoted(path);

@@ -27,7 +27,7 @@ pub const REFLINK_PIECE: u64 = 64 << 10;
 
 /// Takes the bytes of a disk or file system at their final offset.
 ///
-/// Whatever is not written reads as zeros, so nobody has to write zeros. Calls may come in any order and from several
+/// Bytes that are not written read as zeros. Calls may come in any order and from several
 /// threads. Ranges never overlap and lie within the plan that the container was created with.
 pub trait Sink: Sync {
     /// `bytes` are the guest's content from `offset` on.
@@ -127,7 +127,7 @@ pub enum ContainerError {
     /// The file has no qcow2 header.
     #[error("the file is not a qcow2 image (it does not begin with `QFI\\xfb`)")]
     NotQcow2,
-    /// A version that nobody writes any more, or not yet.
+    /// Another version than 2 and 3.
     #[error("the qcow2 image has version {0}; this program knows 2 and 3")]
     Version(u32),
     /// The library contradicts itself.
@@ -181,7 +181,7 @@ impl<'f> ImageFile<'f> {
         Ok(Self { writer })
     }
 
-    /// Writes a raw image over what is in `file`, which is a block device: bytes that nobody writes become zeros at
+    /// Writes a raw image over what is in `file`, which is a block device: bytes that are not written become zeros at
     /// the end, and what lies behind the image stays.
     pub fn overwrite(
         file: &'f File,

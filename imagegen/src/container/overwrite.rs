@@ -101,7 +101,7 @@ fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// An offset, and a byte so many times.
+    /// An offset, a byte and how often it is written.
     type Piece = (u64, u8, usize);
 
     /// Writes pieces over a file of other bytes, and gives what is there then.

@@ -10,7 +10,7 @@ use rustix::fs::{Gid, Mode};
 /// Who may read and write an output when it has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever could with the file that it replaces; where it is new, the umask decides.
+    /// The users of the file that it replaces; for a new file, the umask decides.
     Usual,
     /// Its owner, whatever the umask and the file that it replaces.
     Private,

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::OutputError;
 use crate::units::ByteCount;
 
-/// A block device that is open for writing, by nobody else.
+/// A block device that this process alone has open for writing.
 ///
 /// Unlike a file it has its old contents until they are overwritten, and keeps them behind the image's end. A failure
 /// between [`OutputDevice::begin`] and [`OutputDevice::finish`] leaves a part of the image on it.

@@ -148,7 +148,7 @@ impl OutputFile {
 impl Drop for OutputFile {
     fn drop(&mut self) {
         if let Some(hidden) = self.hidden.take() {
-            // The write has already failed; there is nobody to tell that the clean-up did too.
+            // The write has already failed; a failure to clean up would not be heard.
             let _ = std::fs::remove_file(&hidden);
             forget(&hidden);
         }

@@ -49,7 +49,7 @@ pub fn with_hidden_name<T>(
 
 /// How many hidden names are tried.
 const HIDDEN_NAMES_MAX: u32 = 100;
-/// What follows the target's name in a hidden name, and how it ends. Nobody gives such a name to a file of his own.
+/// What follows the target's name in a hidden name, and how it ends. No user gives such a name to a file.
 const HIDDEN_MARK: &str = ".nix-imagegen-unfinished-";
 const HIDDEN_SUFFIX: &str = ".part";
 
@@ -69,8 +69,7 @@ fn hidden_prefix(target: &Path) -> OsString {
     prefix
 }
 
-/// Removes hidden files of the target that nobody has locked: the processes that wrote them were killed. A failure does no
-/// harm.
+/// Removes hidden files of the target that are not locked: the processes that wrote them were killed. A failure does no harm.
 pub fn remove_abandoned(target: &Path) {
     let prefix = hidden_prefix(target);
     let Ok(entries) = std::fs::read_dir(directory_of(target)) else { return };
@@ -85,7 +84,7 @@ pub fn remove_abandoned(target: &Path) {
     }
 }
 
-/// Whether it is a file of this user's that nobody writes. A link is not followed, and a pipe not waited for.
+/// Whether it is a file of this user without a lock. Links are not followed, and pipes not waited for.
 fn is_abandoned(hidden: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = retry_on_intr(|| rustix::fs::open(hidden, flags, Mode::empty())).map(File::from) else {

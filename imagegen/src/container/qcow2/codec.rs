@@ -10,7 +10,7 @@ use crate::container::{Compression, is_zero};
 use crate::units::{index, length};
 
 /// QEMU asks for a window of 2^12 bytes when it inflates. It reads larger ones too, as long as a cluster is inflated by one
-/// call of its zlib (findings/qcow2-deflate-window.sh), but nobody promises that.
+/// call of its zlib (findings/qcow2-deflate-window.sh), but that is no promise.
 const WINDOW_BITS: u8 = 12;
 /// The default of zlib, and of qemu-img.
 const ZLIB_LEVEL: u32 = 6;

@@ -13,6 +13,7 @@ use crate::units::{HostOffset, index};
 
 /// A run of guest bytes that a file holds, or does not hold, in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// The guest bytes.
     pub guest: Range<u64>,
@@ -47,6 +48,7 @@ impl std::fmt::Display for State {
 
 /// How many guest bytes are in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Held as they are.
     pub data_bytes: u64,
@@ -104,7 +106,7 @@ impl Layer {
             }
             let hole =
                 hole_from(&self.file, data).map_err(|errno| self.io("look for holes in", errno.into()))?;
-            // Somebody may be changing the file.
+            // The file may change meanwhile.
             let hole = hole.clamp(data + 1, self.file_length);
             extents.add(data..hole, State::Data(HostOffset(data)));
             at = hole;

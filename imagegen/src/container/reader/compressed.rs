@@ -4,73 +4,70 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::qcow2::Qcow2;
 use super::{Layer, ReadError};
-use crate::container::qcow2::disk::{COMPRESSION_TYPE_ZSTD, CompressedData};
+use crate::container::qcow2::disk::{COMPRESSION_TYPE_ZSTD, CompressedData, Header};
 use crate::units::{index, length};
 
 /// How many bytes of decompressed clusters are kept: metadata is read in small pieces.
 const KEPT: usize = 8 << 20;
 
-/// The clusters that were decompressed last.
-#[derive(Debug, Default)]
-pub struct Decompressed(Mutex<VecDeque<(CompressedData, Arc<[u8]>)>>);
-
-impl Decompressed {
-    fn find(&self, cluster: CompressedData) -> Option<Arc<[u8]>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|(key, _)| *key == cluster).map(|(_, bytes)| Arc::clone(bytes))
-    }
-
-    fn keep(&self, cluster: CompressedData, bytes: &Arc<[u8]>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if (kept.len() + 1) * bytes.len() > KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((cluster, Arc::clone(bytes)));
-    }
+/// Decompresses clusters, and keeps the last of them.
+#[derive(Debug)]
+pub struct Decompressor {
+    cluster_size: usize,
+    zstd: bool,
+    kept: Mutex<VecDeque<(CompressedData, Arc<[u8]>)>>,
 }
 
-impl Layer {
-    /// Fills the buffer with bytes of one compressed cluster, which `offset` lies in.
-    pub(super) fn read_compressed(
+impl Decompressor {
+    pub fn new(header: &Header) -> Self {
+        Self {
+            cluster_size: 1 << header.cluster_bits.get(),
+            zstd: header.compression_type == COMPRESSION_TYPE_ZSTD,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Fills the buffer with bytes of one compressed cluster, which the guest's `offset` lies in.
+    pub fn read(
         &self,
-        qcow2: &Qcow2,
+        layer: &Layer,
         buffer: &mut [u8],
         offset: u64,
         cluster: CompressedData,
     ) -> Result<(), ReadError> {
-        let size = qcow2.cluster_size();
-        let bytes = if let Some(bytes) = qcow2.decompressed.find(cluster) {
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock().iter().find(|(key, _)| *key == cluster).map(|(_, bytes)| Arc::clone(bytes));
+        let bytes = if let Some(bytes) = kept {
             bytes
         } else {
-            let bytes: Arc<[u8]> = self.decompress(qcow2, offset, cluster)?.into();
-            qcow2.decompressed.keep(cluster, &bytes);
+            let bytes: Arc<[u8]> = self.decompress(layer, offset, cluster)?.into();
+            let mut kept = lock();
+            if (kept.len() + 1) * bytes.len() > KEPT {
+                kept.pop_front();
+            }
+            kept.push_back((cluster, Arc::clone(&bytes)));
             bytes
         };
-        let start = index(offset % size);
+        let start = index(offset % length(self.cluster_size));
         buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
         Ok(())
     }
 
-    fn decompress(&self, qcow2: &Qcow2, guest: u64, cluster: CompressedData) -> Result<Vec<u8>, ReadError> {
-        let size = index(qcow2.cluster_size());
+    fn decompress(&self, layer: &Layer, guest: u64, cluster: CompressedData) -> Result<Vec<u8>, ReadError> {
+        let size = self.cluster_size;
         // The descriptor holds at most a cluster and a few sectors.
-        let there = self.file_length().saturating_sub(cluster.start).min(cluster.length);
+        let there = layer.file_length().saturating_sub(cluster.start).min(cluster.length);
         let mut packed = vec![0; index(there)];
-        self.read_file(&mut packed, cluster.start)?;
-        let zstd = qcow2.header().compression_type == COMPRESSION_TYPE_ZSTD;
-        let unpacked = if zstd { unpack_zstd(&packed, size) } else { unpack_deflate(&packed, size) };
+        layer.read_file(&mut packed, cluster.start)?;
+        let unpacked = if self.zstd { unpack_zstd(&packed, size) } else { unpack_deflate(&packed, size) };
         unpacked.filter(|bytes| bytes.len() == size).ok_or_else(|| {
-            let form = if zstd { "zstd" } else { "zlib" };
-            self.damaged(
-                guest,
-                format!(
-                    "the {} bytes at {:#x} of the file do not unpack to a cluster ({form})",
-                    length(packed.len()),
-                    cluster.start
-                ),
-            )
+            let form = if self.zstd { "zstd" } else { "zlib" };
+            let problem = format!(
+                "the {there} bytes at {:#x} of the file do not unpack to a cluster ({form})",
+                cluster.start
+            );
+            layer.damaged(guest, problem)
         })
     }
 }

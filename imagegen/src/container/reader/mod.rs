@@ -175,7 +175,7 @@ impl ReadError {
 pub struct Image {
     /// The image itself first, then its backing file, and so on.
     layers: Vec<Layer>,
-    /// Where data may be, once somebody has asked.
+    /// Where data may be; found when it is first needed.
     data: OnceLock<Vec<Range<u64>>>,
 }
 
@@ -264,7 +264,7 @@ impl Image {
                 Mapping::Unallocated => self.read_layer(depth + 1, piece, offset)?,
                 Mapping::Zeros => piece.fill(0),
                 Mapping::Data(host) => layer.read_file(piece, host.0)?,
-                Mapping::Compressed(data) => layer.read_compressed(qcow2, piece, offset, data)?,
+                Mapping::Compressed(data) => qcow2.decompressor.read(layer, piece, offset, data)?,
             }
             offset += count;
             buffer = rest;
@@ -329,7 +329,7 @@ fn open_file(path: &Path, target: &Path) -> Result<(File, u64, (u64, u64)), Read
     };
     // Some devices do something when they are opened.
     check(target.metadata().map_err(io("open"))?.file_type())?;
-    // By now it may be a pipe, which nobody waits for.
+    // By now it may be a pipe, whose other end must not be waited for.
     let mut file = open_without_waiting(target).map_err(io("open"))?;
     let metadata = file.metadata().map_err(io("open"))?;
     check(metadata.file_type())?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U64;
 
-use super::compressed::Decompressed;
+use super::compressed::Decompressor;
 use super::first_cluster::FirstCluster;
 use super::{Layer, ReadError};
 use crate::container::qcow2::disk::{Header, Mapping, l2_table_offset};
@@ -25,7 +25,7 @@ pub struct Qcow2 {
     pub l1: Vec<U64>,
     /// L2 tables by their offset.
     tables: Mutex<HashMap<u64, Arc<[U64]>>>,
-    pub decompressed: Decompressed,
+    pub decompressor: Decompressor,
 }
 
 impl Qcow2 {
@@ -36,7 +36,8 @@ impl Qcow2 {
         file.read_exact_at(l1.as_mut_bytes(), first.header.l1_table_offset.get()).map_err(|source| {
             ReadError::Io { action: "read the L1 table of", path: path.to_owned(), source }
         })?;
-        Ok(Self { first, l1, tables: Mutex::default(), decompressed: Decompressed::default() })
+        let decompressor = Decompressor::new(&first.header);
+        Ok(Self { first, l1, tables: Mutex::default(), decompressor })
     }
 
     pub fn header(&self) -> &Header {

@@ -43,7 +43,7 @@ pub(super) fn boot_numbers(data: &[u8]) -> Result<Vec<u16>, EfiVarsError> {
 fn entry_number(store: &VariableStore<'_>, option: &LoadOption) -> Option<u16> {
     let entries: Vec<(u16, &Variable)> =
         store.variables().iter().filter_map(|variable| Some((boot_number(variable)?, variable))).collect();
-    // An entry that cannot be read is somebody else's.
+    // An entry that cannot be read is another program's, and stays.
     let same = |entry: &Variable| {
         let target = target(option);
         target.is_some() && LoadOption::decode(&entry.data).is_ok_and(|entry| self::target(&entry) == target)

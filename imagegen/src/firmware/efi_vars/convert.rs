@@ -8,6 +8,7 @@ use super::volume::format_blank;
 
 /// Variables in another layout.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Converted {
     /// The flash image.
     pub image: Vec<u8>,

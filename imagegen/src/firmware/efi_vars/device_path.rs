@@ -80,7 +80,7 @@ pub enum Node {
         r#type: u8,
         /// The node's sub-type.
         sub_type: u8,
-        /// What follows the node's header.
+        /// The bytes after the node's header.
         data: Vec<u8>,
     },
 }
@@ -149,12 +149,10 @@ impl DevicePath {
         loop {
             let truncated = DevicePathError::Truncated(bytes.len());
             let offset = bytes.len() - rest.len();
-            let Ok((header, _)) = NodeHeader::ref_from_prefix(rest) else { return Err(truncated) };
+            let Ok((header, body)) = NodeHeader::ref_from_prefix(rest) else { return Err(truncated) };
             let length = header.length.get();
-            let Some(data_length) = usize::from(length).checked_sub(size_of::<NodeHeader>()) else {
-                return Err(DevicePathError::NodeLength { offset, length });
-            };
-            let (_, body) = rest.split_at(size_of::<NodeHeader>());
+            let data_length = usize::from(length).checked_sub(size_of::<NodeHeader>());
+            let data_length = data_length.ok_or(DevicePathError::NodeLength { offset, length })?;
             let Some((data, after)) = body.split_at_checked(data_length) else { return Err(truncated) };
             rest = after;
             match (header.r#type, header.sub_type) {
@@ -177,7 +175,7 @@ impl DevicePath {
 }
 
 impl Node {
-    /// Whatever would not come out the same again is kept as [`Node::Other`].
+    /// A node that would not be written as it was read becomes [`Node::Other`].
     fn read(r#type: u8, sub_type: u8, data: &[u8]) -> Self {
         let other = || Self::Other { r#type, sub_type, data: data.to_vec() };
         match (r#type, sub_type) {
@@ -228,17 +226,15 @@ impl fmt::Display for HardDrive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, size) = (self.partition_start.get(), self.partition_size.get());
         let number = self.partition_number;
-        match self.signature_type {
-            GPT => {
-                let guid = Guid::from_mixed_endian(self.signature);
-                write!(f, "HD({number},GPT,{guid},{start:#x},{size:#x})")
-            }
+        let signature = match self.signature_type {
+            GPT => format!("GPT,{}", Guid::from_mixed_endian(self.signature)),
             MBR => {
                 let (disk, _) = U32::read_from_prefix(&self.signature).unwrap_or_default();
-                write!(f, "HD({number},MBR,{disk:#010x},{start:#x},{size:#x})")
+                format!("MBR,{disk:#010x}")
             }
-            other => write!(f, "HD({number},{other},0,{start:#x},{size:#x})"),
-        }
+            other => format!("{other},0"),
+        };
+        write!(f, "HD({number},{signature},{start:#x},{size:#x})")
     }
 }
 
@@ -252,11 +248,7 @@ impl fmt::Display for Node {
         if let Some(text) = node_text::text(r#type, sub_type, data) {
             return f.write_str(&text);
         }
-        write!(f, "Path({type},{sub_type}")?;
-        if !data.is_empty() {
-            write!(f, ",")?;
-        }
-        data.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, ")")
+        let comma = if data.is_empty() { "" } else { "," };
+        write!(f, "Path({type},{sub_type}{comma}{})", data_encoding::HEXLOWER.encode(data))
     }
 }

@@ -11,6 +11,7 @@ use crate::guid::Guid;
 
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flash {
     /// Variables.
     Variables,

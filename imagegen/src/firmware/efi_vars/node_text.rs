@@ -377,7 +377,7 @@ impl Fields<'_> {
         Some(address.chunks(2).map(hex).collect::<Vec<_>>().join(":"))
     }
 
-    /// One or more fields of a kind, up to the end.
+    /// One or more fields of the same kind, up to the end.
     fn list(&mut self, field: impl Fn(&mut Self) -> Option<String>) -> Option<String> {
         let mut all = vec![field(self)?];
         while !self.0.is_empty() {

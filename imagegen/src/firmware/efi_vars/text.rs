@@ -1,4 +1,4 @@
-//! Text as firmware keeps it: UTF-16 that nobody has checked.
+//! Text as firmware keeps it: UTF-16 that may be malformed.
 
 use std::fmt::{self, Write};
 

@@ -42,7 +42,7 @@ pub(super) struct FirmwareVolumeHeader {
     revision: u8,
 }
 
-/// `EFI_FV_BLOCK_MAP_ENTRY` (same section): so many flash blocks of that many bytes. Zeros end the map.
+/// `EFI_FV_BLOCK_MAP_ENTRY` (same section): a run of flash blocks of one length. Zeros end the map.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct BlockMapEntry {
@@ -84,6 +84,16 @@ pub enum Format {
     Plain,
     /// With count, timestamp and key index: every OVMF and AAVMF of the last years.
     Authenticated,
+}
+
+impl Format {
+    /// The name in listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Authenticated => "authenticated",
+        }
+    }
 }
 
 /// Where an image keeps its variables.
@@ -157,26 +167,28 @@ fn check_volume(image: &[u8]) -> Result<Volume, EfiVarsError> {
         ));
     }
 
-    let damaged = |problem: &str| EfiVarsError::Volume(problem.to_owned());
+    let damaged = |problem: String| Err(EfiVarsError::Volume(problem));
     let header_length = usize::from(volume.header_length.get());
     let header = image
         .get(..header_length)
         .ok_or_else(|| truncated("firmware volume header", header_length, image))?;
     let sum = words_sum(header);
     if sum != 0 {
-        return Err(EfiVarsError::Volume(format!("its 16-bit words add up to {sum:#06x}, not to zero")));
+        return damaged(format!("its 16-bit words add up to {sum:#06x}, not to zero"));
     }
     if volume.revision != FVH_REVISION {
-        return Err(EfiVarsError::Volume(format!("its revision is {}, not 2", volume.revision)));
+        return damaged(format!("its revision is {}, not 2", volume.revision));
     }
 
     let map_length = header_length.checked_sub(size_of::<FirmwareVolumeHeader>());
     let map = map_length.and_then(|map_length| rest.get(..map_length));
     let map = map.and_then(|map| <[BlockMapEntry]>::ref_from_bytes(map).ok());
-    let Some([blocks @ .., end]) = map else { return Err(damaged("its length does not end a block map")) };
+    let Some([blocks @ .., end]) = map else {
+        return damaged("its length does not end a block map".to_owned());
+    };
     let is_end = |entry: &BlockMapEntry| entry.num_blocks.get() == 0 || entry.length.get() == 0;
     let (Some(first), true, false) = (blocks.first(), is_end(end), blocks.iter().any(is_end)) else {
-        return Err(damaged("its block map is malformed"));
+        return damaged("its block map is malformed".to_owned());
     };
     let block = index(u64::from(first.length.get()));
     // AAVMF's map counts the whole flash bank, of which the volume is the front.
@@ -185,16 +197,10 @@ fn check_volume(image: &[u8]) -> Result<Volume, EfiVarsError> {
     });
     let fv_length = volume.fv_length.get();
     if mapped < fv_length {
-        return Err(EfiVarsError::Volume(format!(
-            "its block map has {mapped:#x} bytes, it has {fv_length:#x}"
-        )));
+        return damaged(format!("its block map has {mapped:#x} bytes, it has {fv_length:#x}"));
     }
     if fv_length > length(image.len()) {
-        return Err(EfiVarsError::Truncated {
-            part: "firmware volume",
-            end: fv_length,
-            length: length(image.len()),
-        });
+        return Err(truncated("firmware volume", index(fv_length), image));
     }
     Ok(Volume { header: header_length, length: index(fv_length), block })
 }
@@ -215,7 +221,7 @@ fn is_filled(bytes: &[u8], fill: u8) -> bool {
     bytes.chunks(page.len()).all(|chunk| page.starts_with(chunk))
 }
 
-/// QEMU's flash bank for variables on ARM's `virt` machine: this many bytes, in blocks of that many.
+/// QEMU's flash bank for variables on ARM's `virt` machine, and its blocks, in bytes.
 const VIRT_BANK: u32 = 64 << 20;
 const VIRT_BLOCK: u32 = 256 << 10;
 

@@ -7,8 +7,9 @@ use crate::container::{COMPRESSION_TYPE_ZSTD, Header};
 use crate::on_disk::{Field, Structure};
 use crate::text::shown;
 
-/// The image file and the files that it stands on.
+/// The image file and its backing files.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Container {
     /// The size of the disk.
     pub virtual_bytes: u64,
@@ -18,6 +19,7 @@ pub struct Container {
 
 /// One file of an image.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct AllocatedFile {
     /// Its path.
     pub path: String,

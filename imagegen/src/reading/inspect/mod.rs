@@ -22,6 +22,7 @@ pub use variables::{EfiVariables, ListedVariable};
 
 /// An image and what is in it.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// The files of the image.
     pub container: Container,
@@ -64,6 +65,7 @@ pub enum Contents {
 
 /// A partition table.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Table {
     /// `gpt` or `mbr`.
     pub scheme: &'static str,
@@ -85,6 +87,7 @@ pub struct Table {
 
 /// A record of an MBR.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct MbrPartition {
     /// Its number, from 1 on.
     pub number: u32,
@@ -98,6 +101,7 @@ pub struct MbrPartition {
 
 /// A partition.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Partition {
     /// Its number, from 1 on.
     pub number: u32,
@@ -135,7 +139,7 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Conte
     let damaged = |problem| Contents::Damaged { problem };
     let detected = probe::Contents::detect(source).map_err(|error| damaged(error.to_string()))?;
     Ok(match detected {
-        // A table within a partition is somebody else's disk; nobody looks for it there.
+        // A table within a partition belongs to a guest's disk.
         probe::Contents::Partitions(table) if whole_disk => {
             Contents::PartitionTable(Box::new(Table::of(source, &table)))
         }

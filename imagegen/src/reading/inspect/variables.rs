@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use crate::container::reader::Source;
-use crate::firmware::efi_vars::{Format, VariableStore, describe, vendor_name};
+use crate::firmware::efi_vars::{VariableStore, describe, vendor_name};
 use crate::reading::probe::flash_image;
 use crate::text::{shown, shown_utf16};
 
 /// A variable store.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct EfiVariables {
     /// `plain` or `authenticated`.
     pub format: &'static str,
@@ -22,6 +23,7 @@ pub struct EfiVariables {
 
 /// A variable.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct ListedVariable {
     /// Its name.
     pub name: String,
@@ -50,10 +52,7 @@ impl EfiVariables {
             value: describe(variable).map(|value| shown(value.as_bytes())),
         });
         Ok(Self {
-            format: match store.format() {
-                Format::Plain => "plain",
-                Format::Authenticated => "authenticated",
-            },
+            format: store.format().name(),
             used_bytes: store.used(),
             capacity_bytes: store.capacity(),
             variables: variables.collect(),

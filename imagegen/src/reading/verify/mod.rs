@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error_kind::ErrorKind;
 use crate::fs::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
 use crate::fs::file_tree::{Kind, NodeId};
 use crate::job::Job;
@@ -23,6 +24,7 @@ const PIECE: u64 = 1 << 20;
 
 /// What was found about every path, those of the registration and those of the image, sorted by name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Verification {
     /// What was found.
     pub paths: Vec<Verified>,
@@ -85,6 +87,7 @@ pub struct Counts {
 
 /// Why an image cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// The file system is damaged above the store paths.
     #[error("cannot read the directory of store paths")]
@@ -94,6 +97,16 @@ pub enum VerifyError {
         "the ext4 file system was not unmounted: its journal must be replayed first, with `e2fsck -p` or a mount"
     )]
     Journal,
+}
+
+impl VerifyError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ext4(error) if !error.is_unread() => ErrorKind::InvalidInput,
+            Self::Ext4(_) | Self::Journal => ErrorKind::Unsupported,
+        }
+    }
 }
 
 impl Verification {

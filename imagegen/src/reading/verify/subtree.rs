@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::error_kind::ErrorKind;
 use crate::fixed;
 use crate::fs::ext4::reader::{Entry, Ext4ReadError, FileSystem, Inode, Type};
 use crate::fs::file_tree::{Added, NodeId, Tree, TreeBuilder, TreeError};
@@ -23,6 +24,7 @@ pub struct Subtree {
 
 /// Files whose owner, permissions or time are not a store's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Deviations {
     /// How many there are.
     pub count: u64,
@@ -32,6 +34,7 @@ pub struct Deviations {
 
 /// Why a subtree cannot be read, or be part of a store.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubtreeError {
     /// The file system is damaged.
     #[error(transparent)]
@@ -52,6 +55,17 @@ pub enum SubtreeError {
     /// Too many files.
     #[error(transparent)]
     Tree(#[from] TreeError),
+}
+
+impl SubtreeError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ext4(error) if error.is_unread() => ErrorKind::Unsupported,
+            Self::Tree(_) => ErrorKind::TooLarge,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 impl Subtree {
