@@ -32,10 +32,9 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let closure = closure::files(from, registration, true, &job)?;
     let systems = Systems::read(args)?;
     let mut options = Options::new(ext4::Options {
-        journal: true,
         growth: Some(args.growth()),
         size: from.size.of_file_system(args.additional_space),
-        ..ext4::Options::new(&args.label, args.uuid)
+        ..ext4::Options::writable(&args.label, args.uuid, args.additional_space)
     });
     options.profile = systems.profile();
     options.with_store = args.with_store;

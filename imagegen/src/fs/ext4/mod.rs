@@ -91,6 +91,12 @@ impl Options {
             size: Size::Auto { additional: ByteCount(0) },
         }
     }
+
+    /// A file system that is to be written to: with a journal, with `additional` free bytes, and ready to be made larger.
+    pub fn writable(label: impl Into<String>, uuid: Guid, additional: ByteCount) -> Self {
+        let (growth, size) = (Some(Growth::default()), Size::Auto { additional });
+        Self { journal: true, growth, size, ..Self::new(label, uuid) }
+    }
 }
 
 /// The size of a file system.
