@@ -114,7 +114,7 @@ fn nar_hash(criterion: &mut Criterion) {
     });
     group.bench_function("hash, two files of 10 kB at once", |bencher| {
         let [mut a, mut b] = [Hasher::default(), Hasher::default()];
-        bencher.iter(|| Hasher::update_two([&mut a, &mut b], [black_box(&contents), black_box(&contents)]));
+        bencher.iter(|| Hasher::update_pair([&mut a, &mut b], [black_box(&contents), black_box(&contents)]));
     });
     group.finish();
 }

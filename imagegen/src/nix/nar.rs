@@ -140,7 +140,7 @@ pub fn size(tree: &Tree, root: NodeId) -> u64 {
 }
 
 /// Hashes a NAR, piece by piece.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
@@ -150,13 +150,13 @@ impl Hasher {
     }
 
     /// Takes the next bytes of two NARs until there are none left of one of them. Gives how many it took of each.
-    pub fn update_two(hashers: [&mut Self; 2], bytes: [&[u8]; 2]) -> [usize; 2] {
-        Sha256::update_two(hashers.map(|hasher| &mut hasher.0), bytes)
+    pub fn update_pair(hashers: [&mut Self; 2], bytes: [&[u8]; 2]) -> [usize; 2] {
+        Sha256::update_pair(hashers.map(|hasher| &mut hasher.0), bytes)
     }
 
     /// Whether two NARs at once take less time than one after the other.
-    pub fn two_are_faster() -> bool {
-        Sha256::two_are_faster()
+    pub fn pairs_are_faster() -> bool {
+        Sha256::pairs_are_faster()
     }
 
     /// The hash of all bytes so far.

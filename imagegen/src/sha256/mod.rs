@@ -1,17 +1,17 @@
 //! SHA-256 (FIPS 180-4) of messages that come in pieces, of one or of two at once on one core.
 //!
-//! Each round of the hash waits for the one before it, so that one message leaves a core's unit for SHA-256 idle for a
-//! third of the time. Two messages whose rounds take turns fill it.
+//! Each round of the hash waits for the one before it: one message leaves a core's unit for SHA-256 idle for a third of the
+//! time. Two messages whose rounds alternate fill it.
 
-mod two_lanes;
+mod pair;
 
 use sha2::block_api::compress256;
 
 use crate::units::length;
 
-/// The hash takes whole blocks of so many bytes (section 5.2.1).
+/// The bytes of a block (section 5.2.1).
 const BLOCK: usize = 64;
-/// A message ends with the number of its bits in so many bytes (section 5.1.1).
+/// The bytes of the number of bits at the end of a message (section 5.1.1).
 const COUNT: usize = 8;
 /// Eight words (section 5.3.3).
 type State = [u32; 8];
@@ -25,7 +25,7 @@ pub struct Sha256 {
     state: State,
     /// Begins with the bytes that are not hashed yet.
     partial: [u8; BLOCK],
-    /// How many these are; a whole block may wait for another message's.
+    /// How many they are; a whole block may wait for a block of the other message.
     filled: usize,
     /// The bytes of the message so far.
     length: u64,
@@ -49,14 +49,14 @@ impl Sha256 {
     }
 
     /// Takes the next bytes of two messages until there are none left of one of them. Gives how many it took of each.
-    pub fn update_two(messages: [&mut Self; 2], bytes: [&[u8]; 2]) -> [usize; 2] {
+    pub fn update_pair(messages: [&mut Self; 2], bytes: [&[u8]; 2]) -> [usize; 2] {
         let [a, b] = messages;
         let [mut rest_a, mut rest_b] = bytes;
         while a.has_blocks(&mut rest_a) && b.has_blocks(&mut rest_b) {
             let blocks_a = blocks(&a.partial, a.filled, rest_a);
             let blocks_b = blocks(&b.partial, b.filled, rest_b);
             let count = blocks_a.len().min(blocks_b.len());
-            two_lanes::compress([&mut a.state, &mut b.state], [&blocks_a[..count], &blocks_b[..count]]);
+            pair::compress([&mut a.state, &mut b.state], [&blocks_a[..count], &blocks_b[..count]]);
             a.consume(count, &mut rest_a);
             b.consume(count, &mut rest_b);
         }
@@ -64,8 +64,8 @@ impl Sha256 {
     }
 
     /// Whether two messages at once take less time than one after the other.
-    pub fn two_are_faster() -> bool {
-        two_lanes::is_faster()
+    pub fn pairs_are_faster() -> bool {
+        pair::is_faster()
     }
 
     /// The digest of all bytes so far.
@@ -83,7 +83,7 @@ impl Sha256 {
         digest
     }
 
-    /// Whether there are whole blocks, after all bytes that belong to a partial one were moved to it.
+    /// Fills the partial block if there is one, and says whether there are whole blocks.
     fn has_blocks(&mut self, rest: &mut &[u8]) -> bool {
         if self.filled == 0 && rest.len() >= BLOCK {
             return true;
@@ -97,7 +97,7 @@ impl Sha256 {
         self.filled == BLOCK
     }
 
-    /// Takes note that so many blocks are hashed.
+    /// Takes note that `count` blocks are hashed.
     fn consume(&mut self, count: usize, rest: &mut &[u8]) {
         if self.filled == BLOCK {
             self.filled = 0;
@@ -109,7 +109,7 @@ impl Sha256 {
     }
 }
 
-/// The whole blocks that come next: the one that was put together, or those of `rest`.
+/// The whole blocks that come next: the partial one once it is full, or those of `rest`.
 fn blocks<'b>(partial: &'b [u8; BLOCK], filled: usize, rest: &'b [u8]) -> &'b [[u8; BLOCK]] {
     if filled == BLOCK { std::slice::from_ref(partial) } else { rest.as_chunks().0 }
 }
@@ -176,7 +176,7 @@ mod tests {
                 let Some(piece) = pieces_b.next() else { break };
                 rest_b = piece;
             }
-            let [taken_a, taken_b] = Sha256::update_two([&mut a, &mut b], [rest_a, rest_b]);
+            let [taken_a, taken_b] = Sha256::update_pair([&mut a, &mut b], [rest_a, rest_b]);
             assert!(taken_a == rest_a.len() || taken_b == rest_b.len(), "stopped early");
             (rest_a, rest_b) = (&rest_a[taken_a..], &rest_b[taken_b..]);
         }
@@ -207,7 +207,7 @@ mod tests {
     fn a_block_may_wait_for_the_other_message() {
         let (mut a, mut b) = (Sha256::default(), Sha256::default());
         a.update(&[7; 10]);
-        assert_eq!(Sha256::update_two([&mut a, &mut b], [&[7; 54], &[8; 3]]), [54, 3]);
+        assert_eq!(Sha256::update_pair([&mut a, &mut b], [&[7; 54], &[8; 3]]), [54, 3]);
         let waits = a.clone();
         assert_eq!(waits.finish(), expected(&[7; 64]));
         a.update(&[7; 100]);

@@ -1,4 +1,4 @@
-//! Where a file of the source has holes, whose zeros need not be read nor written (lseek(2), `SEEK_DATA`).
+//! Where a file of the source has holes (lseek(2), `SEEK_DATA`). Their zeros are neither read nor written.
 
 use std::fs::File;
 use std::io;
@@ -9,17 +9,17 @@ use rustix::io::Errno;
 
 use crate::host_file::{data_from, hole_from};
 
-/// Smaller files are read whole: to ask for their holes would take longer.
+/// Smaller files are read whole: asking for their holes would take longer.
 const SIZE_MIN: u64 = 1 << 20;
 /// Holes count in whole pieces of this, the blocks of the image, so that what follows one begins in a block of its own.
 const GRAIN: u64 = 4096;
 
-/// What is known of the holes of a file. To ask for more moves the place at which the file is read.
+/// What is known of the holes of a file. Asking for more moves the file's position.
 pub struct Holes<'f> {
-    /// Nothing if the file is taken to have none.
+    /// None if the holes do not matter.
     file: Option<&'f File>,
     size: u64,
-    /// The data that was found last; what was looked at before it is a hole.
+    /// The data that was found last. Between its start and where the search began is a hole.
     data: Range<u64>,
 }
 
@@ -39,38 +39,38 @@ impl<'f> Holes<'f> {
         Self { file: None, size, data: 0..size }
     }
 
-    /// How many bytes of a hole there are from this place on, or of data; calls go from the start of the file to its end.
-    /// The file is read from this place next if there is data.
-    pub fn at(&mut self, place: u64) -> io::Result<Stretch> {
+    /// How many bytes of a hole, or of data, there are from the offset `at` on. Offsets must not decrease from call to call. If
+    /// there is data, the file's position is `at` then.
+    pub fn at(&mut self, at: u64) -> io::Result<Stretch> {
         if let Some(file) = self.file
-            && place >= self.data.end
+            && at >= self.data.end
         {
-            self.data = next_data(file, place, self.size)?;
-            rustix::fs::seek(file, SeekFrom::Start(self.data.start.max(place)))?;
+            self.data = next_data(file, at, self.size)?;
+            rustix::fs::seek(file, SeekFrom::Start(self.data.start.max(at)))?;
         }
-        Ok(if place < self.data.start {
-            Stretch::Hole(self.data.start - place)
+        Ok(if at < self.data.start {
+            Stretch::Hole(self.data.start - at)
         } else {
-            Stretch::Data(self.data.end - place)
+            Stretch::Data(self.data.end - at)
         })
     }
 }
 
-/// What there is in a file from a place on, and for how many bytes.
+/// What a file has at an offset, and how many bytes of it.
 pub enum Stretch {
     Hole(u64),
     Data(u64),
 }
 
-/// The next data at or behind a place, with its edges moved outwards to whole blocks; empty at the end if there is none.
-fn next_data(file: &File, place: u64, size: u64) -> io::Result<Range<u64>> {
+/// The next data at or behind an offset, widened to whole blocks; empty, at the end of the file, if there is none.
+fn next_data(file: &File, at: u64, size: u64) -> io::Result<Range<u64>> {
     // A hole up to the end.
-    let Some(start) = data_from(file, place)? else { return Ok(size..size) };
+    let Some(start) = data_from(file, at)? else { return Ok(size..size) };
     let end = match hole_from(file, start) {
         // It has become shorter meanwhile.
         Err(Errno::NXIO) => return Ok(size..size),
         found => found?.min(size),
     };
-    let start = (start / GRAIN * GRAIN).clamp(place, size);
+    let start = (start / GRAIN * GRAIN).clamp(at, size);
     Ok(start..end.next_multiple_of(GRAIN).clamp(start, size))
 }

@@ -1,28 +1,56 @@
 //! The store image: a file system that holds the paths of a closure, and nothing else.
+//!
+//! ```text
+//! One byte's way through a store image, on one thread:
+//!
+//!   file of the store
+//!        |  read        reads a path in the order of its NAR; `holes` and `reflink` say what need not be read or written
+//!        v
+//!   buffer              the bytes as they lie in the image, and the framing of the NAR beside them
+//!        |  block_stream    one block whenever the worker asks for one
+//!        v
+//!   worker              hashes the block, with a block of another path at once if it can
+//!        |         \
+//!        |          `-> helper      a second thread for one large path
+//!        v
+//!   write_queue         writes the block if no other thread writes; otherwise leaves it to that thread
+//!        |
+//!        v
+//!   container::Sink     raw or qcow2
+//! ```
+//!
+//! `work` is what all threads have in common, `idle_threads` lets them help each other, and `write` starts them. Where the
+//! image is compressed, one worker reads, and the other threads take its blocks to the sink.
 
-mod aside;
 mod block_stream;
 mod buffer;
+mod helper;
 mod holes;
-mod lanes;
+mod idle_threads;
 mod read;
-mod share;
+mod read_error;
+mod reflink;
+mod work;
+mod worker;
 mod write;
 mod write_queue;
 
 use std::io;
 
 use crate::container::Sink;
+use crate::error_kind::ErrorKind;
 use crate::fs::ext4::{self, Ext4Error, SavedByLinks};
 use crate::fs::file_tree::{Counts, Kind, NodeId, Tree};
 use crate::job::Job;
 use crate::nix::closure::Closure;
-use crate::nix::{Registered, nar};
+use crate::nix::store_path::StorePath;
+use crate::nix::{NarHash, Registered, nar};
 use crate::units::{ByteCount, GuestRange, length};
 
-pub use read::ReadError;
+pub use read_error::ReadError;
 
 /// A store image, laid out to the last block before anything is written.
+#[must_use]
 pub struct Plan<'c> {
     closure: &'c Closure,
     file_system: ext4::Plan<'c>,
@@ -50,6 +78,7 @@ pub struct Verified {
 
 /// Why a store image cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreImageError {
     /// The file system cannot be laid out.
     #[error("cannot lay out the file system")]
@@ -61,7 +90,7 @@ pub enum StoreImageError {
     )]
     Size {
         /// The store path.
-        path: String,
+        path: StorePath,
         /// What is on disk.
         found: u64,
         /// What is registered.
@@ -74,11 +103,11 @@ pub enum StoreImageError {
     )]
     Hash {
         /// The store path.
-        path: String,
+        path: StorePath,
         /// What is on disk.
-        found: String,
+        found: NarHash,
         /// What is registered.
-        expected: String,
+        expected: NarHash,
     },
     /// A file could not be read.
     #[error(transparent)]
@@ -89,6 +118,24 @@ pub enum StoreImageError {
     /// The contents of files could not be written.
     #[error("cannot write the files' contents to the image")]
     Contents(#[source] io::Error),
+}
+
+impl StoreImageError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::FileSystem(
+                Ext4Error::FileTooLarge { .. }
+                | Ext4Error::TooManyFiles
+                | Ext4Error::TooMuchSpace(_)
+                | Ext4Error::TooManyInodes(_),
+            ) => ErrorKind::TooLarge,
+            Self::FileSystem(_) => ErrorKind::InvalidInput,
+            Self::Size { .. } | Self::Hash { .. } => ErrorKind::Mismatch,
+            Self::Read(error) => error.kind(),
+            Self::Metadata(source) | Self::Contents(source) => ErrorKind::of(source),
+        }
+    }
 }
 
 /// Lays out the image and, if the job verifies, compares the sizes of all NARs with the registration.
@@ -164,7 +211,7 @@ fn check_size(closure: &Closure, registered: &Registered, root: NodeId) -> Resul
     if found == registered_nar.size {
         return Ok(());
     }
-    let path = registered.path.to_string();
+    let path = registered.path.clone();
     Err(StoreImageError::Size { path, found, expected: registered_nar.size })
 }
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::block_stream::{Blocks, Slot};
-use super::buffer::{Block, Pool, hash_zeros};
+use super::block_stream::{BlockStream, Slot};
+use super::buffer::{Buffer, Pool, hash_zeros};
 use super::holes::{Holes, Stretch};
-use super::share::{Next, Sharing};
+use super::read_error::ReadError;
+use super::reflink::{Next, Reflinks};
 use crate::fs::ext4;
 use crate::fs::file_source::open_source;
 use crate::fs::file_tree::NodeId;
@@ -19,44 +20,12 @@ use crate::nix::closure::{Closure, Digest};
 use crate::nix::nar::{self, Hasher, Step, Walk};
 use crate::nix::store_path::StorePath;
 use crate::progress::Progress;
-use crate::units::{GuestOffset, length};
+use crate::units::{GuestOffset, index, length};
 
-/// How much of a file that goes to the NAR only is read at once.
-const ASIDE: u64 = 256 << 10;
-/// How many zeros of a hole are handed on at once.
+/// How many bytes of a file that goes to the NAR only are read at once.
+const NAR_ONLY: u64 = 256 << 10;
+/// How many zeros of a hole go into one block.
 const ZEROS: u64 = 32 << 20;
-
-/// Why a file could not be copied into the image.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The source.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file systems can share blocks, but something else failed.
-    #[error("cannot share the blocks of `{path}` with the image")]
-    Share {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The source is not what it was a moment ago.
-    #[error("`{path}` changed while it was read: {change}; nothing may write to the store meanwhile")]
-    Changed {
-        /// The file.
-        path: String,
-        /// What happened to it.
-        change: String,
-    },
-    /// Another thread has failed; its error is the one to show.
-    #[error("stopped because of another error")]
-    Stopped,
-}
 
 /// What all threads that read have in common.
 pub struct Reading<'a> {
@@ -68,7 +37,7 @@ pub struct Reading<'a> {
     pub progress: &'a dyn Progress,
     /// Whether what is not written to the image reads as zeros, so that holes of the source can be left out.
     pub leaves_holes: bool,
-    pub sharing: Sharing<'a>,
+    pub reflinks: Reflinks<'a>,
     /// Set once a thread has failed.
     pub stopped: &'a AtomicBool,
 }
@@ -76,30 +45,30 @@ pub struct Reading<'a> {
 impl Reading<'_> {
     /// Goes through a store path in the order of its NAR, block after block. Files whose contents are in the image under
     /// another name are left out unless the path `is_hashed`.
-    pub fn blocks<'r>(&'r self, path: &'r StorePath, root: NodeId, is_hashed: bool) -> Blocks<'r> {
-        Blocks::new(|slot| {
+    pub fn blocks<'r>(&'r self, path: &'r StorePath, root: NodeId, is_hashed: bool) -> BlockStream<'r> {
+        BlockStream::new(|slot| {
             self.read(path, root, Output { block: self.pool.take(), pool: self.pool, slot, is_hashed })
         })
     }
 
     async fn read(&self, path: &StorePath, root: NodeId, mut output: Output<'_>) -> Result<(), ReadError> {
-        let mut place = self.closure.store.physical(path);
+        let mut path_on_disk = self.closure.store.physical(path);
         let mut walk = Walk::new(&self.closure.tree, root);
-        while let Some(step) = output.block.append_aside(|framing| walk.next(framing)) {
+        while let Some(step) = output.block.append_to_nar(|framing| walk.next(framing)) {
             match step {
                 Step::Framing => {}
                 Step::Enter(node) if node == root => {}
-                Step::Enter(node) => place.push(self.name(node)),
+                Step::Enter(node) => path_on_disk.push(self.name(node)),
                 Step::Leave => {
                     // Leaving the root pops the store path itself, after its last file.
-                    place.pop();
+                    path_on_disk.pop();
                 }
                 Step::Contents { file, size } => {
-                    self.contents(&mut place, file, root, size, &mut output).await?;
-                    output.block.append_aside(|framing| framing.extend_from_slice(nar::padding(size)));
+                    self.contents(&mut path_on_disk, file, root, size, &mut output).await?;
+                    output.block.append_to_nar(|framing| framing.extend_from_slice(nar::padding(size)));
                 }
             }
-            if output.block.is_full_aside() {
+            if output.block.is_full() {
                 output.hand_on().await;
             }
         }
@@ -111,10 +80,10 @@ impl Reading<'_> {
         OsStr::from_bytes(self.closure.tree.name(node))
     }
 
-    /// Reads the contents of one file, which lies in the directory `place`, or is it where the path is a file.
+    /// Reads the contents of one file. It lies in the directory `path_on_disk`, or is that itself if it is the root.
     async fn contents(
         &self,
-        place: &mut PathBuf,
+        path_on_disk: &mut PathBuf,
         file: NodeId,
         root: NodeId,
         size: u64,
@@ -132,17 +101,17 @@ impl Reading<'_> {
             self.progress.advance(size);
             return Ok(());
         }
-        let digest = Check::new(self.closure.shared.digest(first_name));
+        let digest = Check::new(self.closure.linked.digest(first_name));
         if file != root {
-            place.push(self.name(file));
+            path_on_disk.push(self.name(file));
         }
         let result = if first_name == file {
-            self.regular_file(place, file, size, digest, output).await
+            self.regular_file(path_on_disk, file, size, digest, output).await
         } else {
-            self.further_name(place, size, digest, output).await
+            self.further_name(path_on_disk, size, digest, output).await
         };
         if file != root {
-            place.pop();
+            path_on_disk.pop();
         }
         result
     }
@@ -155,21 +124,20 @@ impl Reading<'_> {
         mut check: Check<'_>,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
-        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
-        let failed = |source| ReadError::Read { path: path.display().to_string(), source };
+        let (changed, failed) = (ReadError::changed(path), ReadError::read(path));
         let source = Source::open(path)?;
         let mut holes = if self.leaves_holes { Holes::of(&source.file, size) } else { Holes::ignored(size) };
         let mut shared = if output.is_hashed || check.is_needed() {
-            Sharing::ignored(&source.file, path)
+            Reflinks::ignored(&source.file, path)
         } else {
-            self.sharing.of(&source.file, path, size)
+            self.reflinks.of(&source.file, path, size)
         };
         let mut remaining = size;
         let mut at_end = false;
         for (start, bytes) in self.file_system.file_data(NodeId(self.store.0 + file.0)) {
             let mut done = 0;
             while done < bytes {
-                let data = match holes.at(size - remaining).map_err(failed)? {
+                let data = match holes.at(size - remaining).map_err(&failed)? {
                     Stretch::Data(data) => data.min(bytes - done),
                     Stretch::Hole(hole) => {
                         let skipped = hole.min(bytes - done);
@@ -195,14 +163,14 @@ impl Reading<'_> {
                 let one_more = u64::from(remaining == wanted);
                 let room = output.room(start.advanced(done), wanted + one_more).await;
                 let (got, asked) = source.read(room)?;
-                check.update(&room[..crate::units::index(got)]);
+                check.update(&room[..index(got)]);
                 if got > wanted {
                     return Err(changed(format!("it has more than {size} bytes now")));
                 }
                 if got == 0 {
                     return Err(changed(format!("it has {remaining} bytes less than {size}")));
                 }
-                output.block.fill(crate::units::index(got));
+                output.block.fill(index(got));
                 self.progress.advance(got);
                 done += got;
                 remaining -= got;
@@ -214,13 +182,13 @@ impl Reading<'_> {
             return Err(changed(format!("it has more than {size} bytes now")));
         }
         // A file that has become shorter looks as if it had a hole there.
-        if !at_end && source.file.metadata().map_err(failed)?.len() < size {
+        if !at_end && source.file.metadata().map_err(&failed)?.len() < size {
             return Err(changed(format!("it has less than {size} bytes now")));
         }
         check.finish(path, size)
     }
 
-    /// Leaves out zeros of the source; the NAR still has them.
+    /// Leaves the zeros of a hole out of the image; the NAR has them.
     async fn hole(
         &self,
         bytes: u64,
@@ -252,18 +220,18 @@ impl Reading<'_> {
         mut check: Check<'_>,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
-        let changed = |change| ReadError::Changed { path: path.display().to_string(), change };
+        let changed = ReadError::changed(path);
         let source = Source::open(path)?;
         let mut remaining = size;
         while remaining > 0 {
-            if output.block.is_full_aside() {
+            if output.block.is_full() {
                 output.hand_on().await;
             }
-            let got = output.block.append_aside(|aside| {
-                let start = aside.len();
-                source.append(aside, remaining.min(ASIDE))?;
-                check.update(&aside[start..]);
-                Ok(length(aside.len() - start))
+            let got = output.block.append_to_nar(|nar| {
+                let start = nar.len();
+                source.append(nar, remaining.min(NAR_ONLY))?;
+                check.update(&nar[start..]);
+                Ok(length(nar.len() - start))
             })?;
             if got == 0 {
                 return Err(changed(format!("it has {remaining} bytes less than {size}")));
@@ -279,7 +247,7 @@ impl Reading<'_> {
     }
 }
 
-/// Compares contents that several names share with what they were when they were found to be equal.
+/// Compares the contents of a file with several names with what they were when the names were found to be equal.
 struct Check<'d>(Option<(Hasher, &'d Digest)>);
 
 impl<'d> Check<'d> {
@@ -310,14 +278,13 @@ impl<'d> Check<'d> {
         if hasher.finish().0 == *expected {
             return Ok(());
         }
-        let change = "it had the contents of other files a moment ago".to_owned();
-        Err(ReadError::Changed { path: path.display().to_string(), change })
+        Err(ReadError::changed(path)("it had the contents of other files a moment ago".to_owned()))
     }
 }
 
 /// The block that is being filled, and what happens to it then.
 struct Output<'o> {
-    block: Block,
+    block: Buffer,
     pool: &'o Pool,
     slot: Slot,
     /// Whether somebody hashes the NAR.
@@ -325,7 +292,7 @@ struct Output<'o> {
 }
 
 impl Output<'_> {
-    /// Room for bytes at a place in the image, in this block or a fresh one.
+    /// Room for bytes at an offset of the image, in this block or a fresh one.
     async fn room(&mut self, offset: GuestOffset, wanted: u64) -> &mut [u8] {
         if !self.block.continues_at(offset) {
             self.hand_on().await;
@@ -358,16 +325,13 @@ struct Source<'p> {
 
 impl<'p> Source<'p> {
     fn open(path: &'p Path) -> Result<Self, ReadError> {
-        match open_source(path) {
-            Ok(file) => Ok(Self { path, file }),
-            Err(source) => Err(ReadError::Read { path: path.display().to_string(), source }),
-        }
+        Ok(Self { path, file: open_source(path).map_err(ReadError::read(path))? })
     }
 
     /// Appends as many bytes as are wanted, or fewer at the file's end.
     fn append(&self, bytes: &mut Vec<u8>, wanted: u64) -> Result<(), ReadError> {
         let read = (&self.file).take(wanted).read_to_end(bytes);
-        read.map(drop).map_err(|source| ReadError::Read { path: self.path.display().to_string(), source })
+        read.map(drop).map_err(ReadError::read(self.path))
     }
 
     /// How many bytes were read into the room, and how many it would have held.
@@ -376,9 +340,7 @@ impl<'p> Source<'p> {
             match (&self.file).read(room) {
                 Ok(read) => return Ok((length(read), length(room.len()))),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(ReadError::Read { path: self.path.display().to_string(), source });
-                }
+                Err(error) => return Err(ReadError::read(self.path)(error)),
             }
         }
     }

@@ -1,17 +1,19 @@
-//! Blocks on their way into an image file that only one thread at a time can write to.
+//! Blocks on their way into an image file, which one thread at a time writes.
 //!
-//! A file system lets one thread after the other write to a file, and makes the others spin or sleep meanwhile. So a
-//! thread that has a block writes it itself if nobody else writes: it still has the bytes in its cache. Otherwise it
-//! leaves the block to the one that writes, and goes on reading.
+//! A file system lets only one thread write to a file, and makes the others spin or sleep meanwhile. A thread that has a
+//! block writes it itself if nobody else writes: the bytes are still in its cache. Otherwise it leaves the block to the
+//! thread that writes, and goes on reading.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::buffer::{Block, Pool};
+use parking_lot::{Condvar, Mutex};
+
+use super::buffer::{Buffer, Pool};
 use crate::container::Sink;
 
 /// How many blocks may be left to the thread that writes.
@@ -38,7 +40,7 @@ impl<'s, S: Sink> BlockWriter<'s, S> {
     }
 
     /// Writes a block's stretch of the image, if it has one.
-    pub fn write(&self, block: Arc<Block>) {
+    pub fn write(&self, block: Arc<Buffer>) {
         let (offset, bytes) = block.image();
         if !bytes.is_empty() && !self.stopped.load(Ordering::Relaxed) {
             // Nobody calls the sink again, so it does not matter in which state it is.
@@ -47,7 +49,7 @@ impl<'s, S: Sink> BlockWriter<'s, S> {
                 written.map_err(Failure::Panic).and_then(|result| result.map_err(Failure::Error))
             {
                 self.stopped.store(true, Ordering::Relaxed);
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+                self.failure.lock().get_or_insert(failure);
             }
         }
         self.pool.put_back(block);
@@ -55,45 +57,40 @@ impl<'s, S: Sink> BlockWriter<'s, S> {
 
     /// The first failure of a write, once all threads are done. A panic goes on here.
     pub fn into_failure(self) -> Option<io::Error> {
-        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)? {
+        match self.failure.into_inner()? {
             Failure::Error(error) => Some(error),
             Failure::Panic(panic) => resume_unwind(panic),
         }
     }
 }
 
-/// Who writes, and the blocks that are to be written.
-pub struct Turns<'s, S> {
+/// The blocks that are to be written, and who writes them.
+pub struct WriteQueue<'s, S> {
     writer: &'s BlockWriter<'s, S>,
-    waiting: Mutex<VecDeque<Arc<Block>>>,
-    /// Told when much fewer blocks wait.
+    waiting: Mutex<VecDeque<Arc<Buffer>>>,
+    /// Notified when half of the blocks are written.
     room: Condvar,
-    /// Held by the thread that writes. Whoever gives it back looks at what waits once more.
-    turn: Mutex<()>,
+    /// Held by the thread that writes. Whoever gives it back looks once more at what waits.
+    writes: Mutex<()>,
 }
 
-impl<'s, S: Sink> Turns<'s, S> {
+impl<'s, S: Sink> WriteQueue<'s, S> {
     pub fn new(writer: &'s BlockWriter<'s, S>) -> Self {
-        Self { writer, waiting: Mutex::default(), room: Condvar::new(), turn: Mutex::default() }
+        Self { writer, waiting: Mutex::default(), room: Condvar::new(), writes: Mutex::default() }
     }
 
     /// Writes a block, or leaves it to the thread that is writing.
-    pub fn hand_on(&self, block: Arc<Block>) {
-        self.waiting().push_back(block);
+    pub fn hand_on(&self, block: Arc<Buffer>) {
+        self.waiting.lock().push_back(block);
         self.write_waiting();
         // If blocks still wait, there is a thread that writes them.
-        let too_many = |waiting: &mut VecDeque<_>| waiting.len() > WAITING_MAX;
-        drop(self.room.wait_while(self.waiting(), too_many));
+        self.room.wait_while(&mut self.waiting.lock(), |waiting| waiting.len() > WAITING_MAX);
     }
 
     fn write_waiting(&self) {
-        // A block that comes after the last one was taken and before the turn is given back must not be forgotten.
-        while !self.waiting().is_empty() {
-            let _turn = match self.turn.try_lock() {
-                Ok(turn) => turn,
-                Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
+        // A block may come after the last one was taken and before the lock is given back; it must not be forgotten.
+        while !self.waiting.lock().is_empty() {
+            let Some(_writes) = self.writes.try_lock() else { return };
             while let Some(block) = self.next() {
                 self.writer.write(block);
             }
@@ -103,17 +100,13 @@ impl<'s, S: Sink> Turns<'s, S> {
         }
     }
 
-    fn next(&self) -> Option<Arc<Block>> {
-        let mut waiting = self.waiting();
+    fn next(&self) -> Option<Arc<Buffer>> {
+        let mut waiting = self.waiting.lock();
         let block = waiting.pop_front();
         if waiting.len() == WAITING_MAX / 2 {
             self.room.notify_all();
         }
         block
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Block>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,7 +137,7 @@ mod tests {
             // Long enough that the others have to leave blocks and to wait for room.
             std::thread::yield_now();
             if self.panics_at == Some(offset.0) {
-                // Until the others have left so many blocks that they wait.
+                // Until the others wait for room.
                 std::thread::sleep(Duration::from_millis(100));
                 panic_any("the sink's own");
             }
@@ -152,40 +145,40 @@ mod tests {
                 self.busy.store(false, Ordering::SeqCst);
                 return Err(io::Error::other("the disk is full"));
             }
-            let before = self.written.lock().unwrap().insert(offset.0, bytes[0]);
+            let before = self.written.lock().insert(offset.0, bytes[0]);
             assert!(before.is_none(), "written twice");
             self.busy.store(false, Ordering::SeqCst);
             Ok(())
         }
     }
 
-    /// Hands on so many blocks from each of several threads; gives what failed.
+    /// Hands on `blocks` blocks from each of several threads; gives what failed.
     fn hand_on_many(sink: &Recorder, blocks: u64) -> Option<io::Error> {
         let (pool, stopped) = (Pool::default(), AtomicBool::new(false));
         let writer = BlockWriter::new(sink, &pool, &stopped);
-        let turns = Turns::new(&writer);
+        let queue = WriteQueue::new(&writer);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
-                let (turns, pool) = (&turns, &pool);
+                let (queue, pool) = (&queue, &pool);
                 scope.spawn(move || {
                     for number in 0..blocks {
                         let mut block = pool.take();
                         let offset = GuestOffset((number * THREADS + thread) * 4096);
                         block.room(offset, 1)[0] = u8::try_from(thread).unwrap();
                         block.fill(1);
-                        turns.hand_on(Arc::new(block));
+                        queue.hand_on(Arc::new(block));
                     }
                 });
             }
         });
-        assert!(turns.waiting().is_empty(), "blocks were forgotten");
+        assert!(queue.waiting.lock().is_empty(), "blocks were forgotten");
         writer.into_failure()
     }
 
     fn check_all(blocks: u64) {
         let sink = Recorder::default();
         assert!(hand_on_many(&sink, blocks).is_none());
-        let written = sink.written.into_inner().unwrap();
+        let written = sink.written.into_inner();
         assert_eq!(length(written.len()), THREADS * blocks);
         for (offset, byte) in written {
             assert_eq!(u64::from(byte), offset / 4096 % THREADS);
@@ -210,7 +203,7 @@ mod tests {
         let blocks = 500;
         let sink = Recorder { fails_at: Some(THREADS * blocks / 2 * 4096), ..Recorder::default() };
         assert_eq!(hand_on_many(&sink, blocks).unwrap().to_string(), "the disk is full");
-        assert!(length(sink.written.into_inner().unwrap().len()) < THREADS * blocks);
+        assert!(length(sink.written.into_inner().len()) < THREADS * blocks);
     }
 
     #[test]

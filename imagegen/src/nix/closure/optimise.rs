@@ -14,26 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::hash::{PIECE, contents};
+use super::linked::{Digest, Linked};
 use super::scan::{Closure, ScanError};
 use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::job::Job;
 use crate::nix::nar::Hasher;
 use crate::units::index;
-
-/// The digests of contents that several files share, by the first name of the file in the image.
-#[derive(Debug, Default)]
-pub struct Shared(Vec<(NodeId, Digest)>);
-
-/// The SHA-256 of contents and, behind them, the zeros that a NAR has there.
-pub(crate) type Digest = [u8; 32];
-
-impl Shared {
-    /// What the contents of a file must still be when the image is written, if others share them.
-    pub(crate) fn digest(&self, first_name: NodeId) -> Option<&Digest> {
-        let found = self.0.binary_search_by_key(&first_name, |&(node, _)| node).ok()?;
-        self.0.get(found).map(|(_, digest)| digest)
-    }
-}
 
 /// Makes files of equal contents and permissions the names of one file. Of more than `names_max` equal ones, each further `names_max` in the order of the tree are names of another file.
 pub fn optimise(closure: &mut Closure, names_max: u32, job: &Job<'_>) -> Result<(), ScanError> {
@@ -55,7 +41,7 @@ pub fn optimise(closure: &mut Closure, names_max: u32, job: &Job<'_>) -> Result<
     }
     closure.tree.set_names(sets);
     digests.sort_unstable();
-    closure.shared = Shared(digests);
+    closure.linked = Linked(digests);
     job.progress.end();
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::optimise::Shared;
+use super::linked::Linked;
 use crate::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
 use crate::job::Job;
 use crate::nix::registration::Registration;
@@ -26,7 +26,7 @@ pub struct Closure {
     /// Where the files are read from.
     pub store: StoreRoot,
     /// What the files with several names in the tree must hold ([`super::optimise()`]).
-    pub shared: Shared,
+    pub linked: Linked,
 }
 
 /// Why a closure cannot be read.
@@ -94,7 +94,7 @@ pub fn scan(registration: Registration, store: StoreRoot, job: &Job<'_>) -> Resu
     let listings = found.into_listings()?;
     let (tree, roots) = assemble(&top, &listings)?;
     job.progress.end();
-    Ok(Closure { registration, tree, roots, store, shared: Shared::default() })
+    Ok(Closure { registration, tree, roots, store, linked: Linked::default() })
 }
 
 /// The entries of a directory. Their names and link targets are in one piece: that many small pieces of memory, made and

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_processor_has_two_lanes_are_two_messages() {
+    fn whatever_the_processor_has_a_pair_is_two_messages() {
         for count in [0, 1, 2, 17] {
             let (first, second) = (blocks(count, 3), blocks(count, 200));
             let (mut a, mut b) = (A, B);
