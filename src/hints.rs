@@ -13,6 +13,8 @@ use imagegen::image::boot_disk::BootDiskError;
 use imagegen::image::root_disk::RootDiskError;
 use imagegen::nix::closure::ScanError;
 use imagegen::nix::database::DatabaseError;
+use imagegen::nix::references_graph::GraphError;
+use imagegen::nix::{Problem, RegistrationError};
 
 /// An error with its causes, outermost first, each with its hint.
 pub fn shown(error: &anyhow::Error) -> String {
@@ -33,6 +35,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_root_disk))
         .or_else(|| error.downcast_ref().and_then(of_image))
         .or_else(|| error.downcast_ref().and_then(of_variables))
+        .or_else(|| error.downcast_ref().and_then(of_registration))
+        .or_else(|| error.downcast_ref().and_then(of_graph))
 }
 
 const STORE_ROOT: &str = " (is --store-root right?)";
@@ -40,6 +44,7 @@ const STORE_ROOT: &str = " (is --store-root right?)";
 fn of_scan(error: &ScanError) -> Option<String> {
     match error {
         ScanError::Missing { .. } => Some(STORE_ROOT.to_owned()),
+        ScanError::CaseHack { .. } => Some(", and give --store-root DIR".to_owned()),
         _ => None,
     }
 }
@@ -47,6 +52,25 @@ fn of_scan(error: &ScanError) -> Option<String> {
 fn of_database(error: &DatabaseError) -> Option<String> {
     match error {
         DatabaseError::Missing { .. } => Some(STORE_ROOT.to_owned()),
+        DatabaseError::Schema { .. } | DatabaseError::Log(_) => Some(", or give --registration".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_registration(error: &RegistrationError) -> Option<String> {
+    let hint = match error.problem {
+        Problem::PathsOnly => "; or give the paths as --closure",
+        Problem::IsReferencesGraph => "; give it as --references-graph",
+        Problem::IsRegistration => "; give it as --registration",
+        Problem::Json => ", and is given as --references-graph",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn of_graph(error: &GraphError) -> Option<String> {
+    match error {
+        GraphError::Text(error) => of_registration(error),
         _ => None,
     }
 }
@@ -128,10 +152,12 @@ mod tests {
 
     use super::*;
 
+    const PATH: &str = "/nix/store/00000000000000000000000000000000-a";
+
     #[test]
     fn a_hint_stands_behind_its_cause_wherever_that_is() {
-        let missing = || ScanError::Missing { path: "/nix/store/a".into(), physical: "/x".into() };
-        let expected = "/nix/store/a is registered but missing: there is no `/x` (is --store-root right?)";
+        let missing = || ScanError::Missing { path: PATH.parse().unwrap(), physical: "/x".into() };
+        let expected = format!("{PATH} is registered but missing: there is no `/x` (is --store-root right?)");
         assert_eq!(shown(&missing().into()), expected);
         let error = Err::<(), _>(missing()).context("cannot do it").unwrap_err();
         assert_eq!(shown(&error), format!("cannot do it: {expected}"));

@@ -18,6 +18,7 @@ use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
 use super::problem::ClosureError;
 use super::registration::{Registered, Registration};
+use crate::error_kind::ErrorKind;
 use crate::host_file::open_without_waiting;
 use crate::nix::store_path::{StorePath, StorePathError};
 
@@ -35,26 +36,27 @@ const READ_VERSION_WAL: u8 = 2;
 
 /// Why a closure cannot be had from a database.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatabaseError {
     /// No database, or no permission to read it.
-    #[error("cannot read the Nix database `{database}`")]
+    #[error("cannot read the Nix database `{}`", database.display())]
     Missing {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// The number of the schema is in a file beside the database.
-    #[error("`{0}` does not hold the number of a schema")]
-    SchemaFile(String),
+    #[error("`{}` does not hold the number of a schema", .0.display())]
+    SchemaFile(PathBuf),
     /// Another schema.
     #[error(
-        "the Nix database `{database}` has schema {found}, and this program knows {SCHEMA}; {advice}, or give \
-         --registration"
+        "the Nix database `{}` has schema {found}, and this library knows {SCHEMA}; {advice}",
+        database.display()
     )]
     Schema {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// Its schema.
         found: u32,
         /// What to do about it.
@@ -62,58 +64,65 @@ pub enum DatabaseError {
     },
     /// The last changes are in a log that SQLite reads only with an index, which it cannot make here.
     #[error(
-        "the newest changes of the Nix database `{0}` are in its log `{0}-wal`, which cannot be read without the index \
-         `{0}-shm`, and that cannot be made here; let Nix open the store once where it can be written to, read it from a \
-         copy of which db.sqlite and db.sqlite-wal can be written to, or give --registration"
+        "the newest changes of the Nix database `{file}` are in its log `{file}-wal`, which cannot be read without the index \
+         `{file}-shm`, and that cannot be made here; let Nix open the store once where it can be written to, read it from a \
+         copy of which db.sqlite and db.sqlite-wal can be written to",
+        file = .0.display()
     )]
-    Log(String),
+    Log(PathBuf),
     /// Somebody else does not let go.
-    #[error("the Nix database `{0}` is locked; wait for the Nix process that writes to it")]
-    Locked(String),
+    #[error("the Nix database `{}` is locked; wait for the Nix process that writes to it", .0.display())]
+    Locked(PathBuf),
     /// Somebody wrote while this program read.
-    #[error("the Nix database `{0}` changed while it was read; try again")]
-    Changed(String),
+    #[error("the Nix database `{}` changed while it was read; try again", .0.display())]
+    Changed(PathBuf),
     /// Whatever else SQLite says.
-    #[error("cannot read the Nix database `{database}`")]
+    #[error("cannot read the Nix database `{}`", database.display())]
     Sqlite {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// What SQLite said.
-        source: rusqlite::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The store does not have the path.
-    #[error("{path} is not valid in this store: `{database}` does not know it")]
+    #[error("{path} is not valid in this store: `{}` does not know it", database.display())]
     Invalid {
         /// The path.
-        path: String,
+        path: StorePath,
         /// The file.
-        database: String,
+        database: PathBuf,
     },
     /// A row that Nix would not have written.
-    #[error("the Nix database `{database}` is damaged: {path} is not a store path")]
+    #[error("the Nix database `{}` is damaged: {path} is not a store path", database.display())]
     Path {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// What is there.
         path: String,
         /// What is wrong with it.
         source: StorePathError,
     },
     /// A deriver that Nix would not have written, nor reads.
-    #[error("the Nix database `{database}` is damaged: the deriver of {path} is not a store path: {source}")]
+    #[error(
+        "the Nix database `{}` is damaged: the deriver of {path} is not a store path: {source}",
+        database.display()
+    )]
     Deriver {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// The path.
         path: String,
         /// What is wrong with it.
         source: StorePathError,
     },
     /// A hash that Nix would not have written.
-    #[error("the Nix database `{database}` is damaged: {path} has the hash `{hash}` and the size {size}")]
+    #[error(
+        "the Nix database `{}` is damaged: {path} has the hash `{hash}` and the size {size}",
+        database.display()
+    )]
     Nar {
         /// The file.
-        database: String,
+        database: PathBuf,
         /// The path.
         path: String,
         /// What is there.
@@ -124,6 +133,24 @@ pub enum DatabaseError {
     /// The rows contradict each other.
     #[error("the Nix database is damaged")]
     Closure(#[from] ClosureError),
+}
+
+impl DatabaseError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { source, .. } => ErrorKind::of(source),
+            Self::Schema { .. } | Self::Log(_) => ErrorKind::Unsupported,
+            Self::Locked(_) | Self::Sqlite { .. } => ErrorKind::Io,
+            Self::Changed(_) => ErrorKind::Mismatch,
+            Self::Invalid { .. } => ErrorKind::NotFound,
+            Self::SchemaFile(_)
+            | Self::Path { .. }
+            | Self::Deriver { .. }
+            | Self::Nar { .. }
+            | Self::Closure(_) => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// Computes the closure of some paths, as `nix-store --query --requisites` and `--dump-db` give it, from the
@@ -181,10 +208,9 @@ impl Database {
         for path in paths {
             let id: Option<i64> =
                 find.query_row([path.to_string()], |row| row.get(0)).optional().map_err(&error)?;
-            todo.push(id.ok_or_else(|| DatabaseError::Invalid {
-                path: path.to_string(),
-                database: self.file.display().to_string(),
-            })?);
+            todo.push(
+                id.ok_or_else(|| DatabaseError::Invalid { path: path.clone(), database: self.file.clone() })?,
+            );
         }
         let mut found = BTreeMap::new();
         while let Some(id) = todo.pop() {
@@ -209,9 +235,9 @@ impl Database {
         type Row = (String, String, Option<i64>, Option<String>);
         let row = describe.query_row([id], |row| Row::try_from(row));
         let (path, hash, size, deriver) = row.map_err(sqlite(&self.file))?;
-        let database = || self.file.display().to_string();
+        let database = || self.file.clone();
         // Nix writes no size for paths whose size it does not know.
-        let size = size.unwrap_or_default();
+        let size = size.unwrap_or(0);
         let nar = NarHash::parse_optional(&hash).ok().zip(u64::try_from(size).ok());
         let Some((hash, size)) = nar else {
             return Err(DatabaseError::Nar { database: database(), path, hash, size });
@@ -222,7 +248,7 @@ impl Database {
             source,
         })?;
         let nar = hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size });
-        let deriver = deriver::parse(deriver.as_deref().unwrap_or_default()).map_err(|source| {
+        let deriver = deriver::parse(deriver.as_deref().unwrap_or("")).map_err(|source| {
             DatabaseError::Deriver { database: database(), path: path.to_string(), source }
         })?;
         Ok(Registered { path, nar, deriver, references: Vec::new() })
@@ -231,7 +257,7 @@ impl Database {
     fn check_unchanged(&self) -> Result<(), DatabaseError> {
         match &self.unlocked {
             Some(before) if *before != State::of(&self.file)? => {
-                Err(DatabaseError::Changed(self.file.display().to_string()))
+                Err(DatabaseError::Changed(self.file.clone()))
             }
             _ => Ok(()),
         }
@@ -273,13 +299,13 @@ fn check_schema(database: &Path) -> Result<(), DatabaseError> {
     // A number; whatever else it is, no more of it is read.
     open(&file).and_then(|file| file.take(64).read_to_string(&mut text)).map_err(missing(&file))?;
     let number = text.trim().parse();
-    let found: u32 = number.map_err(|_| DatabaseError::SchemaFile(file.display().to_string()))?;
+    let found: u32 = number.map_err(|_| DatabaseError::SchemaFile(file.clone()))?;
     let advice = match found.cmp(&SCHEMA) {
         std::cmp::Ordering::Less => "let a newer Nix open the store once",
         std::cmp::Ordering::Equal => return Ok(()),
         std::cmp::Ordering::Greater => "look for a newer nix-imagegen",
     };
-    Err(DatabaseError::Schema { database: database.display().to_string(), found, advice })
+    Err(DatabaseError::Schema { database: database.to_owned(), found, advice })
 }
 
 /// Opens a file; nobody waits for the other end of a pipe that has its name.
@@ -307,16 +333,16 @@ fn uri(file: &Path, immutable: bool) -> PathBuf {
 }
 
 fn missing(file: &Path) -> impl Fn(io::Error) -> DatabaseError {
-    let database = file.display().to_string();
+    let database = file.to_owned();
     move |source| DatabaseError::Missing { database: database.clone(), source }
 }
 
 fn sqlite(file: &Path) -> impl Fn(rusqlite::Error) -> DatabaseError {
-    let database = file.display().to_string();
+    let database = file.to_owned();
     let has_log = has_log(file);
     move |source| match source.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) if has_log => DatabaseError::Log(database.clone()),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Locked(database.clone()),
-        _ => DatabaseError::Sqlite { database: database.clone(), source },
+        _ => DatabaseError::Sqlite { database: database.clone(), source: source.into() },
     }
 }

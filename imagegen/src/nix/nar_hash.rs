@@ -1,6 +1,7 @@
 //! The hash of a NAR, in every form that Nix and its tools write it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER_PERMISSIVE, Specification};
 
@@ -25,17 +26,23 @@ pub struct NarInfo {
 pub struct NarHash(pub [u8; SHA256_BYTES]);
 
 impl NarHash {
-    /// Reads any of the forms that Nix and its tools write; nothing for an empty line.
+    /// Reads a hash; none for an empty line.
     pub(super) fn parse_optional(text: &str) -> Result<Option<Self>, Problem> {
-        if text.is_empty() {
-            return Ok(None);
-        }
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+    }
+}
+
+impl FromStr for NarHash {
+    type Err = Problem;
+
+    /// Reads any of the forms that Nix and its tools write.
+    fn from_str(text: &str) -> Result<Self, Problem> {
         let decoded = match text.strip_prefix("sha256-") {
             Some(base64) => BASE64.decode(base64.as_bytes()).ok(),
             None => decode_hex_or_base32(text.strip_prefix("sha256:").unwrap_or(text)),
         };
         let bytes = decoded.and_then(|bytes| <[u8; SHA256_BYTES]>::try_from(bytes).ok());
-        bytes.map(|bytes| Some(Self(bytes))).ok_or_else(|| Problem::Hash(text.to_owned()))
+        bytes.map(Self).ok_or_else(|| Problem::Hash(text.to_owned()))
     }
 }
 
@@ -58,7 +65,7 @@ fn nix_base32() -> Option<Encoding> {
 impl fmt::Display for NarHash {
     /// As `nix-store --query --hash` prints it: `sha256:` and 52 base-32 digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = nix_base32().map(|encoding| encoding.encode(&self.0)).unwrap_or_default();
+        let digits = nix_base32().ok_or(fmt::Error)?.encode(&self.0);
         f.write_str("sha256:")?;
         digits.chars().rev().try_for_each(|digit| write!(f, "{digit}"))
     }

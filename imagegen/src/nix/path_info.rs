@@ -28,6 +28,7 @@ pub struct Fault {
 
 /// The kinds of mistakes in such JSON.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EntryProblem {
     /// Something else than an object or list of paths.
     #[error("{0} is there, where an object belongs as `nix path-info --json --recursive` prints it")]

@@ -1,14 +1,17 @@
 //! What can be wrong with a registration or references graph as text, and with paths that are to be a closure.
 
-use crate::nix::store_path::StorePathError;
+use std::path::PathBuf;
+
+use crate::error_kind::ErrorKind;
+use crate::nix::store_path::{StorePath, StorePathError};
 use crate::text::excerpt;
 
 /// What is wrong with a registration, and in which line.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}, line {line}: {problem}")]
+#[error("{}, line {line}: {problem}", file.display())]
 pub struct RegistrationError {
     /// The file, as it was named.
-    pub file: String,
+    pub file: PathBuf,
     /// Counted from 1.
     pub line: usize,
     /// What is wrong there.
@@ -17,6 +20,7 @@ pub struct RegistrationError {
 
 /// The kinds of mistakes in a registration.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// Not UTF-8, hence no store path either.
     #[error("the line is not text (UTF-8)")]
@@ -31,8 +35,8 @@ pub enum Problem {
     },
     /// What `nix-store --query --requisites` prints.
     #[error(
-        "this is a list of store paths and tells nothing of them; give the paths as --closure, or write with `nix-store \
-         --dump-db` what the store knows of them"
+        "this is a list of store paths and tells nothing of them; `nix-store --dump-db` writes what the store knows \
+         of them"
     )]
     PathsOnly,
     /// The path line.
@@ -45,13 +49,13 @@ pub enum Problem {
     #[error("the deriver is not a store path: {0}; leave the line empty if there is none")]
     Deriver(StorePathError),
     /// The whole file is of the other kind.
-    #[error("this is a references graph, which has no hashes; give it as --references-graph")]
+    #[error("this is a references graph, which has no hashes")]
     IsReferencesGraph,
     /// The whole file is of the other kind.
-    #[error("this is a registration, which has hashes; give it as --registration")]
+    #[error("this is a registration, which has hashes")]
     IsRegistration,
     /// The file is neither.
-    #[error("this is JSON; give what `nix path-info --json --recursive` prints as --references-graph")]
+    #[error("this is JSON; a references graph may be what `nix path-info --json --recursive` prints")]
     Json,
     /// The hash line.
     #[error(
@@ -74,13 +78,13 @@ pub enum Problem {
         /// The line that is missing.
         missing: &'static str,
         /// The path of the record.
-        path: String,
+        path: StorePath,
     },
     /// The path has been registered before.
     #[error("{path} is registered twice, first in line {first}")]
     Duplicate {
         /// The path.
-        path: String,
+        path: StorePath,
         /// The line of its first record.
         first: usize,
     },
@@ -88,32 +92,47 @@ pub enum Problem {
     #[error("{path} refers to {reference}, which is not registered; the closure is not complete")]
     MissingReference {
         /// The path whose record it is.
-        path: String,
+        path: StorePath,
         /// The path that is missing.
-        reference: String,
+        reference: StorePath,
     },
 }
 
 /// Paths that are no closure.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClosureError {
     /// A path is there twice.
     #[error("{0} is registered twice")]
-    Duplicate(String),
+    Duplicate(StorePath),
     /// A circle, in which no path could be registered first.
     #[error("{path} refers to {reference}, which leads back to it; no store registers paths in a circle")]
     Cycle {
         /// The path.
-        path: String,
+        path: StorePath,
         /// The reference that closes the circle.
-        reference: String,
+        reference: StorePath,
     },
     /// A reference leads out of the set.
     #[error("{path} refers to {reference}, which is not among the paths; the closure is not complete")]
     MissingReference {
         /// The path.
-        path: String,
+        path: StorePath,
         /// The path that is missing.
-        reference: String,
+        reference: StorePath,
     },
+}
+
+impl RegistrationError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
+
+impl ClosureError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
 }

@@ -8,50 +8,52 @@ use std::path::{Path, PathBuf};
 use super::path_info::{self, EntryProblem, Fault};
 use super::problem::{ClosureError, RegistrationError};
 use super::registration::{Registered, Registration};
+use crate::error_kind::ErrorKind;
 use crate::nix::store_path::StorePath;
 
 /// Why references graphs give no closure.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GraphError {
     /// A graph as text.
     #[error(transparent)]
     Text(#[from] RegistrationError),
     /// A graph as JSON that is not the JSON of paths.
-    #[error("{file}: not a references graph in JSON")]
+    #[error("{}: not a references graph in JSON", file.display())]
     Json {
         /// The file, as it was named.
-        file: String,
+        file: PathBuf,
         /// What the parser said.
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// JSON that does not describe paths.
-    #[error("{file}: {problem}")]
+    #[error("{}: {problem}", file.display())]
     Document {
         /// The file, as it was named.
-        file: String,
+        file: PathBuf,
         /// What is wrong with it.
         problem: EntryProblem,
     },
     /// An entry of a graph as JSON.
-    #[error("{file}, {entry}: {problem}")]
+    #[error("{}, {entry}: {problem}", file.display())]
     Entry {
         /// The file, as it was named.
-        file: String,
+        file: PathBuf,
         /// The path of the entry, or its number in a list.
         entry: String,
         /// What is wrong with it.
         problem: EntryProblem,
     },
     /// No path at all.
-    #[error("{0} has no path in it, which is no closure; did the command fail that was to write it?")]
-    Empty(String),
+    #[error("{} has no path in it, which is no closure; did the command fail that was to write it?", .0.display())]
+    Empty(PathBuf),
     /// Two graphs, or one graph in two places, tell different things of a path.
-    #[error("{file}: {path} has other {what} than in the graphs before; they are not of one store")]
+    #[error("{}: {path} has other {what} than in the graphs before; they are not of one store", file.display())]
     Contradiction {
         /// The file, as it was named.
-        file: String,
+        file: PathBuf,
         /// The path.
-        path: String,
+        path: StorePath,
         /// What differs.
         what: &'static str,
     },
@@ -60,6 +62,13 @@ pub enum GraphError {
         "the references graphs do not make a closure (`nix path-info` prints all of one with --recursive)"
     )]
     Closure(#[from] ClosureError),
+}
+
+impl GraphError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
 }
 
 /// Puts the graphs of several files together; each is text, or JSON where it begins with a bracket or brace.
@@ -74,7 +83,7 @@ pub fn read(files: &[(PathBuf, Vec<u8>)]) -> Result<Registration, GraphError> {
             Registration::parse_references_graph(file, bytes)?.into_paths()
         };
         if paths.is_empty() {
-            return Err(GraphError::Empty(file.display().to_string()));
+            return Err(GraphError::Empty(file.clone()));
         }
         for path in paths {
             merge(&mut known, path, file)?;
@@ -88,9 +97,9 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 fn parse_json(file: &Path, bytes: &[u8]) -> Result<Vec<Registered>, GraphError> {
-    let file = || file.display().to_string();
-    let document =
-        serde_json::from_slice(bytes).map_err(|source| GraphError::Json { file: file(), source })?;
+    let file = || file.to_owned();
+    let document = serde_json::from_slice(bytes)
+        .map_err(|error| GraphError::Json { file: file(), source: error.into() })?;
     path_info::read(&document).map_err(|Fault { entry, problem }| {
         if entry.is_empty() {
             GraphError::Document { file: file(), problem }
@@ -116,11 +125,8 @@ fn merge(
         Entry::Occupied(old) => old,
     };
     let old = old.get_mut();
-    let contradiction = |what| GraphError::Contradiction {
-        file: file.display().to_string(),
-        path: new.path.to_string(),
-        what,
-    };
+    let contradiction =
+        |what| GraphError::Contradiction { file: file.to_owned(), path: new.path.clone(), what };
     if old.references != new.references {
         return Err(contradiction("references"));
     }

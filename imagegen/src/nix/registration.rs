@@ -37,12 +37,12 @@ impl Registration {
     /// Takes paths from anywhere; they must be a closure.
     pub fn new(mut paths: Vec<Registered>) -> Result<Self, ClosureError> {
         if let Some(fault) = find_fault(&paths) {
-            let path = |at: usize| paths[at].path.to_string();
+            let path = |at: usize| paths[at].path.clone();
             return Err(match fault {
                 Fault::Duplicate { at, .. } => ClosureError::Duplicate(path(at)),
                 Fault::MissingReference { at, reference } => ClosureError::MissingReference {
                     path: path(at),
-                    reference: paths[at].references[reference].to_string(),
+                    reference: paths[at].references[reference].clone(),
                 },
             });
         }
@@ -62,7 +62,7 @@ impl Registration {
     }
 
     fn parse_as(form: Form, file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
-        let error = |(line, problem)| RegistrationError { file: file.display().to_string(), line, problem };
+        let error = |(line, problem)| RegistrationError { file: file.to_owned(), line, problem };
         form.read(bytes).map_err(|(line, problem)| {
             let problem = form.mistaken(bytes).unwrap_or(match problem {
                 problem @ (Problem::Path(_) | Problem::NotText) if line == 1 => {
@@ -247,13 +247,13 @@ impl Fault {
     fn located(&self, paths: &[Registered], places: &[Place]) -> Located {
         match *self {
             Self::Duplicate { at, first } => {
-                let path = paths[at].path.to_string();
+                let path = paths[at].path.clone();
                 (places[at].path, Problem::Duplicate { path, first: places[first].path })
             }
             Self::MissingReference { at, reference } => {
-                let path = paths[at].path.to_string();
+                let path = paths[at].path.clone();
                 let line = places[at].first_reference + reference;
-                let reference = paths[at].references[reference].to_string();
+                let reference = paths[at].references[reference].clone();
                 (line, Problem::MissingReference { path, reference })
             }
         }
@@ -296,7 +296,7 @@ impl<'b> Lines<'b> {
     fn expect(&mut self, what: &'static str, path: &StorePath) -> Result<&'b str, Located> {
         match self.next() {
             Some(line) => self.located(line),
-            None => Err((self.number + 1, Problem::Truncated { missing: what, path: path.to_string() })),
+            None => Err((self.number + 1, Problem::Truncated { missing: what, path: path.clone() })),
         }
     }
 
@@ -367,7 +367,7 @@ mod tests {
             (format!("{A}\n{HEX}\n120\n\n"), 5, "where the number of references"),
             (format!("{A}\n{HEX}\n"), 3, "where the NAR size"),
             (A.to_owned(), 2, "this is a list of store paths"),
-            (format!("{A}\n{B}\n{A}\n"), 2, "give the paths as --closure"),
+            (format!("{A}\n{B}\n{A}\n"), 2, "`nix-store --dump-db` writes"),
             (format!("{A}\n{HEX}\n120\n\n0\n{B}"), 7, "where the NAR hash"),
             (format!("{A}\n{HEX}\nmany\n\n0\n"), 3, "`many` is not a NAR size"),
             (format!("{A}\n{HEX}\n120\n\nx\n"), 5, "`x` is not a number of references"),
@@ -382,7 +382,7 @@ mod tests {
             (format!("{A}\n{HEX}\n120\n\n1\n/tmp/x\n"), 6, "the reference is not a store path"),
             (format!("{A}\n{HEX}\n120\n\n0\n\n"), 6, "not a store path"),
             (format!("{A}\n{HEX}\n120\nunknown\n0\n"), 4, "the deriver is not a store path: `unknown`"),
-            (format!("{A}\n\n0\n"), 4, "give it as --references-graph"),
+            (format!("{A}\n\n0\n"), 4, "which has no hashes"),
             (format!("{A}\n{A}.drv\n1\n{A}\n"), 2, "this is a references graph"),
             (format!(" {{\"{A}\": null}}"), 1, "this is JSON"),
             ("a".repeat(10_000), 1, "aaa…` is not directly in /nix/store; this is no registration"),

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
+use crate::error_kind::ErrorKind;
 use crate::text::excerpt;
 
 pub use crate::fixed::STORE_DIR;
@@ -25,6 +27,7 @@ pub struct StorePath {
 
 /// What is wrong with a store path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StorePathError {
     /// It is somewhere else.
     #[error("`{}` is not directly in {STORE_DIR}", excerpt(.0))]
@@ -32,7 +35,7 @@ pub enum StorePathError {
     /// It is a path of a store that lies elsewhere for its programs too.
     #[error(
         "`{}` is not directly in {STORE_DIR} but in the store directory `{}`; only stores in {STORE_DIR} are supported, \
-         which --store-root finds elsewhere on the machine",
+         wherever they lie on this machine",
         excerpt(.path), excerpt(.directory)
     )]
     OtherStore {
@@ -165,33 +168,66 @@ pub struct Resolved {
 
 /// Why a path in the store leads nowhere.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// A link, or the path itself, leads out of the store.
-    #[error("`{path}` leads out of the store: {place}")]
+    #[error("`{}` leads out of the store: {}", path.display(), end.display())]
     OutsideStore {
         /// The path asked for.
-        path: String,
+        path: PathBuf,
         /// Where it would have ended.
-        place: String,
+        end: PathBuf,
     },
     /// Too many links, most likely a loop.
-    #[error("`{path}` leads through more than {LINKS_MAX} symbolic links; the last one was `{link}`")]
+    #[error(
+        "`{}` leads through more than {LINKS_MAX} symbolic links; the last one was `{}`",
+        path.display(), link.display()
+    )]
     Loop {
         /// The path asked for.
-        path: String,
+        path: PathBuf,
         /// The link at which the count was exceeded.
-        link: String,
+        link: PathBuf,
     },
     /// The file system said no.
-    #[error("cannot follow `{path}`: `{place}`")]
+    #[error("cannot follow `{}`: `{}`", path.display(), component.display())]
     Io {
         /// The path asked for.
-        path: String,
+        path: PathBuf,
         /// The component that could not be read.
-        place: String,
+        component: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl StorePathError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OtherStore { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::InvalidInput,
+        }
+    }
+}
+
+impl ResolveError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutsideStore { .. } | Self::Loop { .. } => ErrorKind::InvalidInput,
+            Self::Io { source, .. } => ErrorKind::of(source),
+        }
+    }
+}
+
+impl FromStr for StorePath {
+    type Err = StorePathError;
+
+    /// Reads a full path, as [`StorePath::parse`] does.
+    fn from_str(path: &str) -> Result<Self, StorePathError> {
+        Self::parse(path)
+    }
 }
 
 impl Resolved {
@@ -220,9 +256,8 @@ impl StoreRoot {
     /// Follows a logical path such as `/nix/store/…-toplevel/kernel` through its links, absolute ones taken
     /// relative to this root, up to the file itself. A path that leaves the store on the way is an error.
     pub fn resolve(&self, path: &Path) -> Result<Resolved, ResolveError> {
-        let asked = || path.display().to_string();
-        let outside =
-            |place: &Path| ResolveError::OutsideStore { path: asked(), place: place.display().to_string() };
+        let asked = || path.to_owned();
+        let outside = |end: &Path| ResolveError::OutsideStore { path: asked(), end: end.to_owned() };
 
         let mut links = 0;
         let mut done = PathBuf::from("/");
@@ -237,8 +272,7 @@ impl StoreRoot {
                 return Err(outside(&done));
             }
             let physical = self.on_disk(&done);
-            let io =
-                |source| ResolveError::Io { path: asked(), place: physical.display().to_string(), source };
+            let io = |source| ResolveError::Io { path: asked(), component: physical.clone(), source };
             // `/nix` and `/nix/store` themselves may be links or mount points of the machine.
             if !done.starts_with(STORE_DIR) || done == Path::new(STORE_DIR) {
                 continue;
@@ -248,7 +282,7 @@ impl StoreRoot {
             }
             links += 1;
             if links > LINKS_MAX {
-                return Err(ResolveError::Loop { path: asked(), link: done.display().to_string() });
+                return Err(ResolveError::Loop { path: asked(), link: done });
             }
             let target = physical.read_link().map_err(io)?;
             done.pop();

@@ -32,7 +32,7 @@ impl<'s> Helper<'s> {
         done: impl Fn(Arc<Buffer>, bool) + Send + 's,
     ) -> io::Result<Self> {
         let (blocks, waiting) = mpsc::sync_channel::<(Arc<Buffer>, bool)>(WAITING);
-        let hashes = hasher.is_some();
+        let with_hash = hasher.is_some();
         let count = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&count);
         let thread = Builder::new().spawn_scoped(scope, move || {
@@ -45,7 +45,7 @@ impl<'s> Helper<'s> {
             }
             hasher
         })?;
-        Ok(Self { blocks, count, hashes, thread })
+        Ok(Self { blocks, count, hashes: with_hash, thread })
     }
 
     /// Whether it hashes the blocks that it takes.

@@ -124,13 +124,7 @@ impl StoreImageError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::FileSystem(
-                Ext4Error::FileTooLarge { .. }
-                | Ext4Error::TooManyFiles
-                | Ext4Error::TooMuchSpace(_)
-                | Ext4Error::TooManyInodes(_),
-            ) => ErrorKind::TooLarge,
-            Self::FileSystem(_) => ErrorKind::InvalidInput,
+            Self::FileSystem(error) => error.kind(),
             Self::Size { .. } | Self::Hash { .. } => ErrorKind::Mismatch,
             Self::Read(error) => error.kind(),
             Self::Metadata(source) | Self::Contents(source) => ErrorKind::of(source),

@@ -230,7 +230,7 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Buffer>) + Clone + Send + 's> Worker<'s, 'w, 'e, 
     /// Where there may be no more threads, this one does without a helper.
     fn start_helper(&mut self, path: &mut OpenPath<'w>) {
         let hasher = path.hasher.clone().filter(|_| self.has_small_files(path.i));
-        let hashes = hasher.is_some();
+        let with_hash = hasher.is_some();
         let pool = self.work.reading.pool;
         let hand_on = self.hand_on.clone();
         let started =
@@ -241,15 +241,12 @@ impl<'s, 'w: 's, 'e, H: Fn(Arc<Buffer>) + Clone + Send + 's> Worker<'s, 'w, 'e, 
                     if to_write { hand_on(block) } else { pool.put_back(block) }
                 },
             );
-        match started {
-            Ok(helper) => {
-                self.helper = Some(helper);
-                path.hasher.take_if(|_| hashes);
-            }
-            Err(_) => {
-                self.can_start = false;
-                self.idle.release();
-            }
+        if let Ok(helper) = started {
+            self.helper = Some(helper);
+            path.hasher.take_if(|_| with_hash);
+        } else {
+            self.can_start = false;
+            self.idle.release();
         }
     }
 

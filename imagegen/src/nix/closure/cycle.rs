@@ -1,4 +1,4 @@
-//! Paths that refer to one another in a circle, which no store has: Nix registers a path after those that it refers to.
+//! Paths that refer to one another in a circle. No store has any: Nix registers a path after those that it refers to.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::nix::store_path::StorePath;
 /// Whether each path can be registered after those that it refers to.
 pub fn check_order(paths: &[Registered]) -> Result<(), ClosureError> {
     find(paths).map_or(Ok(()), |(path, reference)| {
-        Err(ClosureError::Cycle { path: path.to_string(), reference: reference.to_string() })
+        Err(ClosureError::Cycle { path: path.clone(), reference: reference.clone() })
     })
 }
 
@@ -19,7 +19,7 @@ fn find(paths: &[Registered]) -> Option<(&StorePath, &StorePath)> {
     let numbers: HashMap<&StorePath, usize> =
         paths.iter().enumerate().map(|(number, registered)| (&registered.path, number)).collect();
     let mut states = vec![State::New; paths.len()];
-    // Depth first, without recursion: how long a chain is is somebody else's choice.
+    // Depth first, without recursion: the input decides how long a chain is.
     let mut open: Vec<(usize, std::slice::Iter<'_, StorePath>)> = Vec::new();
     for start in 0..paths.len() {
         let mut next = Some(start);
@@ -78,7 +78,7 @@ mod tests {
         }
         assert_eq!(find(&paths(&[&[1], &[0]])), Some((&path(1), &path(0))));
         assert_eq!(find(&paths(&[&[], &[0, 2], &[2, 3], &[1]])), Some((&path(3), &path(1))));
-        // As long a chain as one likes.
+        // A long chain needs no stack.
         let mut chain: Vec<_> = paths(&vec![&[][..]; 100_000]);
         for (number, registered) in chain.iter_mut().enumerate().skip(1) {
             registered.references = vec![path(number - 1)];

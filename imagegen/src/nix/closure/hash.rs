@@ -17,7 +17,7 @@ use crate::nix::registration::{Registered, Registration};
 use crate::nix::store_path::{StorePath, StoreRoot};
 use crate::units::{index, length};
 
-/// How many bytes are read and hashed in one piece.
+/// How many bytes are read and hashed at once.
 pub const PIECE: usize = 256 << 10;
 
 /// Fills in the hash and size of every path without, from the files. Gives the number of those paths.
@@ -97,17 +97,17 @@ pub fn contents(
     piece: &mut [u8],
     job: &Job<'_>,
 ) -> Result<(), ScanError> {
-    let error = |source| ScanError::Io { path: path.display().to_string(), source };
-    let mut file = open_source(path).map_err(error)?;
+    let error = ScanError::io(path);
+    let mut file = open_source(path).map_err(&error)?;
     let mut left = size;
     while left > 0 {
         let wanted = index(left.min(length(piece.len())));
-        file.read_exact(&mut piece[..wanted]).map_err(error)?;
+        file.read_exact(&mut piece[..wanted]).map_err(&error)?;
         hasher.update(&piece[..wanted]);
         job.progress.advance(length(wanted));
         left -= length(wanted);
     }
-    if file.read(&mut piece[..1]).map_err(error)? > 0 {
+    if file.read(&mut piece[..1]).map_err(&error)? > 0 {
         return Err(error(io::Error::other("it changed while it was read")));
     }
     hasher.update(nar::padding(size));

@@ -1,8 +1,8 @@
 //! Files of equal contents as hard links, as in a store after `nix-store --optimise` (the Nix manual,
 //! "auto-optimise-store").
 //!
-//! Only files with the size and permissions of another one are read, and each inode of the source once. Which files
-//! become one follows from their contents alone, so a source that was optimised gives what any other gives.
+//! Only files with the size and permissions of another one are read, and each inode of the source once. Contents alone
+//! decide which files become one: a source that was optimised gives the same image.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
@@ -96,10 +96,8 @@ fn candidates(tree: &Tree) -> Vec<Candidate> {
 fn find_links(candidates: &mut [Candidate], places: &Places<'_>) -> Result<(), ScanError> {
     candidates.par_iter_mut().filter(|file| file.kind.0 > 0).try_for_each(|file| {
         let path = places.path(file.node);
-        let metadata = path
-            .symlink_metadata()
-            .map_err(|source| ScanError::Io { path: path.display().to_string(), source })?;
-        // Some file systems tell the same number for different files, but none of them has hard links.
+        let metadata = path.symlink_metadata().map_err(ScanError::io(&path))?;
+        // Some file systems give different files the same number; they have no hard links.
         file.inode = (metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
         Ok(())
     })

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::linked::Linked;
+use crate::error_kind::ErrorKind;
 use crate::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
 use crate::job::Job;
 use crate::nix::registration::Registration;
-use crate::nix::store_path::StoreRoot;
+use crate::nix::store_path::{StorePath, StoreRoot};
 
 /// A closure and its files.
 #[derive(Debug)]
@@ -25,50 +26,68 @@ pub struct Closure {
     pub roots: Vec<NodeId>,
     /// Where the files are read from.
     pub store: StoreRoot,
-    /// What the files with several names in the tree must hold ([`super::optimise()`]).
+    /// The digests of files with several names ([`super::optimise()`]).
     pub linked: Linked,
 }
 
 /// Why a closure cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScanError {
     /// A registered path is not there.
-    #[error("{path} is registered but missing: there is no `{physical}`")]
+    #[error("{path} is registered but missing: there is no `{}`", physical.display())]
     Missing {
         /// The store path.
-        path: String,
+        path: StorePath,
         /// Where it should be.
-        physical: String,
+        physical: PathBuf,
     },
     /// Something that cannot be in a store.
-    #[error("`{path}` is a {kind}; a store path holds only files, directories and symbolic links")]
+    #[error("`{}` is a {kind}; a store path holds only files, directories and symbolic links", path.display())]
     Kind {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What it is.
         kind: &'static str,
     },
     /// A name that only a Nix on macOS gives.
     #[error(
-        "`{path}` is named as Nix on macOS names files that differ from others only in case; its own name ends before \
+        "`{}` is named as Nix on macOS names files that differ from others only in case; its own name ends before \
          `~nix~case~hack~`, and a guest would not find it. Copy the closure to a store on Linux first \
-         (`nix copy --to DIR PATH`), and give --store-root DIR"
+         (`nix copy --to DIR PATH`)",
+        path.display()
     )]
     CaseHack {
         /// The file.
-        path: String,
+        path: PathBuf,
     },
     /// The file system said no.
-    #[error("cannot read `{path}`")]
+    #[error("cannot read `{}`", path.display())]
     Io {
         /// The file or directory.
-        path: String,
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// Too many files.
     #[error(transparent)]
     Tree(#[from] TreeError),
+}
+
+impl ScanError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Kind { .. } | Self::CaseHack { .. } => ErrorKind::Unsupported,
+            Self::Io { source, .. } => ErrorKind::of(source),
+            Self::Tree(error) => error.kind(),
+        }
+    }
+
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
 }
 
 /// Walks every store path of the registration. The result does not depend on the number of threads, nor on times, owners
@@ -81,10 +100,9 @@ pub fn scan(registration: Registration, store: StoreRoot, job: &Job<'_>) -> Resu
         let physical = store.physical(&registered.path);
         let name = registered.path.base_name().as_bytes();
         top.examine(name, || physical.clone(), None).map_err(|error| match error {
-            ScanError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ScanError::Missing {
-                path: registered.path.to_string(),
-                physical: physical.display().to_string(),
-            },
+            ScanError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ScanError::Missing { path: registered.path.clone(), physical: physical.clone() }
+            }
             other => other,
         })?;
     }
@@ -97,8 +115,8 @@ pub fn scan(registration: Registration, store: StoreRoot, job: &Job<'_>) -> Resu
     Ok(Closure { registration, tree, roots, store, linked: Linked::default() })
 }
 
-/// The entries of a directory. Their names and link targets are in one piece: that many small pieces of memory, made and
-/// given back by several threads, would have the threads wait for one another.
+/// The entries of a directory. Their names and link targets are in one piece of memory: threads that allocate and free many
+/// small pieces wait for one another.
 #[derive(Default)]
 struct Listing {
     text: Vec<u8>,
@@ -182,10 +200,10 @@ impl Listings {
 impl Listing {
     /// The entries of a directory, sorted by the bytes of their names.
     fn of(directory: &Path) -> Result<Self, ScanError> {
-        let io = |source| ScanError::Io { path: directory.display().to_string(), source };
+        let io = ScanError::io(directory);
         let mut listing = Self::default();
-        for entry in std::fs::read_dir(directory).map_err(io)? {
-            let entry = entry.map_err(io)?;
+        for entry in std::fs::read_dir(directory).map_err(&io)? {
+            let entry = entry.map_err(&io)?;
             listing.examine(entry.file_name().as_bytes(), || entry.path(), Some(&entry))?;
         }
         let Self { text, entries } = &mut listing;
@@ -201,14 +219,14 @@ impl Listing {
         path: impl Fn() -> PathBuf,
         entry: Option<&DirEntry>,
     ) -> Result<(), ScanError> {
-        let io = |source| ScanError::Io { path: path().display().to_string(), source };
+        let io = |source| ScanError::Io { path: path(), source };
         let metadata = || entry.map_or_else(|| path().symlink_metadata(), DirEntry::metadata).map_err(io);
         let kind = match entry {
             Some(entry) => entry.file_type().map_err(io)?,
             None => metadata()?.file_type(),
         };
         if is_case_hack(name) {
-            return Err(ScanError::CaseHack { path: path().display().to_string() });
+            return Err(ScanError::CaseHack { path: path() });
         }
         let text = self.text.len();
         self.text.extend_from_slice(name);
@@ -228,7 +246,7 @@ impl Listing {
                 kind if kind.is_block_device() => "block device",
                 _ => "character device",
             };
-            return Err(ScanError::Kind { path: path().display().to_string(), kind });
+            return Err(ScanError::Kind { path: path(), kind });
         };
         self.entries.push(Entry { text, name_length: name.len(), what });
         Ok(())
@@ -239,7 +257,7 @@ impl Listing {
 const CASE_HACK: &[u8] = b"~nix~case~hack~";
 
 fn is_case_hack(name: &[u8]) -> bool {
-    // Most names are seen off by the first of these.
+    // Most names have no tilde.
     name.contains(&b'~')
         && name.windows(CASE_HACK.len()).enumerate().any(|(at, window)| {
             let number = &name[at + CASE_HACK.len()..];
@@ -247,7 +265,7 @@ fn is_case_hack(name: &[u8]) -> bool {
         })
 }
 
-/// Puts the listings together in pre-order. No recursion: the depth of a tree is somebody else's choice.
+/// Puts the listings together in pre-order. No recursion: the input decides how deep a tree is.
 fn assemble(top: &Listing, listings: &[Listing]) -> Result<(Tree, Vec<NodeId>), ScanError> {
     let mut tree = TreeBuilder::default();
     let mut roots = Vec::with_capacity(top.entries.len());
