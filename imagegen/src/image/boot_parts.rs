@@ -43,8 +43,8 @@ impl BootPartsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Layout(error) => error.kind(),
-            Self::Esp(FatError::Write { source }) | Self::Write { source, .. } => ErrorKind::of(source),
-            Self::Esp(_) => ErrorKind::InvalidInput,
+            Self::Write { source, .. } => ErrorKind::of(source),
+            Self::Esp(error) => error.kind(),
             Self::Grub(error) => error.kind(),
             Self::Internal(error) => error.kind(),
         }

@@ -11,6 +11,7 @@ use crate::boot::grub::BootDirectory;
 use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
 use crate::disk::layout::{Content, Layout};
+use crate::error_kind::ErrorKind;
 use crate::fixed;
 use crate::fs::ext4::{self, Ext4Error, FileDataError, SavedByLinks, Size};
 use crate::fs::fat::{Contents, Fat};
@@ -92,6 +93,7 @@ impl<'o> From<&'o Generations> for Profile<'o> {
 
 /// Why a root disk cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum RootDiskError {
     /// The profile would lead nowhere.
@@ -131,6 +133,22 @@ pub enum RootDiskError {
     /// The other files.
     #[error(transparent)]
     FileSource(#[from] FileDataError),
+}
+
+impl RootDiskError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Toplevel(_) | Self::NotInClosure(_) | Self::Loader { .. } => ErrorKind::InvalidInput,
+            Self::TooSmall { .. } | Self::BootSize { .. } => ErrorKind::TooLarge,
+            Self::Database(error) => error.kind(),
+            Self::Tree(error) => error.kind(),
+            Self::FileSystem(error) => error.kind(),
+            Self::Parts(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::FileSource(error) => error.kind(),
+        }
+    }
 }
 
 /// A root disk whose files are known. It takes its options once, so that its files are those that it is laid out for.

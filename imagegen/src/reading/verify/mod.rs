@@ -103,8 +103,8 @@ impl VerifyError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Ext4(error) if !error.is_unread() => ErrorKind::InvalidInput,
-            Self::Ext4(_) | Self::Journal => ErrorKind::Unsupported,
+            Self::Ext4(error) => error.kind(),
+            Self::Journal => ErrorKind::Unsupported,
         }
     }
 }

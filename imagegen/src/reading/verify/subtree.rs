@@ -61,8 +61,8 @@ impl SubtreeError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Ext4(error) if error.is_unread() => ErrorKind::Unsupported,
-            Self::Tree(_) => ErrorKind::TooLarge,
+            Self::Ext4(error) => error.kind(),
+            Self::Tree(error) => error.kind(),
             _ => ErrorKind::InvalidInput,
         }
     }

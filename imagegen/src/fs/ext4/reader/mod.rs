@@ -79,7 +79,7 @@ impl Ext4ReadError {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read(ReadError::Io { source, .. }) => ErrorKind::of(source),
+            Self::Read(error) => error.kind(),
             Self::Feature { .. } | Self::Unread { .. } => ErrorKind::Unsupported,
             Self::Checksum { .. } => ErrorKind::Mismatch,
             _ => ErrorKind::InvalidInput,

@@ -71,7 +71,7 @@ impl FatReadError {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read(ReadError::Io { source, .. }) => ErrorKind::of(source),
+            Self::Read(error) => error.kind(),
             Self::TooDeep(_) | Self::TooManyFiles => ErrorKind::TooLarge,
             _ => ErrorKind::InvalidInput,
         }
