@@ -123,9 +123,10 @@ impl SourceReader<'_> {
 
     /// Checks that nothing follows.
     pub(crate) fn end(mut self) -> Result<(), SourceError> {
-        match self.bytes.read(&mut [0]) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(self.changed()),
+        // An interrupted call is made again, which `read` alone does not do.
+        match self.bytes.read_exact(&mut [0]) {
+            Ok(()) => Err(self.changed()),
+            Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             Err(source) => Err(self.failed(source)),
         }
     }
