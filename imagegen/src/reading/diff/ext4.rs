@@ -67,8 +67,7 @@ impl Walk<'_, '_> {
                     let first = |blocks: &Blocks| blocks.runs.first().map_or(0, |run| run.physical);
                     self.found.add("file", path, "first block", first(&left), first(&right));
                 }
-                let (left, right) = both(a.file(&one), b.file(&other))?;
-                files(self.found, path, &left, &right)?;
+                files(self.found, path, &a.file_in(&one, &left), &b.file_in(&other, &right))?;
             }
             Type::Directory | Type::Special => {}
         }

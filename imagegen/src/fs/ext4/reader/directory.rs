@@ -24,7 +24,8 @@ impl FileSystem<'_> {
         if directory.kind() != Type::Directory {
             return Err(directory.damaged("is not a directory"));
         }
-        let (file, blocks) = (self.file(directory)?, self.blocks(directory)?);
+        let blocks = self.blocks(directory)?;
+        let file = self.file_in(directory, &blocks);
         let block = u64::from(self.superblock().block_size());
         // The blocks that are there; the size may claim anything.
         let claimed = directory.size() / block;

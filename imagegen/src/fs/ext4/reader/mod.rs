@@ -85,9 +85,7 @@ impl Ext4ReadError {
             _ => ErrorKind::InvalidInput,
         }
     }
-}
 
-impl Ext4ReadError {
     /// Whether nothing is wrong but that this program cannot read it.
     pub fn is_unread(&self) -> bool {
         matches!(self, Self::Feature { .. } | Self::Unread { .. })
@@ -159,14 +157,18 @@ impl<'s> FileSystem<'s> {
 
     /// The contents of a file, directory or long link.
     pub fn file(&self, inode: &Inode) -> Result<FileOnDisk<'s>, Ext4ReadError> {
+        Ok(self.file_in(inode, &self.blocks(inode)?))
+    }
+
+    /// The same for somebody who has its [`blocks`](Self::blocks) already.
+    pub(crate) fn file_in(&self, inode: &Inode, blocks: &Blocks) -> FileOnDisk<'s> {
         let block = u64::from(self.superblock.block_size());
-        let runs = self.blocks(inode)?.runs.into_iter().filter(|run| !run.unwritten);
-        let pieces = runs.map(|run| Piece {
+        let pieces = blocks.runs.iter().filter(|run| !run.unwritten).map(|run| Piece {
             start: run.logical * block,
             place: run.physical * block,
             length: run.count * block,
         });
-        Ok(FileOnDisk::new(self.source, inode.size(), pieces.collect()))
+        FileOnDisk::new(self.source, inode.size(), pieces.collect())
     }
 
     /// Where a block begins, in bytes.
