@@ -39,7 +39,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_graph))
 }
 
-const STORE_ROOT: &str = " (is --store-root right?)";
+/// Stands behind what is missing in the store.
+pub const STORE_ROOT: &str = " (is --store-root right?)";
 
 fn of_scan(error: &ScanError) -> Option<String> {
     match error {

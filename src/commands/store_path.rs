@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use imagegen::nix::store_path::{STORE_DIR, StorePath, StoreRoot};
 
+use crate::hints::STORE_ROOT;
+
 /// How many symbolic links may be followed; Linux has the same limit (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;
 
@@ -29,14 +31,14 @@ pub fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<StorePath> {
         let physical = store.physical(&found);
         ensure!(
             physical.symlink_metadata().is_ok(),
-            "`{shown}` leads to {found}, and there is no `{}` (is --store-root right?)",
+            "`{shown}` leads to {found}, and there is no `{}`{STORE_ROOT}",
             physical.display()
         );
         return Ok(found);
     }
     let found = store
         .resolve(&logical)
-        .with_context(|| format!("`{shown}` leads to `{}` (is --store-root right?)", logical.display()))?;
+        .with_context(|| format!("`{shown}` leads to `{}`{STORE_ROOT}", logical.display()))?;
     ensure!(
         found.inner.as_os_str().is_empty(),
         "`{shown}` leads into the store path {}, to `{}`; name the whole of it and nothing inside",

@@ -19,6 +19,7 @@ use super::scratch::Scratch;
 use super::shape::Shape;
 use super::survey::Survey;
 use crate::cli::{BenchArgs, ShapeArg};
+use crate::hints::STORE_ROOT;
 use crate::progress::Reporter;
 
 /// What is measured.
@@ -114,7 +115,7 @@ fn given_closure(
         let physical = store.physical(path);
         ensure!(
             physical.symlink_metadata().is_ok(),
-            "{path} is registered but missing: there is no `{}` (is --store-root right?)",
+            "{path} is registered but missing: there is no `{}`{STORE_ROOT}",
             physical.display()
         );
     }
