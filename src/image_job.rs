@@ -89,8 +89,10 @@ impl<'a> ImageJob<'a> {
         fixed: BTreeMap<&'static str, String>,
     ) -> anyhow::Result<Finished> {
         let image_bytes = self.target.length(size)?;
-        let on_disk = self.target.on_disk()?;
-        let note_on_gpt = self.target.note_on_gpt(&self.args.output, size);
+        let on_disk = self.target.on_disk()?.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default();
+        let (output, format) = (&self.args.output, self.args.format().name());
+        let summary = format!("{}: {format} of {size}{on_disk}", output.display());
+        let note_on_gpt = self.target.note_on_gpt(size);
         let sha256 =
             self.report.as_ref().map(|_| self.target.digest(image_bytes, self.reporter)).transpose()?;
         self.beside.into_iter().try_for_each(OutputFile::finish)?;
@@ -98,8 +100,8 @@ impl<'a> ImageJob<'a> {
         if let (Some(report), Some(sha256)) = (self.report, sha256) {
             report.finish(&Report {
                 program: Program::current(self.reporter.arguments())?,
-                image: shown(self.args.output.as_os_str().as_encoded_bytes()),
-                format: self.args.format().name(),
+                image: shown(output.as_os_str().as_encoded_bytes()),
+                format,
                 image_bytes: image_bytes.0,
                 virtual_bytes: size.0,
                 contents,
@@ -108,7 +110,7 @@ impl<'a> ImageJob<'a> {
                 fixed,
             })?;
         }
-        Ok(Finished { image_bytes, on_disk, note_on_gpt })
+        Ok(Finished { image_bytes, summary, note_on_gpt })
     }
 }
 
@@ -116,15 +118,8 @@ impl<'a> ImageJob<'a> {
 pub struct Finished {
     /// The length of the file.
     pub image_bytes: ByteCount,
-    /// What it takes of its file system; a device has no such figure.
-    on_disk: Option<ByteCount>,
+    /// Where it is, its container and size, and what it takes of its file system; a device has no such figure.
+    pub summary: String,
     /// What to do where it has a GPT and is smaller than its device.
     pub note_on_gpt: Option<String>,
-}
-
-impl Finished {
-    /// What it takes, in brackets; nothing of a device.
-    pub fn on_disk(&self) -> String {
-        self.on_disk.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default()
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use imagegen::container::{Compression, Format, ImageFile};
@@ -113,14 +113,14 @@ impl Target {
         digest(self.file(), length, reporter).context("cannot read the finished image back")
     }
 
-    /// What there is to know about a GPT whose disk of `size` is smaller than the device at `path`.
-    pub fn note_on_gpt(&self, path: &Path, size: ByteCount) -> Option<String> {
+    /// What there is to know about a GPT whose disk of `size` is smaller than the device.
+    pub fn note_on_gpt(&self, size: ByteCount) -> Option<String> {
         let Place::Device(device) = &self.place else { return None };
         let rest = device.size().0.checked_sub(size.0).filter(|&rest| rest > 0).map(ByteCount)?;
         Some(format!(
             "the backup of the partition table is at the image's end, {rest} before the device's; \
              `sgdisk --move-second-header {0}` moves it, or give a --size that fills the device",
-            path.display()
+            self.path.display()
         ))
     }
 

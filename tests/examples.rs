@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use assert_cmd::assert::OutputAssertExt;
 use testkit::guest::Guest;
 use testkit::store::Store;
 use testkit::{imagegen, project, text, tool};
@@ -17,12 +18,6 @@ fn example(name: &str, arguments: &[&str]) -> Vec<u8> {
     let output = command.args(arguments).output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-/// Runs the program, which must succeed.
-fn program(arguments: &[&str]) {
-    let output = imagegen!().args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn assert_same(ours: &Path, theirs: &Path) {
@@ -42,15 +37,18 @@ fn store_image_and_read_file() {
     let (by_example, by_program) = (directory.path().join("example"), directory.path().join("program"));
     let said = example("store_image", &[text(&registration), text(&by_example), root]);
     assert!(String::from_utf8(said).unwrap().contains("3 store paths verified"));
-    program(&[
-        "store-image",
-        "--registration",
-        text(&registration),
-        "--store-root",
-        root,
-        "-o",
-        text(&by_program),
-    ]);
+    imagegen!()
+        .args([
+            "store-image",
+            "--registration",
+            text(&registration),
+            "--store-root",
+            root,
+            "-o",
+            text(&by_program),
+        ])
+        .assert()
+        .success();
     assert_same(&by_example, &by_program);
 
     // A store image holds the store alone: its root directory is /nix/store.
@@ -68,13 +66,13 @@ fn boot_disk_and_root_disk() {
 
     example("boot_disk", &[toplevel, text(&by_example), root]);
     let command = ["boot-disk", "--toplevel", toplevel, "--loader", "systemd-boot", "--format", "raw"];
-    program(&[&command[..], &output].concat());
+    imagegen!().args([&command[..], &output].concat()).assert().success();
     assert_same(&by_example, &by_program);
 
     example("root_disk", &[text(&guest.registration), toplevel, text(&by_example), root]);
     let command = ["root-disk", "--with-store", "--toplevel", toplevel, "--loader", "systemd-boot"];
     let table = ["--partition-table", "efi", "--registration", text(&guest.registration)];
-    program(&[&command[..], &table, &output].concat());
+    imagegen!().args([&command[..], &table, &output].concat()).assert().success();
     assert_same(&by_example, &by_program);
     tool(&["qemu-img", "check", "-f", "qcow2", text(&by_example)]);
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use imagegen::boot::{Generations, Loaders, Menu, toplevel};
 use imagegen::container::{Format, ImageFile};
 use imagegen::fixed;
-use imagegen::fs::ext4;
+use imagegen::fs::ext4::{self, Size};
 use imagegen::image::root_disk::{self, PartitionTable, Profile, RootDisk};
 use imagegen::job::Job;
 use imagegen::nix::Registration;
@@ -40,8 +40,8 @@ fn write(registration: &str, toplevel: &str, target: &str, root: &str) -> Result
     let mut loaders = Loaders::default();
     loaders.add_systemd_boot(&store, None, &generations, &Menu::default())?;
 
-    let free = ByteCount(512 << 20);
-    let file_system = ext4::Options::writable(fixed::ROOT_DISK_LABEL, fixed::ROOT_DISK_UUID, free);
+    let size = Size::Auto { additional: ByteCount(512 << 20) };
+    let file_system = ext4::Options::writable(fixed::ROOT_DISK_LABEL, fixed::ROOT_DISK_UUID, size);
     let mut options = root_disk::Options::new(file_system);
     options.with_store = true;
     options.profile = Some(Profile::from(&generations));

@@ -43,11 +43,8 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let finished = job.finish(plan.size(), contents, fixed_values::of_boot_disk())?;
     let count = generations.list().len();
     reporter.note(&format!(
-        "{}: {} of {}{}, {count} generation{}, default {}",
-        args.image.output.display(),
-        args.image.format().name(),
-        plan.size(),
-        finished.on_disk(),
+        "{}, {count} generation{}, default {}",
+        finished.summary,
         if count == 1 { "" } else { "s" },
         generations.default().number,
     ));

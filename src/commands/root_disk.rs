@@ -33,8 +33,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let systems = Systems::read(args)?;
     let mut options = Options::new(ext4::Options {
         growth: Some(args.growth()),
-        size: from.size.of_file_system(args.additional_space),
-        ..ext4::Options::writable(&args.label, args.uuid, args.additional_space)
+        ..ext4::Options::writable(&args.label, args.uuid, from.size.of_file_system(args.additional_space))
     });
     options.profile = systems.profile();
     options.with_store = args.with_store;
@@ -64,11 +63,8 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let finished = image_job.finish(plan.size(), contents, fixed)?;
     closure::tell_of_links(from, plan.saved_by_links(), plan.counts().files, reporter);
     reporter.note(&format!(
-        "{}: {} of {}{} that knows {store_paths} store paths, {}; {:.1} s",
-        args.image.output.display(),
-        args.image.format().name(),
-        plan.size(),
-        finished.on_disk(),
+        "{} that knows {store_paths} store paths, {}; {:.1} s",
+        finished.summary,
         store_and_loaders(args, verified),
         reporter.elapsed().as_secs_f64(),
     ));

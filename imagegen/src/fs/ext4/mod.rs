@@ -92,10 +92,9 @@ impl Options {
         }
     }
 
-    /// A file system that is to be written to: with a journal, with `additional` free bytes, and ready to be made larger.
-    pub fn writable(label: impl Into<String>, uuid: Guid, additional: ByteCount) -> Self {
-        let (growth, size) = (Some(Growth::default()), Size::Auto { additional });
-        Self { journal: true, growth, size, ..Self::new(label, uuid) }
+    /// A file system of this size that is to be written to: with a journal, and ready to be made larger.
+    pub fn writable(label: impl Into<String>, uuid: Guid, size: Size) -> Self {
+        Self { journal: true, growth: Some(Growth::default()), size, ..Self::new(label, uuid) }
     }
 }
 
