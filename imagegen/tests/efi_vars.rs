@@ -359,7 +359,7 @@ fn a_timestamp_needs_the_authenticated_format() {
         let mut store = VariableStore::parse(&bytes).unwrap();
         let result = store.set(signed.clone());
         match format {
-            Format::Plain => assert!(matches!(result, Err(EfiVarsError::PlainFormat { .. }))),
+            Format::Plain => assert!(matches!(result, Err(EfiVarsError::PlainFormat(_)))),
             Format::Authenticated => {
                 result.unwrap();
                 let bytes = store.to_bytes().unwrap();

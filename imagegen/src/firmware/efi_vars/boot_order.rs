@@ -63,15 +63,13 @@ fn boot_number(variable: &Variable) -> Option<u16> {
 /// The partition and file that an entry starts, whether or not it also says where the disk is. Case makes no difference
 /// to FAT, nor does it to firmware, which writes some paths in capitals; nor do slashes and doubled backslashes.
 fn target(option: &LoadOption) -> Option<(Guid, Vec<String>)> {
-    let nodes = option.file_path_list.first()?.nodes();
-    let partition = nodes.iter().position(|node| matches!(node, Node::HardDrive(_)))?;
-    let [Node::HardDrive(drive), files @ ..] = nodes.get(partition..)? else { return None };
+    let mut nodes = option.file_path_list.first()?.nodes().iter();
+    let drive = nodes.find_map(Node::hard_drive)?;
     // A path may be in several nodes, which are one after the other (UEFI 2.10, section 10.3.5.4).
     let mut path = Vec::new();
-    for file in files {
-        let Node::FilePath(file) = file else { return None };
+    for node in nodes {
         // Names with half a surrogate pair are on no FAT file system.
-        let text = String::from_utf16(file.units()).ok()?;
+        let text = String::from_utf16(node.file_path()?.units()).ok()?;
         path.extend(text.split(['\\', '/']).filter(|name| !name.is_empty()).map(folded));
     }
     (!path.is_empty()).then_some((drive.guid()?, path))

@@ -68,21 +68,11 @@ impl HardDrive {
 
 /// One step of a device path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Node {
-    /// A partition.
-    HardDrive(HardDrive),
-    /// A path in a file system, from its root, with backslashes.
-    FilePath(EfiText),
-    /// Any other node, as it is.
-    Other {
-        /// The node's type.
-        r#type: u8,
-        /// The node's sub-type.
-        sub_type: u8,
-        /// The bytes after the node's header.
-        data: Vec<u8>,
-    },
+pub struct Node {
+    /// Type and sub-type.
+    kind: (u8, u8),
+    /// The bytes after the node's header.
+    data: Vec<u8>,
 }
 
 /// A device path without the node that ends it.
@@ -94,29 +84,20 @@ pub struct DevicePath {
 /// Bytes that are no device path, or a path that has no such bytes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum DevicePathError {
     /// The bytes run out within a node.
     #[error("the device path is cut short after {0} bytes")]
     Truncated(usize),
     /// A node claims less than its own header.
     #[error("the device path's node at byte {offset} has the impossible length {length}")]
-    NodeLength {
-        /// Where the node begins.
-        offset: usize,
-        /// Its length.
-        length: u16,
-    },
+    NodeLength { offset: usize, length: u16 },
     /// A node's length has 16 bits.
     #[error("a device path node of {0} bytes is too long")]
     TooLong(usize),
     /// The path of a file has a character that ends it.
     #[error("`{path}` is no file path")]
-    FilePath {
-        /// The path.
-        path: String,
-        /// What is wrong.
-        source: EfiTextError,
-    },
+    FilePath { path: String, source: EfiTextError },
 }
 
 impl DevicePathError {
@@ -134,7 +115,9 @@ impl DevicePath {
     pub fn file_on(partition: HardDrive, file: &str) -> Result<Self, DevicePathError> {
         let bad_path = |source| DevicePathError::FilePath { path: file.to_owned(), source };
         let path = EfiText::try_from(file.replace('/', "\\").as_str()).map_err(bad_path)?;
-        Ok(Self { nodes: vec![Node::HardDrive(partition), Node::FilePath(path)] })
+        let partition = Node { kind: node_type::HARD_DRIVE, data: partition.as_bytes().to_vec() };
+        let file = Node { kind: node_type::FILE_PATH, data: path.terminated() };
+        Ok(Self { nodes: vec![partition, file] })
     }
 
     /// The steps, without the end.
@@ -157,51 +140,35 @@ impl DevicePath {
             rest = after;
             match (header.r#type, header.sub_type) {
                 node_type::END_ENTIRE => return Ok((Self { nodes }, rest)),
-                (r#type, sub_type) => nodes.push(Node::read(r#type, sub_type, data)),
+                kind => nodes.push(Node { kind, data: data.to_vec() }),
             }
         }
     }
 
     /// The path's bytes with its end node.
     pub fn to_bytes(&self) -> Result<Vec<u8>, DevicePathError> {
+        let end = Node { kind: node_type::END_ENTIRE, data: Vec::new() };
         let mut bytes = Vec::new();
-        for node in &self.nodes {
-            node.write(&mut bytes)?;
+        for Node { kind: (r#type, sub_type), data } in self.nodes.iter().chain([&end]) {
+            let length = size_of::<NodeHeader>() + data.len();
+            let field = u16::try_from(length).map_err(|_| DevicePathError::TooLong(length))?;
+            let header = NodeHeader { r#type: *r#type, sub_type: *sub_type, length: U16::new(field) };
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(data);
         }
-        let (r#type, sub_type) = node_type::END_ENTIRE;
-        Node::Other { r#type, sub_type, data: Vec::new() }.write(&mut bytes)?;
         Ok(bytes)
     }
 }
 
 impl Node {
-    /// A node that would not be written as it was read becomes [`Node::Other`].
-    fn read(r#type: u8, sub_type: u8, data: &[u8]) -> Self {
-        let other = || Self::Other { r#type, sub_type, data: data.to_vec() };
-        match (r#type, sub_type) {
-            node_type::HARD_DRIVE => {
-                HardDrive::read_from_bytes(data).map_or_else(|_| other(), Self::HardDrive)
-            }
-            node_type::FILE_PATH => EfiText::from_terminated(data).map_or_else(|_| other(), Self::FilePath),
-            _ => other(),
-        }
+    /// The partition, if the node is one.
+    pub fn hard_drive(&self) -> Option<HardDrive> {
+        HardDrive::read_from_bytes(&self.data).ok().filter(|_| self.kind == node_type::HARD_DRIVE)
     }
 
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), DevicePathError> {
-        let text;
-        let ((r#type, sub_type), data) = match self {
-            Self::HardDrive(drive) => (node_type::HARD_DRIVE, drive.as_bytes()),
-            Self::FilePath(path) => {
-                text = path.terminated();
-                (node_type::FILE_PATH, text.as_slice())
-            }
-            Self::Other { r#type, sub_type, data } => ((*r#type, *sub_type), data.as_slice()),
-        };
-        let length = size_of::<NodeHeader>() + data.len();
-        let field = u16::try_from(length).map_err(|_| DevicePathError::TooLong(length))?;
-        out.extend_from_slice(NodeHeader { r#type, sub_type, length: U16::new(field) }.as_bytes());
-        out.extend_from_slice(data);
-        Ok(())
+    /// The path in a file system, from its root, with backslashes, if the node is one.
+    pub fn file_path(&self) -> Option<EfiText> {
+        EfiText::from_terminated(&self.data).ok().filter(|_| self.kind == node_type::FILE_PATH)
     }
 }
 
@@ -210,8 +177,7 @@ impl fmt::Display for DevicePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for node in &self.nodes {
-            if matches!(node, Node::Other { r#type, sub_type, .. } if (*r#type, *sub_type) == node_type::END_INSTANCE)
-            {
+            if node.kind == node_type::END_INSTANCE {
                 separator = ",";
                 continue;
             }
@@ -240,12 +206,10 @@ impl fmt::Display for HardDrive {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (r#type, sub_type, data) = match self {
-            Self::HardDrive(drive) => return drive.fmt(f),
-            Self::FilePath(path) => return path.fmt(f),
-            Self::Other { r#type, sub_type, data } => (*r#type, *sub_type, data.as_slice()),
-        };
-        if let Some(text) = node_text::text(r#type, sub_type, data) {
+        let known = self.hard_drive().map(|drive| drive.to_string());
+        let known = known.or_else(|| self.file_path().map(|path| path.to_string()));
+        let Self { kind: (r#type, sub_type), data } = self;
+        if let Some(text) = known.or_else(|| node_text::text(*r#type, *sub_type, data)) {
             return f.write_str(&text);
         }
         let comma = if data.is_empty() { "" } else { "," };

@@ -35,27 +35,28 @@ pub fn export_json(variables: &[Variable]) -> Result<String, EfiVarsError> {
 pub fn import_json(text: &str) -> Result<Vec<Variable>, EfiVarsError> {
     let document: Document = serde_json::from_str(text).map_err(json_error)?;
     if document.version != VERSION {
-        return Err(EfiVarsError::JsonVersion(document.version));
+        let version = document.version;
+        return Err(EfiVarsError::Unsupported(format!(
+            "the JSON document has version {version}; only version {VERSION} is known"
+        )));
     }
     let mut seen = HashSet::new();
     let mut variables = Vec::with_capacity(document.variables.len());
     for imported in document.variables {
         let variable = imported.into_variable()?;
         if !seen.insert((variable.name.clone(), variable.vendor)) {
-            return Err(EfiVarsError::JsonDuplicate { name: variable.name, vendor: variable.vendor });
+            let Variable { name, vendor, .. } = variable;
+            return Err(EfiVarsError::Document(format!(
+                "document has the variable `{name}` ({vendor}) twice"
+            )));
         }
         variables.push(variable);
     }
     Ok(variables)
 }
 
-/// A document that is not JSON, or not of this shape.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct JsonError(serde_json::Error);
-
 fn json_error(error: serde_json::Error) -> EfiVarsError {
-    EfiVarsError::Json(JsonError(error))
+    EfiVarsError::Json(error.into())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,8 +96,8 @@ impl JsonVariable {
             attr: variable.attributes.0,
             data: HEXLOWER.encode(&variable.data),
             time: (time_stamp != [0; 16]).then(|| HEXLOWER.encode(&time_stamp)),
-            count: monotonic_count,
-            pkidx: pub_key_index,
+            count: monotonic_count.get(),
+            pkidx: pub_key_index.get(),
             _digest: IgnoredAny,
         }
     }
@@ -104,7 +105,9 @@ impl JsonVariable {
     fn into_variable(self) -> Result<Variable, EfiVarsError> {
         let shown = EfiText::from_units(self.name.0.iter().copied().filter(|unit| *unit != 0).collect());
         let shown = shown.unwrap_or_default();
-        let bad = |member, problem| EfiVarsError::JsonVariable { name: shown.clone(), member, problem };
+        let bad = |member, problem: String| {
+            EfiVarsError::Document(format!("variable `{shown}` has a bad `{member}`: {problem}"))
+        };
         let name = EfiText::from_units(self.name.0).map_err(|error| bad("name", error.to_string()))?;
         if name.is_empty() {
             return Err(EfiVarsError::NoName);
@@ -122,9 +125,9 @@ impl JsonVariable {
             attributes: Attributes(self.attr),
             data: from_hex(&self.data).map_err(|error| bad("data", error.to_string()))?,
             authentication: Authentication {
-                monotonic_count: self.count,
+                monotonic_count: self.count.into(),
                 time_stamp,
-                pub_key_index: self.pkidx,
+                pub_key_index: self.pkidx.into(),
             },
             name,
         })
@@ -204,7 +207,11 @@ mod tests {
             vendor: GLOBAL_VARIABLE,
             attributes: Attributes::NV_BS_RT,
             data: vec![0, 1, 0xfe],
-            authentication: Authentication { monotonic_count: 1, time_stamp: [7; 16], pub_key_index: 2 },
+            authentication: Authentication {
+                monotonic_count: 1.into(),
+                time_stamp: [7; 16],
+                pub_key_index: 2.into(),
+            },
         }
     }
 
@@ -252,7 +259,7 @@ mod tests {
     #[test]
     fn a_variable_may_be_there_once() {
         let twice = export_json(&[variable(&[0x41]), variable(&[0x41])]).unwrap();
-        assert!(matches!(import_json(&twice), Err(EfiVarsError::JsonDuplicate { .. })));
+        assert!(matches!(import_json(&twice), Err(EfiVarsError::Document(_))));
     }
 
     #[test]

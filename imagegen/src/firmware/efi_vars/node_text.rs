@@ -15,12 +15,13 @@ const MEDIA: u8 = 4;
 const BBS: u8 = 5;
 
 /// Nodes whose text is their fields in order (sections 10.3.2, 10.3.4 and 10.3.5): type, sub-type, text. In braces stand the
-/// fields: `b`, `w`, `d` and `q` are numbers of 1, 2, 4 and 8 bytes, `D` is `w` in decimal, `g` is a GUID, a digit that
-/// many bytes, `o` eight bytes from the last to the first, `-` four bytes that are not shown, `n` text in 32 bytes, and `s`
-/// the rest as text.
-const NODES: [(u8, u8, &str); 26] = [
+/// fields: `b`, `w`, `d` and `q` are numbers of 1, 2, 4 and 8 bytes, `D` is `w` in decimal, `g` is a GUID, `v` a
+/// GUID and whatever follows, a digit that many bytes, `o` and `e` eight bytes from the last to the first, `-` four bytes that
+/// are not shown, `n` text in 32 bytes, and `s` the rest as text.
+const NODES: [(u8, u8, &str); 30] = [
     (HARDWARE, 2, "PcCard({b})"),
     (HARDWARE, 3, "MemoryMapped({d},{q},{q})"),
+    (HARDWARE, 4, "VenHw({v})"),
     (HARDWARE, 5, "Ctrl({d})"),
     (HARDWARE, 6, "BMC({b},{q})"),
     (MESSAGING, 2, "Scsi({w},{w})"),
@@ -29,10 +30,12 @@ const NODES: [(u8, u8, &str); 26] = [
     (MESSAGING, 5, "USB({b},{b})"),
     (MESSAGING, 6, "I2O({d})"),
     (MESSAGING, 9, "Infiniband({d},{g},{q},{q},{q})"),
+    (MESSAGING, 10, "VenMsg({v})"),
     (MESSAGING, 17, "Unit({b})"),
     (MESSAGING, 18, "Sata({w},{w},{w})"),
     (MESSAGING, 20, "Vlan({D})"),
     (MESSAGING, 21, "{-}FibreEx(0x{8},0x{8})"),
+    (MESSAGING, 23, "NVMe({d},{e})"),
     (MESSAGING, 24, "Uri({s})"),
     (MESSAGING, 25, "UFS({b},{b})"),
     (MESSAGING, 26, "SD({b})"),
@@ -41,6 +44,7 @@ const NODES: [(u8, u8, &str); 26] = [
     (MESSAGING, 29, "eMMC({b})"),
     (MESSAGING, 30, "BluetoothLE({6},0x{1})"),
     (MEDIA, 2, "CDROM({d},{q},{q})"),
+    (MEDIA, 3, "VenMedia({v})"),
     (MEDIA, 5, "Media({g})"),
     (MEDIA, 6, "FvFile({g})"),
     (MEDIA, 7, "Fv({g})"),
@@ -55,7 +59,6 @@ pub fn text(r#type: u8, sub_type: u8, data: &[u8]) -> Option<String> {
             let [function, device] = fields.array()?;
             format!("Pci({device:#x},{function:#x})")
         }
-        (HARDWARE, 4) => vendor("VenHw", fields)?,
         (ACPI, 1) => acpi(fields)?,
         (ACPI, 2) => acpi_expanded(fields)?,
         (ACPI, 3) => format!("AcpiAdr({})", fields.list(|fields| Some(format!("{:#x}", fields.u32()?)))?),
@@ -65,7 +68,6 @@ pub fn text(r#type: u8, sub_type: u8, data: &[u8]) -> Option<String> {
             let drive = if slave == 1 { "Slave" } else { "Master" };
             format!("Ata({controller},{drive},{:#x})", fields.u16()?)
         }
-        (MESSAGING, 10) => vendor("VenMsg", fields)?,
         (MESSAGING, 11) => {
             let (address, interface) = (fields.array::<32>()?, fields.u8()?);
             // The addresses of Ethernet, and of an interface without a number, have six bytes.
@@ -87,18 +89,10 @@ pub fn text(r#type: u8, sub_type: u8, data: &[u8]) -> Option<String> {
             let (topology, port) = (fields.u16()?, fields.u16()?);
             format!("SasEx(0x{address},0x{lun},{port:#x},{})", sas_topology(topology))
         }
-        (MESSAGING, 23) => {
-            let namespace = fields.u32()?;
-            // The identifier is stored with its last byte first.
-            let eui = fields.array::<8>()?.map(|byte| format!("{byte:02x}"));
-            let eui: Vec<_> = eui.into_iter().rev().collect();
-            format!("NVMe({namespace:#x},{})", eui.join("-"))
-        }
         (MESSAGING, 31) => {
             let address = if fields.u8()? == 0 { Fields::ipv4_padded } else { Fields::ipv6 };
             format!("Dns({})", if fields.0.is_empty() { String::new() } else { fields.list(address)? })
         }
-        (MEDIA, 3) => vendor("VenMedia", fields)?,
         (MEDIA, 9) => ram_disk(fields)?,
         (BBS, 1) => bbs(fields)?,
         key => filled(NODES.iter().find(|node| (node.0, node.1) == key)?.2, fields)?,
@@ -121,7 +115,11 @@ fn filled(text: &str, fields: &mut Fields<'_>) -> Option<String> {
             "q" => format!("{:#x}", fields.u64()?),
             "D" => fields.u16()?.to_string(),
             "o" => format!("{:016x}", fields.u64()?),
+            "e" => {
+                fields.array::<8>()?.map(|byte| hex(&[byte])).into_iter().rev().collect::<Vec<_>>().join("-")
+            }
             "g" => fields.guid()?.to_string(),
+            "v" => vendor(fields)?,
             "1" => hex(&fields.array::<1>()?),
             "6" => hex(&fields.array::<6>()?),
             "8" => hex(&fields.array::<8>()?),
@@ -308,10 +306,10 @@ fn bbs(fields: &mut Fields<'_>) -> Option<String> {
 }
 
 /// A vendor's GUID, and whatever follows.
-fn vendor(name: &str, fields: &mut Fields<'_>) -> Option<String> {
+fn vendor(fields: &mut Fields<'_>) -> Option<String> {
     let guid = fields.guid()?;
     let data = std::mem::take(&mut fields.0);
-    Some(if data.is_empty() { format!("{name}({guid})") } else { format!("{name}({guid},{})", hex(data)) })
+    Some(if data.is_empty() { guid.to_string() } else { format!("{guid},{}", hex(data)) })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! The records of a variable store: header, name and data of each variable, live or deleted.
 
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::text::EfiText;
@@ -26,17 +26,7 @@ struct HeaderStart {
     attributes: U32,
 }
 
-/// What follows in an `AUTHENTICATED_VARIABLE_HEADER` alone.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct HeaderAuthentication {
-    monotonic_count: U64,
-    /// An `EFI_TIME`.
-    time_stamp: [u8; 16],
-    pub_key_index: U32,
-}
-
-/// How both headers end.
+/// How both headers end; in an `AUTHENTICATED_VARIABLE_HEADER` an [`Authentication`] stands before it.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct HeaderEnd {
@@ -64,14 +54,13 @@ const STATE_STEPS: u8 = 0x80 | 0x40 | 0x02 | 0x01;
 const STATE_IN_DELETED_TRANSITION: u8 = STATE_ADDED & !0x01;
 
 /// A record as it stands in an image.
-#[derive(Debug)]
 pub(super) struct Record<'store> {
     /// Offset of its header in the image.
     pub offset: u64,
     pub state: State,
-    attributes: Attributes,
+    start: &'store HeaderStart,
     authentication: Authentication,
-    vendor: Guid,
+    end: &'store HeaderEnd,
     /// With the terminating NUL.
     name: &'store [u8],
     data: &'store [u8],
@@ -80,15 +69,18 @@ pub(super) struct Record<'store> {
 impl Record<'_> {
     /// The variable that the record holds.
     pub fn variable(&self) -> Result<Variable, EfiVarsError> {
-        let bad_name = |source| EfiVarsError::RecordName { offset: self.offset, source };
+        let bad_name = |problem: EfiTextError| {
+            let offset = self.offset;
+            EfiVarsError::Damaged(format!("the variable at offset {offset:#x} has no usable name: {problem}"))
+        };
         let name = EfiText::from_terminated(self.name).map_err(bad_name)?;
         if name.is_empty() {
             return Err(bad_name(EfiTextError::Empty));
         }
         Ok(Variable {
             name,
-            vendor: self.vendor,
-            attributes: self.attributes,
+            vendor: Guid::from_mixed_endian(self.end.vendor_guid),
+            attributes: Attributes(self.start.attributes.get()),
             data: self.data.to_vec(),
             authentication: self.authentication,
         })
@@ -112,13 +104,14 @@ impl<'store> Records<'store> {
 
     fn read_next(&mut self) -> Result<Option<Record<'store>>, EfiVarsError> {
         let offset = length(self.at);
-        let damaged = |problem| EfiVarsError::Record { offset, problem };
+        let damaged =
+            |problem| EfiVarsError::Damaged(format!("the variable at offset {offset:#x} {problem}"));
         let rest = self.image.get(self.at..).unwrap_or_default();
-        let Some((header, body)) = Header::read(rest, self.format) else {
+        let Some((start, authentication, end, body)) = read_header(rest, self.format) else {
             let erased = rest.iter().all(|byte| *byte == ERASED);
-            return if erased { Ok(None) } else { Err(EfiVarsError::NotErased { offset }) };
+            return if erased { Ok(None) } else { Err(not_erased(offset)) };
         };
-        let state = match header.state {
+        let state = match start.state {
             STATE_ADDED => State::Added,
             STATE_IN_DELETED_TRANSITION => State::InDeletedTransition,
             state if state | STATE_STEPS == u8::MAX => State::Dead,
@@ -126,7 +119,7 @@ impl<'store> Records<'store> {
         };
         // A header that was still being written has no sizes yet; firmware goes on right behind it.
         let (name_size, data_size) =
-            if header.state == STATE_UNWRITTEN { (0, 0) } else { (header.name_size, header.data_size) };
+            if start.state == STATE_UNWRITTEN { (0, 0) } else { (end.name_size.get(), end.data_size.get()) };
 
         let body_size = u64::from(name_size) + u64::from(data_size);
         let (name, data) = body
@@ -138,11 +131,16 @@ impl<'store> Records<'store> {
                     "claims {name_size} bytes of name and {data_size} of data, past the end of the store at {end:#x}"
                 ))
             })?;
-        let end = self.image.len() - body.len() + name.len() + data.len();
-        self.at = end.next_multiple_of(ALIGNMENT);
-        let Header { attributes, authentication, vendor, .. } = header;
-        Ok(Some(Record { offset, state, attributes, authentication, vendor, name, data }))
+        let record_end = self.image.len() - body.len() + name.len() + data.len();
+        self.at = record_end.next_multiple_of(ALIGNMENT);
+        Ok(Some(Record { offset, state, start, authentication, end, name, data }))
     }
+}
+
+fn not_erased(offset: u64) -> EfiVarsError {
+    EfiVarsError::Damaged(format!(
+        "at offset {offset:#x}, after the last variable, stands neither a variable nor erased flash"
+    ))
 }
 
 impl<'store> Iterator for Records<'store> {
@@ -157,46 +155,15 @@ impl<'store> Iterator for Records<'store> {
     }
 }
 
-/// A header of either format.
-struct Header {
-    state: u8,
-    attributes: Attributes,
-    authentication: Authentication,
-    name_size: u32,
-    data_size: u32,
-    vendor: Guid,
-}
-
-impl Header {
-    /// Reads the header at the front of `bytes`, if one is there, and gives what follows it.
-    fn read(bytes: &[u8], format: Format) -> Option<(Self, &[u8])> {
-        let (start, rest) = HeaderStart::ref_from_prefix(bytes).ok()?;
-        if start.start_id.get() != START_ID {
-            return None;
-        }
-        let (authentication, rest) = match format {
-            Format::Plain => (Authentication::default(), rest),
-            Format::Authenticated => {
-                let (read, rest) = HeaderAuthentication::ref_from_prefix(rest).ok()?;
-                let authentication = Authentication {
-                    monotonic_count: read.monotonic_count.get(),
-                    time_stamp: read.time_stamp,
-                    pub_key_index: read.pub_key_index.get(),
-                };
-                (authentication, rest)
-            }
-        };
-        let (end, body) = HeaderEnd::ref_from_prefix(rest).ok()?;
-        let header = Self {
-            state: start.state,
-            attributes: Attributes(start.attributes.get()),
-            authentication,
-            name_size: end.name_size.get(),
-            data_size: end.data_size.get(),
-            vendor: Guid::from_mixed_endian(end.vendor_guid),
-        };
-        Some((header, body))
-    }
+/// Reads the header of either format at the front of `bytes`, if one is there, and gives what follows it.
+fn read_header(bytes: &[u8], format: Format) -> Option<(&HeaderStart, Authentication, &HeaderEnd, &[u8])> {
+    let (start, rest) = HeaderStart::ref_from_prefix(bytes).ok()?;
+    let (authentication, rest) = match format {
+        Format::Plain => (Authentication::default(), rest),
+        Format::Authenticated => Authentication::read_from_prefix(rest).ok()?,
+    };
+    let (end, body) = HeaderEnd::ref_from_prefix(rest).ok()?;
+    (start.start_id.get() == START_ID).then_some((start, authentication, end, body))
 }
 
 /// The number of bytes that a variable's record takes up, padding included.
@@ -205,7 +172,7 @@ pub(super) fn record_size(variable: &Variable, format: Format) -> u64 {
         + size_of::<HeaderEnd>()
         + match format {
             Format::Plain => 0,
-            Format::Authenticated => size_of::<HeaderAuthentication>(),
+            Format::Authenticated => size_of::<Authentication>(),
         };
     length((header + name_size(variable) + variable.data.len()).next_multiple_of(ALIGNMENT))
 }
@@ -228,12 +195,7 @@ pub(super) fn write_record(
     };
     out.extend_from_slice(start.as_bytes());
     if format == Format::Authenticated {
-        let authentication = HeaderAuthentication {
-            monotonic_count: U64::new(variable.authentication.monotonic_count),
-            time_stamp: variable.authentication.time_stamp,
-            pub_key_index: U32::new(variable.authentication.pub_key_index),
-        };
-        out.extend_from_slice(authentication.as_bytes());
+        out.extend_from_slice(variable.authentication.as_bytes());
     }
     let end = HeaderEnd {
         name_size: U32::new(fit(name_size(variable))?),

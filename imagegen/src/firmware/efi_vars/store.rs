@@ -65,7 +65,7 @@ impl<'image> VariableStore<'image> {
             return Err(EfiVarsError::NoName);
         }
         if self.format == Format::Plain && variable.authentication != Authentication::default() {
-            return Err(EfiVarsError::PlainFormat { name: variable.name });
+            return Err(EfiVarsError::PlainFormat(variable.name));
         }
         let position = self.position(&variable.name, variable.vendor);
         let replaced = position.map_or(0, |position| record_size(&self.variables[position], self.format));
@@ -124,8 +124,10 @@ fn live_variables(records: Records<'_>) -> Result<Vec<Variable>, EfiVarsError> {
         let key = (variable.name.clone(), variable.vendor);
         match found.get(&key) {
             Some((State::Added, first, _)) if record.state == State::Added => {
-                let (name, vendor) = key;
-                return Err(EfiVarsError::Duplicate { name, vendor, first: *first, second: record.offset });
+                let ((name, vendor), second) = (key, record.offset);
+                return Err(EfiVarsError::Damaged(format!(
+                    "the variable `{name}` ({vendor}) is there twice, at offsets {first:#x} and {second:#x}"
+                )));
             }
             Some((State::Added, _, _)) => continue,
             Some((_, _, superseded)) => variables[*superseded] = None,

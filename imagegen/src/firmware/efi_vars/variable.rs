@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
+
 use super::text::EfiText;
 use crate::error_kind::ErrorKind;
 use crate::guid::Guid;
@@ -55,15 +58,16 @@ pub struct Variable {
 }
 
 /// What the authenticated format keeps beside a variable, to judge signed changes (UEFI 2.10, section 8.2.2).
-/// Kept as it is found, and never made from a clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Kept as it is found, and never made from a clock. Its fields lie in this order in an `AUTHENTICATED_VARIABLE_HEADER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
 pub struct Authentication {
     /// The count of the last change; only the deprecated count-based authentication uses it.
-    pub monotonic_count: u64,
+    pub monotonic_count: U64,
     /// The time of the last signed change, an `EFI_TIME`.
     pub time_stamp: [u8; 16],
     /// The key's place in the firmware's key database; only the deprecated authentication uses it.
-    pub pub_key_index: u32,
+    pub pub_key_index: U32,
 }
 
 /// The attribute bits of a variable (UEFI 2.10, section 8.2.1).

@@ -110,7 +110,12 @@ impl Layout {
         let volume = check_volume(image)?;
         let (store, _) = VariableStoreHeader::ref_from_prefix(image.get(volume.header..).unwrap_or_default())
             .map_err(|_| truncated("variable store header", volume.header + STORE_HEADER, image))?;
-        let damaged = |problem| EfiVarsError::Store { offset: length(volume.header), problem };
+        let damaged = |problem| {
+            let offset = volume.header;
+            EfiVarsError::Damaged(format!(
+                "the variable store header at offset {offset:#x} is damaged: {problem}"
+            ))
+        };
 
         let format = match Guid::from_mixed_endian(store.signature) {
             VARIABLE => Format::Plain,
@@ -153,7 +158,8 @@ fn check_volume(image: &[u8]) -> Result<Volume, EfiVarsError> {
         .map_err(|_| truncated("firmware volume header", size_of::<FirmwareVolumeHeader>(), image))?;
     if volume.signature != FVH_SIGNATURE {
         return Err(if image.starts_with(b"QFI\xfb") {
-            EfiVarsError::Qcow2
+            let advice = "this is a qcow2 image; make a raw one of it with `qemu-img convert -O raw`";
+            EfiVarsError::Unsupported(advice.to_owned())
         } else if is_filled(volume.as_bytes(), 0) || is_filled(volume.as_bytes(), ERASED) {
             EfiVarsError::Blank
         } else {
@@ -167,7 +173,9 @@ fn check_volume(image: &[u8]) -> Result<Volume, EfiVarsError> {
         ));
     }
 
-    let damaged = |problem: String| Err(EfiVarsError::Volume(problem));
+    let damaged = |problem: String| {
+        Err(EfiVarsError::Damaged(format!("the firmware volume header is damaged: {problem}")))
+    };
     let header_length = usize::from(volume.header_length.get());
     let header = image
         .get(..header_length)
@@ -212,7 +220,10 @@ fn words_sum(bytes: &[u8]) -> u16 {
 }
 
 fn truncated(part: &'static str, end: usize, image: &[u8]) -> EfiVarsError {
-    EfiVarsError::Truncated { part, end: length(end), length: length(image.len()) }
+    let length = image.len();
+    EfiVarsError::Damaged(format!(
+        "the image is cut short: the {part} goes up to byte {end:#x}, the image only to {length:#x}"
+    ))
 }
 
 /// Whether every byte is `fill`, compared a page at a time.
@@ -234,7 +245,10 @@ pub fn format_blank(image: &[u8]) -> Result<Vec<u8>, EfiVarsError> {
         return Err(EfiVarsError::NotAStore("nor is the image blank, so as to be given one"));
     }
     if length(image.len()) != u64::from(VIRT_BANK) {
-        return Err(EfiVarsError::UnknownShape { length: length(image.len()), expected: VIRT_BANK.into() });
+        return Err(EfiVarsError::Unsupported(format!(
+            "a blank image of {} bytes fits no known firmware; only AAVMF's, of {VIRT_BANK} bytes, does",
+            image.len()
+        )));
     }
     let block = index(VIRT_BLOCK.into());
     let mut formatted = Vec::with_capacity(image.len());
@@ -337,6 +351,6 @@ mod tests {
             assert!(is_filled(&formatted[0xc_0000..], fill));
             assert!(matches!(format_blank(&formatted), Err(EfiVarsError::NotAStore(_))));
         }
-        assert!(matches!(format_blank(&[0; 4096]), Err(EfiVarsError::UnknownShape { length: 4096, .. })));
+        assert!(matches!(format_blank(&[0; 4096]), Err(EfiVarsError::Unsupported(_))));
     }
 }
