@@ -41,31 +41,20 @@ impl Default for Menu {
 
 /// A text is not a setting of a boot menu.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MenuError {
-    /// `loader.conf` does not know such a timeout.
-    #[error("`{0}` is not a timeout: write a number of seconds, menu-force, menu-hidden or menu-disabled")]
-    Timeout(String),
-    /// `loader.conf` does not know such a console mode.
-    #[error("`{0}` is not a console mode: write keep, auto, max or a number")]
-    ConsoleMode(String),
-    /// A machine ID has another form.
-    #[error("a machine ID has 32 hexadecimal digits in lower case (machine-id(5))")]
-    MachineId,
-    /// A resolution has another form.
-    #[error("`{0}` is not a resolution: write width and height in pixels, as in 1024x768")]
-    Resolution(String),
-    /// A PC has no such serial port.
-    #[error(
-        "`{0}` is not a serial port of a PC: write ttyS0 to ttyS3 and, if it is not 9600, the speed, as in ttyS0,115200"
-    )]
-    Serial(String),
+#[error("`{text}` is not {expected}")]
+pub struct MenuError {
+    text: String,
+    expected: &'static str,
 }
 
 impl MenuError {
-    /// What kind of failure it is.
+    /// Always [`ErrorKind::InvalidInput`].
     pub fn kind(&self) -> ErrorKind {
         ErrorKind::InvalidInput
+    }
+
+    fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.to_owned(), expected }
     }
 }
 
@@ -85,7 +74,7 @@ pub enum Timeout {
 
 /// Writes and reads a setting that is one of some words, or a number.
 macro_rules! words_or_number {
-    ($type:ident, $number:ident, $($word:literal = $value:ident),*) => {
+    ($type:ident, $expected:literal, $number:ident, $($word:literal = $value:ident),*) => {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
@@ -101,7 +90,7 @@ macro_rules! words_or_number {
             fn from_str(text: &str) -> Result<Self, MenuError> {
                 match text {
                     $($word => Ok(Self::$value),)*
-                    number => number.parse().map(Self::$number).map_err(|_| MenuError::$type(text.to_owned())),
+                    number => number.parse().map(Self::$number).map_err(|_| MenuError::new(text, $expected)),
                 }
             }
         }
@@ -110,6 +99,7 @@ macro_rules! words_or_number {
 
 words_or_number!(
     Timeout,
+    "a timeout: write a number of seconds, menu-force, menu-hidden or menu-disabled",
     Seconds,
     "menu-force" = MenuForce,
     "menu-hidden" = MenuHidden,
@@ -130,7 +120,14 @@ pub enum ConsoleMode {
     Mode(u32),
 }
 
-words_or_number!(ConsoleMode, Mode, "keep" = Keep, "auto" = Auto, "max" = Max);
+words_or_number!(
+    ConsoleMode,
+    "a console mode: write keep, auto, max or a number",
+    Mode,
+    "keep" = Keep,
+    "auto" = Auto,
+    "max" = Max
+);
 
 /// A machine ID as in `/etc/machine-id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +145,8 @@ impl FromStr for MachineId {
     fn from_str(text: &str) -> Result<Self, MenuError> {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         let is_id = text.len() == 32 && text.bytes().all(is_digit);
-        if is_id { Ok(Self(text.to_owned())) } else { Err(MenuError::MachineId) }
+        let expected = "a machine ID, which has 32 hexadecimal digits in lower case (machine-id(5))";
+        if is_id { Ok(Self(text.to_owned())) } else { Err(MenuError::new(text, expected)) }
     }
 }
 
@@ -170,7 +168,8 @@ impl FromStr for Resolution {
             let (width, height) = text.split_once('x')?;
             Some(Self { width: pixels(width)?, height: pixels(height)? })
         };
-        parse().ok_or_else(|| MenuError::Resolution(text.to_owned()))
+        let expected = "a resolution: write width and height in pixels, as in 1024x768";
+        parse().ok_or_else(|| MenuError::new(text, expected))
     }
 }
 
@@ -197,7 +196,8 @@ impl FromStr for Serial {
             let speed = speed.parse().ok().filter(|&speed: &u32| speed > 0)?;
             Some(Self { unit, speed })
         };
-        parse().ok_or_else(|| MenuError::Serial(text.to_owned()))
+        let expected = "a serial port of a PC: write ttyS0 to ttyS3 and, if it is not 9600, the speed, as in ttyS0,115200";
+        parse().ok_or_else(|| MenuError::new(text, expected))
     }
 }
 

@@ -46,28 +46,12 @@ pub struct Generation {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum GenerationsError {
-    /// Two systems for one number.
-    #[error("generation {number} is both {first} and {second}; give every generation its own number")]
-    SameNumber { number: u32, first: StorePath, second: StorePath },
-    /// Profiles count from one.
-    #[error("generations are numbered from 1, so {0} cannot be generation 0")]
-    Zero(StorePath),
+    /// Systems that do not make one menu, or no such specialisation.
+    #[error("{0}")]
+    Invalid(String),
     /// The highest number is taken.
     #[error("there is no number left for {0} above the last generation")]
     NoNumberLeft(StorePath),
-    /// One machine has one kind of processor.
-    #[error(
-        "{first} is made for {first_system} and {second} for {second_system}; one disk boots one of them"
-    )]
-    Mixed { first: StorePath, first_system: String, second: StorePath, second_system: String },
-    /// No specialisation of that name.
-    #[error("{toplevel} has no specialisation `{name}`{}", others(.known))]
-    NoSpecialisation {
-        toplevel: StorePath,
-        /// The name that was asked for.
-        name: String,
-        known: Vec<String>,
-    },
     /// No generation of that number.
     #[error("there is no generation {number}, only {}", numbers(.known))]
     NoGeneration {
@@ -186,45 +170,38 @@ impl Generations {
 }
 
 fn check_numbers(list: &[Generation]) -> Result<(), GenerationsError> {
-    if let Some(first) = list.first().filter(|generation| generation.number == 0) {
-        return Err(GenerationsError::Zero(first.system.toplevel.clone()));
+    if let Some(Generation { system, .. }) = list.first().filter(|generation| generation.number == 0) {
+        let toplevel = &system.toplevel;
+        return Err(GenerationsError::Invalid(format!(
+            "generations are numbered from 1, so {toplevel} cannot be generation 0"
+        )));
     }
-    match list.iter().zip(list.iter().skip(1)).find(|(a, b)| a.number == b.number) {
-        Some((a, b)) => Err(GenerationsError::SameNumber {
-            number: a.number,
-            first: a.system.toplevel.clone(),
-            second: b.system.toplevel.clone(),
-        }),
+    match list.windows(2).find(|pair| pair[0].number == pair[1].number) {
+        Some(pair) => Err(GenerationsError::Invalid(format!(
+            "generation {} is both {} and {}; give every generation its own number",
+            pair[0].number, pair[0].system.toplevel, pair[1].system.toplevel
+        ))),
         None => Ok(()),
     }
 }
 
-fn check_architecture(toplevel: &System, list: &[Generation]) -> Result<(), GenerationsError> {
-    match list.iter().find(|generation| generation.system.system != toplevel.system) {
-        Some(Generation { system: other, .. }) => Err(GenerationsError::Mixed {
-            first: toplevel.toplevel.clone(),
-            first_system: toplevel.system.clone(),
-            second: other.toplevel.clone(),
-            second_system: other.system.clone(),
-        }),
+fn check_architecture(first: &System, list: &[Generation]) -> Result<(), GenerationsError> {
+    match list.iter().find(|generation| generation.system.system != first.system) {
+        Some(Generation { system: second, .. }) => Err(GenerationsError::Invalid(format!(
+            "{} is made for {} and {} for {}; one disk boots one of them",
+            first.toplevel, first.system, second.toplevel, second.system
+        ))),
         None => Ok(()),
     }
 }
 
 fn check_specialisation(system: &System, name: Option<&str>) -> Result<(), GenerationsError> {
-    let Some(name) = name else { return Ok(()) };
-    if system.specialisations.contains_key(name) {
-        return Ok(());
-    }
-    Err(GenerationsError::NoSpecialisation {
-        toplevel: system.toplevel.clone(),
-        name: name.to_owned(),
-        known: system.specialisations.keys().cloned().collect(),
-    })
-}
-
-fn others(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!("; it has `{}`", known.join("`, `")) }
+    let known = &system.specialisations;
+    let Some(name) = name.filter(|name| !known.contains_key(*name)) else { return Ok(()) };
+    let names: Vec<_> = known.keys().map(|name| format!("`{name}`")).collect();
+    let others = if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) };
+    let toplevel = &system.toplevel;
+    Err(GenerationsError::Invalid(format!("{toplevel} has no specialisation `{name}`{others}")))
 }
 
 fn numbers(known: &[u32]) -> String {

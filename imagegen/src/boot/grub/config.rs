@@ -10,7 +10,7 @@ use super::boot_directory::on_drive;
 use super::kernel_parameters::{check_kernel, linux_arguments};
 use super::script::{quoted, refuse_control_characters};
 use super::{BootDirectory, GrubError};
-use crate::boot::toplevel::Boot;
+use crate::boot::toplevel::{Boot, EXTRA_INITRD};
 use crate::boot::{Generation, Generations, Menu, Resolution, Serial, Timeout};
 use crate::fixed;
 
@@ -183,7 +183,10 @@ fn push_entry(
         boot.initrd.iter().map(|initrd| on_drive(&directory.path_of_kernel(initrd))).collect();
     for path in &boot.extra_initrds {
         if !matches!(directory, BootDirectory::Esp { .. }) {
-            return Err(GrubError::NoEsp { entry: title.clone(), path: path.clone() });
+            return Err(GrubError::Invalid(format!(
+                "`{EXTRA_INITRD}` of `{title}` names {path} on the EFI system partition, and this disk has none; \
+                 use a partition table with one"
+            )));
         }
         initrds.push(on_drive(path));
     }

@@ -109,7 +109,7 @@ pub fn plan_core(
 
     let core = CoreImage { disk_boot, rest };
     if core.sectors() > SECTORS_MAX {
-        return Err(GrubError::CoreTooLargeForMemory { sectors: core.sectors(), limit: SECTORS_MAX });
+        return Err(core.too_large());
     }
     Ok(core)
 }
@@ -122,14 +122,23 @@ impl CoreImage {
 
     /// The bytes of the image for the disk whose sector `start` is its first.
     pub fn at(&self, start: Lba) -> Result<Vec<u8>, GrubError> {
-        let second = start.0.checked_add(1).ok_or(GrubError::PartitionStart(start))?;
+        let second = start.0.checked_add(1).ok_or_else(|| {
+            GrubError::Invalid(format!("the BIOS boot partition cannot start at sector {}", start.0))
+        })?;
         // `plan_core` lets no more than `SECTORS_MAX` pass, which are far fewer than 2^16.
-        let len = u16::try_from(self.sectors() - 1)
-            .map_err(|_| GrubError::CoreTooLargeForMemory { sectors: self.sectors(), limit: SECTORS_MAX })?;
+        let len = u16::try_from(self.sectors() - 1).map_err(|_| self.too_large())?;
         let block_list =
             BlockListEntry { start: second.into(), len: len.into(), segment: SECOND_SECTOR_SEGMENT.into() };
         let first = DiskBoot { block_list, ..self.disk_boot };
         Ok([first.as_bytes(), &self.rest].concat())
+    }
+
+    fn too_large(&self) -> GrubError {
+        GrubError::TooLarge(format!(
+            "the core image of GRUB has {} sectors, and only {SECTORS_MAX} fit into the memory that a BIOS \
+             leaves free below 512 KiB; embed fewer modules",
+            self.sectors()
+        ))
     }
 }
 
@@ -141,7 +150,9 @@ fn module_area(
     config: Option<&[u8]>,
 ) -> Result<Vec<u8>, GrubError> {
     if prefix.contains('\0') {
-        return Err(GrubError::Prefix(prefix.to_owned()));
+        return Err(GrubError::Invalid(format!(
+            "the GRUB prefix {prefix:?} holds a NUL character, which would cut it short"
+        )));
     }
     let mut records = Vec::new();
     for module in directory.closure(modules)? {
@@ -172,8 +183,7 @@ fn push_record(area: &mut Vec<u8>, kind: u32, body: &[u8], what: &str) -> Result
 }
 
 fn parse_disk_boot(file: &Path, bytes: &[u8]) -> Result<DiskBoot, GrubError> {
-    let problem =
-        |problem: &str| GrubError::NotAnImage { file: file.to_owned(), problem: problem.to_owned() };
+    let problem = |problem: &str| GrubError::not_an_image(file, problem);
     let disk_boot = DiskBoot::read_from_bytes(bytes).map_err(|_| problem("it must have 512 bytes"))?;
     if disk_boot.block_list.segment.get() != SECOND_SECTOR_SEGMENT {
         return Err(problem("its block list does not load to segment 0x820"));
@@ -188,9 +198,8 @@ fn with_sizes(
     compressed: &[u8],
     uncompressed: &[u8],
 ) -> Result<Vec<u8>, GrubError> {
-    let (header, _) = DecompressorHeader::mut_from_prefix(&mut decompressor).map_err(|_| {
-        GrubError::NotAnImage { file: file.to_owned(), problem: "it is too short for its header".to_owned() }
-    })?;
+    let (header, _) = DecompressorHeader::mut_from_prefix(&mut decompressor)
+        .map_err(|_| GrubError::not_an_image(file, "it is too short for its header"))?;
     header.compressed_size = length_32(compressed.len(), "the compressed core image")?;
     header.uncompressed_size = length_32(uncompressed.len(), "the core image")?;
     header.reed_solomon_redundancy = 0.into();
@@ -198,5 +207,6 @@ fn with_sizes(
 }
 
 fn length_32(n: usize, what: &str) -> Result<U32, GrubError> {
-    u32::try_from(n).map(U32::new).map_err(|_| GrubError::TooLargeToEmbed(what.to_owned()))
+    let too_large = |_| GrubError::TooLarge(format!("{what} is larger than GRUB's 32-bit lengths allow"));
+    u32::try_from(n).map(U32::new).map_err(too_large)
 }

@@ -58,7 +58,10 @@ pub fn install(
     let (start, end) = (*bios_boot.start(), *bios_boot.end());
     let available = (end.0.saturating_add(1)).saturating_sub(start.0);
     if core.sectors() > available {
-        return Err(GrubError::CoreTooLargeForPartition { sectors: core.sectors(), available });
+        let sectors = core.sectors();
+        return Err(GrubError::TooLarge(format!(
+            "the core image of GRUB has {sectors} sectors, and the place for it only {available}; embed fewer modules"
+        )));
     }
     let boot_sector = boot_sector(&directory.file("boot.img"), &directory.read("boot.img")?, start, mbr)?;
     Ok(Installation { boot_sector, core_start: start, core: core.at(start)? })
@@ -68,8 +71,7 @@ pub fn install(
 /// the disk that the BIOS booted from, with the MBR's partitions and disk signature. `file` names `boot.img` in
 /// an error.
 pub fn boot_sector(file: &Path, boot_img: &[u8], core: Lba, mbr: &Sector) -> Result<Sector, GrubError> {
-    let problem =
-        |problem: &str| GrubError::NotAnImage { file: file.to_owned(), problem: problem.to_owned() };
+    let problem = |problem: &str| GrubError::not_an_image(file, problem);
     let first_stage = BootSector::read_from_bytes(boot_img).map_err(|_| problem("it must have 512 bytes"))?;
     if first_stage.signature != BOOT_SIGNATURE {
         return Err(problem("it does not end in 55 aa"));

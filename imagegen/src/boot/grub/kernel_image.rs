@@ -16,36 +16,35 @@ const SPAN_LIMIT: u32 = 640 << 10;
 ///
 /// The modules follow right there: the kernel looks for them at its own symbol for that end.
 pub fn flatten(file: &Path, elf: &[u8]) -> Result<Vec<u8>, GrubError> {
-    let problem = |problem: String| GrubError::NotAnImage { file: file.to_owned(), problem };
-    let elf_problem = |error: object::read::Error| problem(format!("{error}"));
+    let problem = |problem: &str| GrubError::not_an_image(file, problem);
+    let elf_problem = |error: object::read::Error| GrubError::not_an_image(file, error);
 
     let header = FileHeader32::<LittleEndian>::parse(elf).map_err(elf_problem)?;
     let endian = header.endian().map_err(elf_problem)?;
     if header.e_machine(endian) != EM_386 {
-        return Err(problem("it is not for i386".to_owned()));
+        return Err(problem("it is not for i386"));
     }
     let mut segments = Vec::new();
     for segment in header.program_headers(endian, elf).map_err(elf_problem)? {
         if segment.p_type(endian) != PT_LOAD || segment.p_filesz(endian) == 0 {
             continue;
         }
-        let bytes =
-            segment.data(endian, elf).map_err(|()| problem("a segment ends after the file".to_owned()))?;
+        let bytes = segment.data(endian, elf).map_err(|()| problem("a segment ends after the file"))?;
         segments.push((segment.p_vaddr(endian), bytes));
     }
 
     let base = segments.iter().map(|(address, _)| *address).min();
-    let base = base.ok_or_else(|| problem("it has no segment to load".to_owned()))?;
+    let base = base.ok_or_else(|| problem("it has no segment to load"))?;
     let mut flat = Vec::new();
     segments.sort_by_key(|(address, _)| *address);
     for (address, bytes) in segments {
         // `base` is the lowest address, and an offset below the limit leaves room for any addition.
         let offset = u64::from(address - base);
         if offset + length(bytes.len()) > u64::from(SPAN_LIMIT) {
-            return Err(problem(format!("it spans more than {SPAN_LIMIT} bytes")));
+            return Err(problem(&format!("it spans more than {SPAN_LIMIT} bytes")));
         }
         if offset < length(flat.len()) {
-            return Err(problem("two of its segments overlap".to_owned()));
+            return Err(problem("two of its segments overlap"));
         }
         flat.resize(index(offset), 0);
         flat.extend_from_slice(bytes);

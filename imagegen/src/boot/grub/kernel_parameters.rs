@@ -14,8 +14,12 @@ const BOOT_IMAGE: &str = "BOOT_IMAGE=";
 pub(super) fn check_kernel(boot: &Boot, system: &str) -> Result<usize, GrubError> {
     let kernel = &boot.kernel;
     let head = kernel.head(bz_image::HEAD)?;
-    let said = bz_image::check(&head, kernel.content.size())
-        .map_err(|problem| GrubError::Kernel { kernel: kernel.logical().into(), problem })?;
+    let said = bz_image::check(&head, kernel.content.size()).map_err(|problem| {
+        let kernel = kernel.logical();
+        GrubError::Invalid(format!(
+            "the kernel `{kernel}` cannot be started by GRUB: {problem}; name the kernel's bzImage"
+        ))
+    })?;
     let longest = command_line_max(system);
     Ok(said.map_or(longest, |said| said.min(longest)))
 }
@@ -44,8 +48,11 @@ pub(super) fn linux_arguments(
         arguments.push_str(&quoted(&argument));
     }
     if length > limit {
-        let (entry, kernel) = (title.to_owned(), boot.kernel.logical().into());
-        return Err(GrubError::CommandLineTooLong { entry, length, in_front, kernel, limit });
+        return Err(GrubError::TooLarge(format!(
+            "the command line of `{title}` has {length} bytes, {in_front} of them `BOOT_IMAGE=…`, which GRUB puts in front; \
+             {} takes at most {limit} and GRUB drops the rest, so give it fewer parameters",
+            boot.kernel.logical()
+        )));
     }
     Ok(arguments)
 }
@@ -61,8 +68,10 @@ fn parameters<'t>(title: &str, text: &'t str) -> Result<Vec<&'t str>, GrubError>
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>();
     if in_quotes {
-        let parameter = words.last().copied().unwrap_or_default().to_owned();
-        return Err(GrubError::UnbalancedQuote { entry: title.to_owned(), parameter });
+        let parameter = words.last().copied().unwrap_or_default();
+        return Err(GrubError::Invalid(format!(
+            "the kernel parameters of `{title}` hold an odd number of double quotes, from `{parameter}` on"
+        )));
     }
     Ok(words)
 }
@@ -74,7 +83,10 @@ fn parameters<'t>(title: &str, text: &'t str) -> Result<Vec<&'t str>, GrubError>
 /// whole parameter or a whole value are left out here (the kernel reads `key="a b"` and `"key=a b"` alike), and
 /// anything else of the kind is refused.
 fn argument(parameter: &str) -> Result<String, GrubError> {
-    let refused = |problem| GrubError::Parameter { parameter: parameter.to_owned(), problem };
+    let refused = |problem| {
+        let what = "GRUB cannot hand over the kernel parameter";
+        GrubError::Unsupported(format!("{what} `{parameter}` unchanged: {problem}"))
+    };
     if parameter.contains(['\\', '\'']) {
         return Err(refused("GRUB puts a backslash before each backslash and single quote"));
     }

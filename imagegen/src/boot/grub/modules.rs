@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::GrubError;
@@ -61,10 +62,10 @@ impl GrubDirectory {
     /// What belongs in `i386-pc` of GRUB's directory on the disk, by name: every module (`*.mod`), and the lists
     /// (`*.lst`) by which GRUB finds the module of a command or file system.
     pub fn files_to_copy(&self) -> Result<BTreeMap<String, FileSource>, GrubError> {
-        let read_error = |path: &Path, source| GrubError::Read { file: path.to_owned(), source };
+        let error = read_error(&self.path);
         let mut files = BTreeMap::new();
-        for entry in fs::read_dir(&self.path).map_err(|source| read_error(&self.path, source))? {
-            let entry = entry.map_err(|source| read_error(&self.path, source))?;
+        for entry in fs::read_dir(&self.path).map_err(&error)? {
+            let entry = entry.map_err(&error)?;
             let Some(name) = name_to_copy(entry.file_name()) else { continue };
             let physical = entry.path();
             let size = regular_file_size(&physical)?;
@@ -97,11 +98,10 @@ impl GrubDirectory {
             match states.get(name) {
                 Some(State::Done) => {}
                 Some(State::Open) => {
-                    return Err(GrubError::DependencyCycle {
-                        file: self.list(),
-                        module: name.to_owned(),
-                        through: (*module).to_owned(),
-                    });
+                    return Err(GrubError::Damaged(format!(
+                        "`{}`: the module `{name}` depends on itself, through `{module}`",
+                        self.list()
+                    )));
                 }
                 None => {
                     states.insert(name, State::Open);
@@ -116,11 +116,16 @@ impl GrubDirectory {
         self.dependencies
             .get_key_value(module)
             .map(|(name, dependencies)| (name.as_str(), dependencies.as_slice()))
-            .ok_or_else(|| GrubError::UnknownModule { file: self.list(), module: module.to_owned() })
+            .ok_or_else(|| {
+                GrubError::Damaged(format!(
+                    "`{}` has no module `{module}`; a module is named without `.mod`, as in `part_gpt`",
+                    self.list()
+                ))
+            })
     }
 
-    fn list(&self) -> PathBuf {
-        self.file(DEPENDENCY_LIST)
+    fn list(&self) -> String {
+        self.file(DEPENDENCY_LIST).display().to_string()
     }
 }
 
@@ -137,7 +142,8 @@ enum State {
 fn parse_dependencies(file: &Path, text: &[u8]) -> Result<BTreeMap<String, Vec<String>>, GrubError> {
     let mut all = BTreeMap::new();
     for (number, line) in text.split(|&b| b == b'\n').enumerate() {
-        let error = |problem| GrubError::Dependencies { file: file.to_owned(), line: number + 1, problem };
+        let error =
+            |problem| GrubError::Damaged(format!("`{}`, line {}: {problem}", file.display(), number + 1));
         let line = str::from_utf8(line).map_err(|_| error("the text is not UTF-8"))?;
         if line.trim().is_empty() {
             continue;
@@ -168,22 +174,30 @@ fn name_to_copy(name: OsString) -> Option<String> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, GrubError> {
-    let file = || path.to_owned();
     let size = regular_file_size(path)?;
     if size > FILE_LIMIT {
-        return Err(GrubError::FileTooLarge { file: file(), size, limit: FILE_LIMIT });
+        let file = path.display();
+        return Err(GrubError::Damaged(format!(
+            "`{file}` has {size} bytes, and a file of GRUB at most {FILE_LIMIT}; is it GRUB's?"
+        )));
     }
-    fs::read(path).map_err(|source| GrubError::Read { file: file(), source })
+    fs::read(path).map_err(read_error(path))
 }
 
 /// The size of a file, in bytes. A link could lead out of the store, and a pipe would never end.
 fn regular_file_size(path: &Path) -> Result<u64, GrubError> {
-    let file = || path.to_owned();
-    let metadata = fs::symlink_metadata(path).map_err(|source| GrubError::Read { file: file(), source })?;
+    let metadata = fs::symlink_metadata(path).map_err(read_error(path))?;
     if !metadata.is_file() {
-        return Err(GrubError::NotAFile { file: file() });
+        let file = path.display();
+        return Err(GrubError::Damaged(format!(
+            "`{file}` is not a regular file, as it must be in a GRUB package"
+        )));
     }
     Ok(metadata.len())
+}
+
+fn read_error(path: &Path) -> impl Fn(io::Error) -> GrubError {
+    move |source| GrubError::Read { file: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ impl Package {
 fn check_architecture(system: &System) -> Result<(), GrubError> {
     match system.system.as_str() {
         "x86_64-linux" | "i686-linux" => Ok(()),
-        other => Err(GrubError::System { toplevel: system.toplevel.clone(), system: other.to_owned() }),
+        other => Err(GrubError::Unsupported(format!(
+            "GRUB for BIOS boots x86_64 and i686 systems, and {} is for {other}",
+            system.toplevel
+        ))),
     }
 }
 

@@ -6,7 +6,9 @@ use super::GrubError;
 pub(super) fn refuse_control_characters(what: &'static str, text: &str) -> Result<(), GrubError> {
     match text.chars().find(|c| c.is_control()) {
         None => Ok(()),
-        Some(character) => Err(GrubError::ControlCharacter { what, text: text.to_owned(), character }),
+        Some(character) => Err(GrubError::Invalid(format!(
+            "the {what} {text:?} holds the control character {character:?}, which a GRUB menu cannot have"
+        ))),
     }
 }
 

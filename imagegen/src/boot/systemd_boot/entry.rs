@@ -76,7 +76,10 @@ impl Entry<'_> {
             return Ok(());
         }
         let (entry, number) = (self.title(), self.generation.number);
-        Err(SystemdBootError::CommandLineTooLong { entry, number, length, in_front, limit })
+        Err(SystemdBootError::CommandLineTooLong(format!(
+            "the command line of `{entry}` in generation {number} has {length} bytes, {in_front} of them `initrd=…`, which \
+             systemd-boot puts in front; Linux takes at most {limit} and drops the rest, so give it fewer parameters"
+        )))
     }
 }
 

@@ -3,7 +3,7 @@
 mod entry;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::toplevel::{self, Boot, ToplevelError};
@@ -39,36 +39,12 @@ pub enum SystemdBootError {
     /// The program cannot be read.
     #[error(transparent)]
     Read(#[from] ToplevelError),
-    /// The firmware would not start it.
-    #[error("`{path}` is not an EFI program: {problem}")]
-    NotAProgram { path: PathBuf, problem: String },
-    /// systemd-boot has the firmware start the kernel.
-    #[error("the kernel `{kernel}` cannot be started by systemd-boot: {problem}; name a kernel with EFI stub{}", image(*.architecture))]
-    Kernel {
-        kernel: PathBuf,
-        problem: String,
-        /// The processor that it should be for.
-        architecture: Architecture,
-    },
+    /// The firmware would not start a program or kernel, or an entry cannot hold a parameter.
+    #[error("{0}")]
+    Invalid(String),
     /// More parameters than a kernel takes.
-    #[error(
-        "the command line of `{entry}` in generation {number} has {length} bytes, {in_front} of them `initrd=…`, which \
-         systemd-boot puts in front; Linux takes at most {limit} and drops the rest, so give it fewer parameters"
-    )]
-    CommandLineTooLong {
-        /// The title of the menu entry.
-        entry: String,
-        /// The generation that it is of.
-        number: u32,
-        /// The length of the command line.
-        length: usize,
-        /// How much of it is not the system's.
-        in_front: usize,
-        limit: usize,
-    },
-    /// It would end the line, and the rest become another option.
-    #[error("the kernel parameter {0:?} contains a control character, which a boot entry cannot hold")]
-    Parameter(String),
+    #[error("{0}")]
+    CommandLineTooLong(String),
 }
 
 impl SystemdBootError {
@@ -78,17 +54,9 @@ impl SystemdBootError {
             Self::Architecture(_) => ErrorKind::Unsupported,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Read(error) => error.kind(),
-            Self::CommandLineTooLong { .. } => ErrorKind::TooLarge,
-            Self::NotAProgram { .. } | Self::Kernel { .. } | Self::Parameter(_) => ErrorKind::InvalidInput,
+            Self::CommandLineTooLong(_) => ErrorKind::TooLarge,
+            Self::Invalid(_) => ErrorKind::InvalidInput,
         }
-    }
-}
-
-/// What the right file is called.
-fn image(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::X64 | Architecture::Ia32 => ", such as a bzImage",
-        Architecture::Aa64 | Architecture::Riscv64 => ", such as an Image that is not compressed",
     }
 }
 
@@ -107,8 +75,10 @@ impl Program {
         let path = Path::new(&directory).join(PROGRAMS).join(architecture.program());
         let found = store.resolve(&path).map_err(|source| SystemdBootError::Missing { source })?;
         let bytes = toplevel::read_small("systemd-boot program", &found.physical)?;
-        efi_program::check(&bytes, length(bytes.len()), architecture)
-            .map_err(|problem| SystemdBootError::NotAProgram { path: found.physical.clone(), problem })?;
+        efi_program::check(&bytes, length(bytes.len()), architecture).map_err(|problem| {
+            let path = found.physical.display();
+            SystemdBootError::Invalid(format!("`{path}` is not an EFI program: {problem}"))
+        })?;
         Ok(Self { store_path: found.store_path, architecture, bytes: bytes.into() })
     }
 
@@ -130,7 +100,9 @@ pub fn files(
     menu: &Menu,
 ) -> Result<Vec<NamedFile>, SystemdBootError> {
     if let Some(bad) = menu.kernel_params.iter().find(|p| p.contains(char::is_control)) {
-        return Err(SystemdBootError::Parameter(bad.clone()));
+        return Err(SystemdBootError::Invalid(format!(
+            "the kernel parameter {bad:?} contains a control character, which a boot entry cannot hold"
+        )));
     }
     let program_file = |path| NamedFile::new(path, FileSource::Bytes(program.bytes.clone()));
     let mut files = vec![
@@ -164,7 +136,14 @@ fn check_kernel(boot: &Boot, architecture: Architecture) -> Result<(), SystemdBo
     let kernel = &boot.kernel;
     let head = kernel.head(efi_program::HEAD)?;
     efi_program::check(&head, kernel.content.size(), architecture).map_err(|problem| {
-        SystemdBootError::Kernel { kernel: kernel.logical().into(), problem, architecture }
+        let such_as = match architecture {
+            Architecture::X64 | Architecture::Ia32 => "a bzImage",
+            Architecture::Aa64 | Architecture::Riscv64 => "an Image that is not compressed",
+        };
+        SystemdBootError::Invalid(format!(
+            "the kernel `{}` cannot be started by systemd-boot: {problem}; name a kernel with EFI stub, such as {such_as}",
+            kernel.logical()
+        ))
     })
 }
 

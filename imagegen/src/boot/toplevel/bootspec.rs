@@ -61,8 +61,10 @@ impl Document {
 
     /// Reads the text of the file at `path`.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ToplevelError> {
-        let not_json =
-            |error: serde_json::Error| ToplevelError::NotJson { path: path.into(), source: error.into() };
+        let not_json = |error: serde_json::Error| {
+            let source = error.into();
+            ToplevelError::Bootspec { path: path.into(), key: None, source }
+        };
         let value = serde_json::from_str(text).map_err(not_json)?;
         let mut document = Object::of(path, "", value)?;
         let specialisations = document.take::<BTreeMap<String, Value>>(SPECIALISATIONS)?.unwrap_or_default();
@@ -93,9 +95,13 @@ impl<'a> Object<'a> {
 
     fn read(mut self, specialisations: BTreeMap<String, Document>) -> Result<Document, ToplevelError> {
         let Some(bootspec) = self.take(BOOTSPEC)? else {
-            let key = self.key(BOOTSPEC);
-            let found = self.values.into_keys().collect();
-            return Err(ToplevelError::NoBootspec { path: self.path.into(), key, found });
+            let (path, key) = (self.path.display(), self.key(BOOTSPEC));
+            let found: Vec<_> = self.values.keys().map(|found| format!("`{found}`")).collect();
+            let instead = if found.is_empty() { "" } else { ", only " };
+            return Err(ToplevelError::Unusable(format!(
+                "`{path}` is not a bootspec of version 1, the only one that is read: it has no key `{key}`{instead}{}",
+                found.join(", ")
+            )));
         };
         if let Some(xen) = self.values.keys().find(|key| key.starts_with(XEN)) {
             return Err(ToplevelError::Xen { path: self.path.into(), key: self.key(xen) });
@@ -129,7 +135,7 @@ fn deserialize<T: DeserializeOwned>(path: &Path, key: &str, value: Value) -> Res
             inside if key.is_empty() => inside.to_owned(),
             inside => format!("{key}.{inside}"),
         };
-        ToplevelError::Bootspec { path: path.into(), key, source: error.into_inner().into() }
+        ToplevelError::Bootspec { path: path.into(), key: Some(key), source: error.into_inner().into() }
     })
 }
 

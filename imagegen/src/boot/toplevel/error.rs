@@ -1,7 +1,7 @@
 //! What can be wrong with a system.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::SMALL_MAX;
 use crate::error_kind::ErrorKind;
@@ -18,40 +18,19 @@ pub enum ToplevelError {
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     Io { path: PathBuf, source: io::Error },
-    /// Something that should be a file is not.
-    #[error("the {what} `{path}` is not a regular file")]
-    NotAFile { what: &'static str, path: PathBuf },
-    /// A file without contents, such as a build that was interrupted leaves behind.
-    #[error("the {what} `{path}` is empty (0 bytes), so that nothing would boot; build {toplevel} again")]
-    Empty { what: &'static str, path: PathBuf, toplevel: String },
+    /// A file, name or value that nothing can be booted from, or that no boot menu can hold.
+    #[error("{0}")]
+    Unusable(String),
     /// A text or program of absurd length.
-    #[error("`{path}` has more than {limit} bytes; is it the right file?", limit = SMALL_MAX)]
-    TooLong { path: PathBuf },
-    /// A text that is not UTF-8.
-    #[error("`{path}` is not UTF-8 text")]
-    NotText { path: PathBuf },
-    /// `boot.json` is no JSON.
-    #[error("`{path}` is not a bootspec of version 1")]
-    NotJson { path: PathBuf, source: io::Error },
-    /// A value in `boot.json` has another form than the bootspec or its extension gives it.
-    #[error("`{path}` is not a bootspec of version 1: {} is wrong", place(.key))]
+    #[error("`{}` has more than {SMALL_MAX} bytes; is it the right file?", .0.display())]
+    TooLong(PathBuf),
+    /// `boot.json` is no JSON, or a value in it has another form than the bootspec or its extension gives it.
+    #[error("`{path}` is not a bootspec of version 1{}", place(.key.as_deref()))]
     Bootspec {
         path: PathBuf,
         /// The keys that lead to the value, with dots between them; empty for the whole document.
-        key: String,
+        key: Option<String>,
         source: io::Error,
-    },
-    /// `boot.json` has no bootspec that could be read.
-    #[error(
-        "`{path}` is not a bootspec of version 1, the only one that is read: it has no key `{key}`{}",
-        instead(.found)
-    )]
-    NoBootspec {
-        path: PathBuf,
-        /// The keys that would lead to it, with dots between them.
-        key: String,
-        /// The keys that there are in its place.
-        found: Vec<String>,
     },
     /// The system is to be started by Xen.
     #[error(
@@ -63,9 +42,6 @@ pub enum ToplevelError {
         /// The extension, with the keys that lead to it.
         key: String,
     },
-    /// A path in the bootspec is not UTF-8, or a name cannot be used in a boot menu.
-    #[error("{toplevel} has an unusable {what}: {value:?}")]
-    Unusable { toplevel: String, what: &'static str, value: String },
     /// There is no kernel version to name.
     #[error("`{path}` holds no directory named after the kernel's version")]
     NoKernelVersion { path: PathBuf },
@@ -77,17 +53,25 @@ impl ToplevelError {
         match self {
             Self::Resolve { .. } | Self::NoKernelVersion { .. } => ErrorKind::NotFound,
             Self::Io { source, .. } => ErrorKind::of(source),
-            Self::TooLong { .. } => ErrorKind::TooLarge,
+            Self::TooLong(_) => ErrorKind::TooLarge,
             Self::Xen { .. } => ErrorKind::Unsupported,
-            _ => ErrorKind::InvalidInput,
+            Self::Unusable(_) | Self::Bootspec { .. } => ErrorKind::InvalidInput,
         }
+    }
+
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(super) fn not_a_file(what: &str, path: &Path) -> Self {
+        Self::Unusable(format!("the {what} `{}` is not a regular file", path.display()))
     }
 }
 
-fn place(key: &str) -> String {
-    if key.is_empty() { "the document".to_owned() } else { format!("its key `{key}`") }
-}
-
-fn instead(found: &[String]) -> String {
-    if found.is_empty() { String::new() } else { format!(", only `{}`", found.join("`, `")) }
+fn place(key: Option<&str>) -> String {
+    match key {
+        None => String::new(),
+        Some("") => ": the document is wrong".to_owned(),
+        Some(key) => format!(": its key `{key}` is wrong"),
+    }
 }

@@ -106,7 +106,7 @@ impl BootFile {
 
     /// Its first bytes, at most `bytes` of them.
     pub(in crate::boot) fn head(&self, bytes: u64) -> Result<Vec<u8>, ToplevelError> {
-        self.content.head(bytes).map_err(|source| ToplevelError::Io { path: self.logical().into(), source })
+        self.content.head(bytes).map_err(ToplevelError::io(Path::new(&self.logical())))
     }
 
     /// What NixOS names a copy of it: a name that says where it comes from, so that it never changes.
@@ -240,18 +240,19 @@ impl Reader<'_> {
     fn boot_file(&self, what: &'static str, path: &Path) -> Result<BootFile, ToplevelError> {
         let found = self.resolve(what, path)?;
         let physical = found.physical;
-        let io = |source| ToplevelError::Io { path: physical.clone(), source };
-        let metadata = physical.metadata().map_err(io)?;
+        let metadata = physical.metadata().map_err(ToplevelError::io(&physical))?;
         if !metadata.is_file() {
-            return Err(ToplevelError::NotAFile { what, path: physical.clone() });
+            return Err(ToplevelError::not_a_file(what, &physical));
         }
         let inside = found.inner.to_str().ok_or_else(|| self.unusable(what, &shown(path)))?.to_owned();
         let size = metadata.len();
         let file =
             BootFile { store_path: found.store_path, inside, content: FileSource::File { physical, size } };
         if size == 0 {
-            let (path, toplevel) = (file.logical().into(), self.toplevel.clone());
-            return Err(ToplevelError::Empty { what, path, toplevel });
+            let (path, toplevel) = (file.logical(), &self.toplevel);
+            return Err(ToplevelError::Unusable(format!(
+                "the {what} `{path}` is empty (0 bytes), so that nothing would boot; build {toplevel} again"
+            )));
         }
         Ok(file)
     }
@@ -268,7 +269,7 @@ impl Reader<'_> {
     }
 
     fn unusable(&self, what: &'static str, value: &str) -> ToplevelError {
-        ToplevelError::Unusable { toplevel: self.toplevel.clone(), what, value: value.to_owned() }
+        ToplevelError::Unusable(format!("{} has an unusable {what}: {value:?}", self.toplevel))
     }
 
     fn resolve(&self, what: &'static str, path: &Path) -> Result<Resolved, ToplevelError> {
@@ -285,17 +286,17 @@ impl Reader<'_> {
         match path.symlink_metadata() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(ToplevelError::Io { path: path.clone(), source }),
+            Err(error) => Err(ToplevelError::io(&path)(error)),
         }
     }
 
     /// The names in a directory, sorted.
     fn list(&self, what: &'static str, directory: &Path) -> Result<Vec<String>, ToplevelError> {
         let physical = self.resolve(what, directory)?.physical;
-        let io = |source| ToplevelError::Io { path: physical.clone(), source };
+        let io = ToplevelError::io(&physical);
         let mut names = Vec::new();
-        for entry in physical.read_dir().map_err(io)? {
-            let name = entry.map_err(io)?.file_name();
+        for entry in physical.read_dir().map_err(&io)? {
+            let name = entry.map_err(&io)?.file_name();
             names.push(name.into_string().map_err(|name| self.unusable(what, &name.to_string_lossy()))?);
         }
         names.sort_unstable();
@@ -307,7 +308,7 @@ impl Reader<'_> {
         let bytes = read_small(what, &path)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Text { path, text }),
-            Err(_) => Err(ToplevelError::NotText { path }),
+            Err(_) => Err(ToplevelError::Unusable(format!("`{}` is not UTF-8 text", path.display()))),
         }
     }
 }
@@ -329,16 +330,16 @@ fn adds_nothing(script: &str) -> bool {
 
 /// Reads a file that is expected to be small.
 pub(in crate::boot) fn read_small(what: &'static str, path: &Path) -> Result<Vec<u8>, ToplevelError> {
-    let io = |source| ToplevelError::Io { path: path.to_owned(), source };
+    let io = ToplevelError::io(path);
     // Opening a fifo would wait for somebody to write.
-    if !path.metadata().map_err(io)?.is_file() {
-        return Err(ToplevelError::NotAFile { what, path: path.to_owned() });
+    if !path.metadata().map_err(&io)?.is_file() {
+        return Err(ToplevelError::not_a_file(what, path));
     }
-    let file = File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(&io)?;
     let mut bytes = Vec::new();
-    file.take(SMALL_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    file.take(SMALL_MAX + 1).read_to_end(&mut bytes).map_err(&io)?;
     if length(bytes.len()) > SMALL_MAX {
-        return Err(ToplevelError::TooLong { path: path.to_owned() });
+        return Err(ToplevelError::TooLong(path.to_owned()));
     }
     Ok(bytes)
 }
