@@ -20,7 +20,7 @@ use super::problem::ClosureError;
 use super::registration::{Registered, Registration};
 use crate::error_kind::ErrorKind;
 use crate::host_file::open_without_waiting;
-use crate::nix::store_path::{StorePath, StorePathError};
+use crate::nix::store_path::StorePath;
 
 /// Where Nix keeps the database, below the store's root.
 pub const DATABASE_DIRECTORY: &str = "nix/var/nix/db";
@@ -37,15 +37,11 @@ const READ_VERSION_WAL: u8 = 2;
 /// Why a closure cannot be had from a database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum DatabaseError {
     /// No database, or no permission to read it.
     #[error("cannot read the Nix database `{}`", database.display())]
-    Missing {
-        /// The file.
-        database: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Missing { database: PathBuf, source: io::Error },
     /// The number of the schema is in a file beside the database.
     #[error("`{}` does not hold the number of a schema", .0.display())]
     SchemaFile(PathBuf),
@@ -54,14 +50,7 @@ pub enum DatabaseError {
         "the Nix database `{}` has schema {found}, and this library knows {SCHEMA}; {advice}",
         database.display()
     )]
-    Schema {
-        /// The file.
-        database: PathBuf,
-        /// Its schema.
-        found: u32,
-        /// What to do about it.
-        advice: &'static str,
-    },
+    Schema { database: PathBuf, found: u32, advice: &'static str },
     /// The last changes are in a log that SQLite reads only with an index, which it cannot make here.
     #[error(
         "the newest changes of the Nix database `{file}` are in its log `{file}-wal`, which cannot be read without the index \
@@ -78,58 +67,13 @@ pub enum DatabaseError {
     Changed(PathBuf),
     /// Whatever else SQLite says.
     #[error("cannot read the Nix database `{}`", database.display())]
-    Sqlite {
-        /// The file.
-        database: PathBuf,
-        /// What SQLite said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Sqlite { database: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// The store does not have the path.
     #[error("{path} is not valid in this store: `{}` does not know it", database.display())]
-    Invalid {
-        /// The path.
-        path: StorePath,
-        /// The file.
-        database: PathBuf,
-    },
-    /// A row that Nix would not have written.
-    #[error("the Nix database `{}` is damaged: {path} is not a store path", database.display())]
-    Path {
-        /// The file.
-        database: PathBuf,
-        /// What is there.
-        path: String,
-        /// What is wrong with it.
-        source: StorePathError,
-    },
-    /// A deriver that Nix would not have written, nor reads.
-    #[error(
-        "the Nix database `{}` is damaged: the deriver of {path} is not a store path: {source}",
-        database.display()
-    )]
-    Deriver {
-        /// The file.
-        database: PathBuf,
-        /// The path.
-        path: String,
-        /// What is wrong with it.
-        source: StorePathError,
-    },
-    /// A hash that Nix would not have written.
-    #[error(
-        "the Nix database `{}` is damaged: {path} has the hash `{hash}` and the size {size}",
-        database.display()
-    )]
-    Nar {
-        /// The file.
-        database: PathBuf,
-        /// The path.
-        path: String,
-        /// What is there.
-        hash: String,
-        /// What is there.
-        size: i64,
-    },
+    Invalid { path: StorePath, database: PathBuf },
+    /// A row that Nix would not have written, nor reads.
+    #[error("the Nix database `{}` is damaged: {problem}", database.display())]
+    Damaged { database: PathBuf, problem: String },
     /// The rows contradict each other.
     #[error("the Nix database is damaged")]
     Closure(#[from] ClosureError),
@@ -144,11 +88,7 @@ impl DatabaseError {
             Self::Locked(_) | Self::Sqlite { .. } => ErrorKind::Io,
             Self::Changed(_) => ErrorKind::Mismatch,
             Self::Invalid { .. } => ErrorKind::NotFound,
-            Self::SchemaFile(_)
-            | Self::Path { .. }
-            | Self::Deriver { .. }
-            | Self::Nar { .. }
-            | Self::Closure(_) => ErrorKind::InvalidInput,
+            Self::SchemaFile(_) | Self::Damaged { .. } | Self::Closure(_) => ErrorKind::InvalidInput,
         }
     }
 }
@@ -235,22 +175,17 @@ impl Database {
         type Row = (String, String, Option<i64>, Option<String>);
         let row = describe.query_row([id], |row| Row::try_from(row));
         let (path, hash, size, deriver) = row.map_err(sqlite(&self.file))?;
-        let database = || self.file.clone();
+        let damaged = |problem| DatabaseError::Damaged { database: self.file.clone(), problem };
         // Nix writes no size for paths whose size it does not know.
         let size = size.unwrap_or(0);
         let nar = NarHash::parse_optional(&hash).ok().zip(u64::try_from(size).ok());
-        let Some((hash, size)) = nar else {
-            return Err(DatabaseError::Nar { database: database(), path, hash, size });
-        };
-        let path = StorePath::parse(&path).map_err(|source| DatabaseError::Path {
-            database: database(),
-            path,
-            source,
-        })?;
+        let (hash, size) =
+            nar.ok_or_else(|| damaged(format!("{path} has the hash `{hash}` and the size {size}")))?;
+        let path = StorePath::parse(&path)
+            .map_err(|error| damaged(format!("{path} is not a store path: {error}")))?;
         let nar = hash.filter(|_| size != 0).map(|hash| NarInfo { hash, size });
-        let deriver = deriver::parse(deriver.as_deref().unwrap_or("")).map_err(|source| {
-            DatabaseError::Deriver { database: database(), path: path.to_string(), source }
-        })?;
+        let deriver = deriver::parse(deriver.as_deref().unwrap_or(""))
+            .map_err(|error| damaged(format!("the deriver of {path} is not a store path: {error}")))?;
         Ok(Registered { path, nar, deriver, references: Vec::new() })
     }
 

@@ -11,7 +11,6 @@ pub mod references_graph;
 pub mod registration;
 pub mod store_path;
 
-pub use nar_hash::{NarHash, NarInfo};
-pub use path_info::EntryProblem;
+pub use nar_hash::{NarHash, NarHashError, NarInfo};
 pub use problem::{ClosureError, Problem, RegistrationError};
 pub use registration::{Registered, Registration};

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
-use super::problem::Problem;
 use super::registration::Registered;
 use crate::nix::store_path::{STORE_DIR, StorePath, StorePathError};
 use crate::text::excerpt;
@@ -23,82 +22,34 @@ pub struct Fault {
     /// The path of the entry, or its number in a list; empty for the document itself.
     pub entry: String,
     /// What is wrong with it.
-    pub problem: EntryProblem,
+    pub problem: String,
 }
 
-/// The kinds of mistakes in such JSON.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EntryProblem {
-    /// Something else than an object or list of paths.
-    #[error("{0} is there, where an object belongs as `nix path-info --json --recursive` prints it")]
-    Shape(String),
-    /// A newer format.
-    #[error("format {0} is not known; take one that is: `nix path-info --json --json-format 2 --recursive`")]
-    Format(String),
-    /// A store elsewhere.
-    #[error(
-        "its paths are in the store directory {0}, and an image can only be made of those in {STORE_DIR}"
-    )]
-    StoreDirectory(String),
-    /// The attributes of a derivation that asked for no graph.
-    #[error(
-        "these are the attributes of a derivation without `exportReferencesGraph`; set \
-         `exportReferencesGraph.closure = [ … ]` there"
-    )]
-    NoGraph,
-    /// A graph that was asked for.
-    #[error("the attribute `{0}`, which `exportReferencesGraph` names, is not there")]
-    MissingGraph(String),
-    /// Nix knows of the path only its name.
-    #[error("the path is not valid in the store that was asked; build or copy it, and ask again")]
-    Invalid,
-    /// A key that must be there.
-    #[error("the key `{0}` is missing, which `nix path-info --json --recursive` prints")]
-    MissingKey(&'static str),
-    /// A value of another kind.
-    #[error("the key `{key}` is {found}; it must be {expected}")]
-    Value {
-        /// The key.
-        key: String,
-        /// What is there, as JSON.
-        found: String,
-        /// What belongs there.
-        expected: &'static str,
-    },
-    /// A path that is none.
-    #[error("the key `{key}` is not a store path: {source}")]
-    Path {
-        /// The key.
-        key: String,
-        /// What is wrong with it.
-        source: StorePathError,
-    },
-    /// The path of the entry itself.
-    #[error("it is not a store path: {0}")]
-    Key(StorePathError),
-    /// The hash.
-    #[error("the key `narHash` cannot be used: {0}")]
-    Hash(Box<Problem>),
-}
+/// What Nix says by a path without a description.
+const INVALID: &str = "the path is not valid in the store that was asked; build or copy it, and ask again";
 
 /// Reads a document. The paths are in no order, and may be there twice in different graphs.
 pub fn read(document: &Value) -> Result<Vec<Registered>, Fault> {
     let Value::Object(attributes) = document else { return graph(document) };
-    let Some(asked) = attributes.get("exportReferencesGraph") else {
-        if ATTRIBUTES.iter().any(|name| attributes.contains_key(*name)) {
-            return Err(Fault::of_document(EntryProblem::NoGraph));
-        }
+    let asked = attributes.get("exportReferencesGraph");
+    if asked.is_none() && !ATTRIBUTES.iter().any(|name| attributes.contains_key(*name)) {
         return graph(document);
-    };
-    let Some(asked) = asked.as_object().filter(|asked| !asked.is_empty()) else {
-        return Err(Fault::of_document(EntryProblem::NoGraph));
+    }
+    let Some(asked) = asked.and_then(Value::as_object).filter(|asked| !asked.is_empty()) else {
+        return Err(Fault::of_document(
+            "these are the attributes of a derivation without `exportReferencesGraph`; set \
+             `exportReferencesGraph.closure = [ … ]` there",
+        ));
     };
     let mut paths = Vec::new();
     for name in asked.keys() {
-        let missing = || Fault::of_document(EntryProblem::MissingGraph(excerpt(name)));
+        let shown = excerpt(name);
+        let missing = || {
+            let problem = "which `exportReferencesGraph` names, is not there";
+            Fault::of_document(format!("the attribute `{shown}`, {problem}"))
+        };
         let graph = graph(attributes.get(name).ok_or_else(missing)?);
-        paths.extend(graph.map_err(|fault| fault.within(&format!("graph `{}`", excerpt(name))))?);
+        paths.extend(graph.map_err(|fault| fault.within(&format!("graph `{shown}`")))?);
     }
     Ok(paths)
 }
@@ -122,11 +73,11 @@ fn graph(value: &Value) -> Result<Vec<Registered>, Fault> {
             }
             if document.contains_key("storeDir") || document.contains_key("version") {
                 check_format(document).map_err(Fault::of_document)?;
-                return Err(Fault::of_document(EntryProblem::MissingKey("info")));
+                return Err(Fault::of_document(missing_key("info")));
             }
             by_path(document)
         }
-        _ => Err(Fault::of_document(EntryProblem::Shape(json(value)))),
+        _ => Err(Fault::of_document(not_object(value))),
     }
 }
 
@@ -135,8 +86,8 @@ fn listed(number: usize, info: &Value) -> Result<Registered, Fault> {
     // People count from 1.
     let entry = format!("entry {}", number.saturating_add(1));
     let of_entry = |problem| Fault { entry: entry.clone(), problem };
-    let Value::Object(keys) = info else { return Err(of_entry(EntryProblem::Shape(json(info)))) };
-    let path = keys.get("path").ok_or_else(|| of_entry(EntryProblem::MissingKey("path")))?;
+    let Value::Object(keys) = info else { return Err(of_entry(not_object(info))) };
+    let path = keys.get("path").ok_or_else(|| of_entry(missing_key("path")))?;
     let path = store_path("path", path).map_err(of_entry)?;
     let named = format!("{entry}, {path}");
     registered(path, keys).map_err(|problem| Fault { entry: named, problem })
@@ -146,24 +97,24 @@ fn by_path(infos: &Map<String, Value>) -> Result<Vec<Registered>, Fault> {
     let one = |(name, info): (&String, &Value)| {
         let path = StorePath::parse_any(name).map_err(|source| Fault {
             entry: format!("`{}`", excerpt(name)),
-            problem: EntryProblem::Key(source),
+            problem: format!("it is not a store path: {source}"),
         })?;
         let entry = path.to_string();
         let result = match info {
             Value::Object(keys) => registered(path, keys),
-            Value::Null => Err(EntryProblem::Invalid),
-            _ => Err(EntryProblem::Shape(json(info))),
+            Value::Null => Err(INVALID.to_owned()),
+            _ => Err(not_object(info)),
         };
         result.map_err(|problem| Fault { entry, problem })
     };
     infos.iter().map(one).collect()
 }
 
-fn registered(path: StorePath, keys: &Map<String, Value>) -> Result<Registered, EntryProblem> {
+fn registered(path: StorePath, keys: &Map<String, Value>) -> Result<Registered, String> {
     check_format(keys)?;
     // What Nix before 2.19 says of paths that are not there.
     if keys.get("valid") == Some(&Value::Bool(false)) {
-        return Err(EntryProblem::Invalid);
+        return Err(INVALID.to_owned());
     }
     let hash = nar_hash(given(keys, "narHash"))?;
     let size = match given(keys, "narSize") {
@@ -176,11 +127,11 @@ fn registered(path: StorePath, keys: &Map<String, Value>) -> Result<Registered, 
     let deriver = match given(keys, "deriver") {
         None => None,
         Some(Value::String(text)) => {
-            deriver::parse(text).map_err(|source| EntryProblem::Path { key: "deriver".to_owned(), source })?
+            deriver::parse(text).map_err(|error| not_store_path("deriver", &error))?
         }
         Some(other) => return Err(wrong("deriver", other, "the path of a derivation, or null")),
     };
-    let references = keys.get("references").ok_or(EntryProblem::MissingKey("references"))?;
+    let references = keys.get("references").ok_or_else(|| missing_key("references"))?;
     let expected = "a list of store paths, which may be empty";
     let list = references.as_array().ok_or_else(|| wrong("references", references, expected))?;
     let reference = |(number, path)| store_path(&format!("references[{number}]"), path);
@@ -195,24 +146,31 @@ fn registered(path: StorePath, keys: &Map<String, Value>) -> Result<Registered, 
 }
 
 /// Looks at the guards that a document and its entries have from format 2 on, and the entries of format 1 too.
-fn check_format(keys: &Map<String, Value>) -> Result<(), EntryProblem> {
+fn check_format(keys: &Map<String, Value>) -> Result<(), String> {
     if let Some(version) = given(keys, "version")
         && !version.as_u64().is_some_and(|version| FORMATS.contains(&version))
     {
-        return Err(EntryProblem::Format(json(version)));
+        return Err(format!(
+            "format {} is not known; take one that is: `nix path-info --json --json-format 2 --recursive`",
+            json(version)
+        ));
     }
     match given(keys, "storeDir") {
         Some(directory) if directory.as_str().map(|text| text.trim_end_matches('/')) != Some(STORE_DIR) => {
-            Err(EntryProblem::StoreDirectory(json(directory)))
+            Err(format!(
+                "its paths are in the store directory {}, and an image can only be made of those in {STORE_DIR}",
+                json(directory)
+            ))
         }
         _ => Ok(()),
     }
 }
 
 /// A hash as text in any of its forms, or as an object with its algorithm, its encoding and its digits.
-fn nar_hash(value: Option<&Value>) -> Result<Option<NarHash>, EntryProblem> {
-    let parse =
-        |text: &str| NarHash::parse_optional(text).map_err(|problem| EntryProblem::Hash(Box::new(problem)));
+fn nar_hash(value: Option<&Value>) -> Result<Option<NarHash>, String> {
+    let parse = |text: &str| {
+        NarHash::parse_optional(text).map_err(|error| format!("the key `narHash` cannot be used: {error}"))
+    };
     let Some(value) = value else { return Ok(None) };
     let wrong = || wrong("narHash", value, "a SHA-256 hash as text, as in `sha256-` and base 64");
     match value {
@@ -229,9 +187,9 @@ fn nar_hash(value: Option<&Value>) -> Result<Option<NarHash>, EntryProblem> {
     }
 }
 
-fn store_path(key: &str, value: &Value) -> Result<StorePath, EntryProblem> {
+fn store_path(key: &str, value: &Value) -> Result<StorePath, String> {
     let text = value.as_str().ok_or_else(|| wrong(key, value, "a store path"))?;
-    StorePath::parse_any(text).map_err(|source| EntryProblem::Path { key: key.to_owned(), source })
+    StorePath::parse_any(text).map_err(|error| not_store_path(key, &error))
 }
 
 /// A key that is there and not null.
@@ -239,8 +197,21 @@ fn given<'m>(keys: &'m Map<String, Value>, key: &str) -> Option<&'m Value> {
     keys.get(key).filter(|value| !value.is_null())
 }
 
-fn wrong(key: &str, value: &Value, expected: &'static str) -> EntryProblem {
-    EntryProblem::Value { key: key.to_owned(), found: json(value), expected }
+fn wrong(key: &str, value: &Value, expected: &str) -> String {
+    format!("the key `{key}` is {}; it must be {expected}", json(value))
+}
+
+fn not_store_path(key: &str, error: &StorePathError) -> String {
+    format!("the key `{key}` is not a store path: {error}")
+}
+
+fn missing_key(key: &str) -> String {
+    format!("the key `{key}` is missing, which `nix path-info --json --recursive` prints")
+}
+
+fn not_object(value: &Value) -> String {
+    let found = json(value);
+    format!("{found} is there, where an object belongs as `nix path-info --json --recursive` prints it")
 }
 
 /// A value as it may stand in a message.
@@ -253,8 +224,8 @@ fn json(value: &Value) -> String {
 }
 
 impl Fault {
-    const fn of_document(problem: EntryProblem) -> Self {
-        Self { entry: String::new(), problem }
+    fn of_document(problem: impl Into<String>) -> Self {
+        Self { entry: String::new(), problem: problem.into() }
     }
 
     /// The same fault in a part of the document.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use super::path_info::{self, EntryProblem, Fault};
+use super::path_info::{self, Fault};
 use super::problem::{ClosureError, RegistrationError};
 use super::registration::{Registered, Registration};
 use crate::error_kind::ErrorKind;
@@ -14,49 +14,23 @@ use crate::nix::store_path::StorePath;
 /// Why references graphs give no closure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum GraphError {
     /// A graph as text.
     #[error(transparent)]
     Text(#[from] RegistrationError),
     /// A graph as JSON that is not the JSON of paths.
     #[error("{}: not a references graph in JSON", file.display())]
-    Json {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// What the parser said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// JSON that does not describe paths.
-    #[error("{}: {problem}", file.display())]
-    Document {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: EntryProblem,
-    },
-    /// An entry of a graph as JSON.
-    #[error("{}, {entry}: {problem}", file.display())]
-    Entry {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// The path of the entry, or its number in a list.
-        entry: String,
-        /// What is wrong with it.
-        problem: EntryProblem,
-    },
+    Json { file: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    /// JSON, or an entry in it, that does not describe paths.
+    #[error("{}{problem}", file.display())]
+    Document { file: PathBuf, problem: String },
     /// No path at all.
     #[error("{} has no path in it, which is no closure; did the command fail that was to write it?", .0.display())]
     Empty(PathBuf),
     /// Two graphs, or one graph in two places, tell different things of a path.
     #[error("{}: {path} has other {what} than in the graphs before; they are not of one store", file.display())]
-    Contradiction {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// The path.
-        path: StorePath,
-        /// What differs.
-        what: &'static str,
-    },
+    Contradiction { file: PathBuf, path: StorePath, what: &'static str },
     /// The graphs together.
     #[error(
         "the references graphs do not make a closure (`nix path-info` prints all of one with --recursive)"
@@ -101,11 +75,8 @@ fn parse_json(file: &Path, bytes: &[u8]) -> Result<Vec<Registered>, GraphError> 
     let document = serde_json::from_slice(bytes)
         .map_err(|error| GraphError::Json { file: file(), source: error.into() })?;
     path_info::read(&document).map_err(|Fault { entry, problem }| {
-        if entry.is_empty() {
-            GraphError::Document { file: file(), problem }
-        } else {
-            GraphError::Entry { file: file(), entry, problem }
-        }
+        let comma = if entry.is_empty() { "" } else { ", " };
+        GraphError::Document { file: file(), problem: format!("{comma}{entry}: {problem}") }
     })
 }
 

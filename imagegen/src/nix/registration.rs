@@ -13,6 +13,7 @@ use super::deriver;
 use super::nar_hash::{NarHash, NarInfo};
 use super::problem::{ClosureError, Problem, RegistrationError};
 use crate::nix::store_path::StorePath;
+use crate::text::excerpt;
 
 /// The paths of a closure, sorted by name, so that nothing depends on the order of the file.
 #[derive(Debug, Clone, Default)]
@@ -36,18 +37,21 @@ pub struct Registered {
 impl Registration {
     /// Takes paths from anywhere; they must be a closure.
     pub fn new(mut paths: Vec<Registered>) -> Result<Self, ClosureError> {
-        if let Some(fault) = find_fault(&paths) {
-            let path = |at: usize| paths[at].path.clone();
-            return Err(match fault {
-                Fault::Duplicate { at, .. } => ClosureError::Duplicate(path(at)),
-                Fault::MissingReference { at, reference } => ClosureError::MissingReference {
-                    path: path(at),
-                    reference: paths[at].references[reference].clone(),
-                },
-            });
+        match find_fault(&paths) {
+            None => Ok(Self::sorted(paths)),
+            Some(Fault::Duplicate { again, .. }) => {
+                Err(ClosureError::Duplicate(paths.swap_remove(again).path))
+            }
+            Some(Fault::MissingReference { at, reference }) => {
+                let Registered { path, mut references, .. } = paths.swap_remove(at);
+                Err(ClosureError::MissingReference { path, reference: references.swap_remove(reference) })
+            }
         }
+    }
+
+    fn sorted(mut paths: Vec<Registered>) -> Self {
         paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { paths })
+        Self { paths }
     }
 
     /// Reads a registration; `file` is its name for messages. An empty one is a closure of no paths.
@@ -62,15 +66,11 @@ impl Registration {
     }
 
     fn parse_as(form: Form, file: &Path, bytes: &[u8]) -> Result<Self, RegistrationError> {
-        let error = |(line, problem)| RegistrationError { file: file.to_owned(), line, problem };
         form.read(bytes).map_err(|(line, problem)| {
-            let problem = form.mistaken(bytes).unwrap_or(match problem {
-                problem @ (Problem::Path(_) | Problem::NotText) if line == 1 => {
-                    Problem::WrongFile { what: form.name(), problem: Box::new(problem) }
-                }
-                problem => problem,
-            });
-            error((line, problem))
+            // In the first line only a path is expected.
+            let this_is = if line == 1 { form.doubt() } else { "" };
+            let problem = form.mistaken(bytes).unwrap_or_else(|| Problem::Line(problem + this_is));
+            RegistrationError { file: file.to_owned(), line, problem }
         })
     }
 
@@ -79,8 +79,7 @@ impl Registration {
         for registered in &mut paths {
             registered.references.clear();
         }
-        paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Self { paths }
+        Self::sorted(paths)
     }
 
     /// The paths, sorted by name.
@@ -142,17 +141,26 @@ impl Form {
             paths.push(registered);
             places.push(place);
         }
-        if let Some(fault) = find_fault(&paths) {
-            return Err(fault.located(&paths, &places));
+        match find_fault(&paths) {
+            None => Ok(Registration::sorted(paths)),
+            Some(Fault::Duplicate { again, first }) => {
+                let (path, first) = (&paths[again].path, places[first].path);
+                Err((places[again].path, format!("{path} is registered twice, first in line {first}")))
+            }
+            Some(Fault::MissingReference { at, reference: number }) => {
+                let Registered { path, references, .. } = &paths[at];
+                let reference = &references[number];
+                let problem = "which is not registered; the closure is not complete";
+                let line = places[at].first_reference + number;
+                Err((line, format!("{path} refers to {reference}, {problem}")))
+            }
         }
-        paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Registration { paths })
     }
 
-    const fn name(self) -> &'static str {
+    const fn doubt(self) -> &'static str {
         match self {
-            Self::Registration => "registration",
-            Self::ReferencesGraph => "references graph",
+            Self::Registration => "; this is no registration, is it the right file?",
+            Self::ReferencesGraph => "; this is no references graph, is it the right file?",
         }
     }
 
@@ -177,7 +185,8 @@ impl Form {
     }
 }
 
-type Located = (usize, Problem);
+/// A mistake and its line.
+type Located = (usize, String);
 
 /// The lines of a record.
 struct Place {
@@ -188,18 +197,20 @@ struct Place {
 /// Reads the record that begins with `line`.
 fn record(
     form: Form,
-    line: Result<&str, Problem>,
+    line: Result<&str, String>,
     lines: &mut Lines<'_>,
 ) -> Result<(Registered, Place), Located> {
     let start = lines.number;
-    let path = line.and_then(|text| StorePath::parse(text).map_err(Problem::Path)).map_err(|p| (start, p))?;
+    let path = line.and_then(|line| store_path("not a store path", line)).map_err(|p| (start, p))?;
 
     let nar = match form {
         Form::Registration => nar_info(&path, lines)?,
         Form::ReferencesGraph => None,
     };
     let deriver = lines.expect("the deriver", &path)?;
-    let deriver = lines.located(deriver::parse(deriver).map_err(Problem::Deriver))?;
+    let deriver = lines.located(deriver::parse(deriver).map_err(|error| {
+        format!("the deriver is not a store path: {error}; leave the line empty if there is none")
+    }))?;
     let count = lines.expect("the number of references", &path)?;
     let count = lines.located(number(count, "a number of references"))?;
 
@@ -207,15 +218,19 @@ fn record(
     let mut references = Vec::new();
     for _ in 0..count {
         let reference = lines.expect("a reference", &path)?;
-        references.push(lines.located(StorePath::parse(reference).map_err(Problem::Reference))?);
+        references.push(lines.located(store_path("the reference is not a store path", reference))?);
     }
     Ok((Registered { path, nar, deriver, references }, place))
+}
+
+fn store_path(problem: &str, text: &str) -> Result<StorePath, String> {
+    StorePath::parse(text).map_err(|error| format!("{problem}: {error}"))
 }
 
 /// Reads the lines of hash and size.
 fn nar_info(path: &StorePath, lines: &mut Lines<'_>) -> Result<Option<NarInfo>, Located> {
     let hash = lines.expect("the NAR hash", path)?;
-    let hash = lines.located(NarHash::parse_optional(hash))?;
+    let hash = lines.located(NarHash::parse_optional(hash).map_err(|error| error.to_string()))?;
     let size = lines.expect("the NAR size", path)?;
     // Some tools leave the size empty where they have no hash.
     let size: u64 = if size.is_empty() { 0 } else { lines.located(number(size, "a NAR size in bytes"))? };
@@ -224,17 +239,17 @@ fn nar_info(path: &StorePath, lines: &mut Lines<'_>) -> Result<Option<NarInfo>, 
 
 /// Why paths are no closure, by their numbers.
 enum Fault {
-    /// The paths `first` and `at` are the same.
-    Duplicate { at: usize, first: usize },
+    /// The path `again` is that of `first`.
+    Duplicate { again: usize, first: usize },
     /// The reference of that number of the path `at` is not among the paths.
     MissingReference { at: usize, reference: usize },
 }
 
 fn find_fault(paths: &[Registered]) -> Option<Fault> {
     let mut numbers = HashMap::with_capacity(paths.len());
-    for (at, registered) in paths.iter().enumerate() {
-        if let Some(first) = numbers.insert(&registered.path, at) {
-            return Some(Fault::Duplicate { at, first });
+    for (again, registered) in paths.iter().enumerate() {
+        if let Some(first) = numbers.insert(&registered.path, again) {
+            return Some(Fault::Duplicate { again, first });
         }
     }
     paths.iter().enumerate().find_map(|(at, registered)| {
@@ -243,30 +258,10 @@ fn find_fault(paths: &[Registered]) -> Option<Fault> {
     })
 }
 
-impl Fault {
-    fn located(&self, paths: &[Registered], places: &[Place]) -> Located {
-        match *self {
-            Self::Duplicate { at, first } => {
-                let path = paths[at].path.clone();
-                (places[at].path, Problem::Duplicate { path, first: places[first].path })
-            }
-            Self::MissingReference { at, reference } => {
-                let path = paths[at].path.clone();
-                let line = places[at].first_reference + reference;
-                let reference = paths[at].references[reference].clone();
-                (line, Problem::MissingReference { path, reference })
-            }
-        }
-    }
-}
-
-fn number(text: &str, what: &'static str) -> Result<u64, Problem> {
-    let error = || Problem::Number { what, text: text.to_owned() };
+fn number(text: &str, what: &str) -> Result<u64, String> {
     // `parse` alone would take a plus sign.
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(error());
-    }
-    text.parse().map_err(|_| error())
+    let number = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    number.ok_or_else(|| format!("`{}` is not {what}", excerpt(text)))
 }
 
 /// Lines with their numbers.
@@ -277,7 +272,7 @@ struct Lines<'b> {
 }
 
 impl<'b> Lines<'b> {
-    fn next(&mut self) -> Option<Result<&'b str, Problem>> {
+    fn next(&mut self) -> Option<Result<&'b str, String>> {
         if self.rest.is_empty() {
             return None;
         }
@@ -290,17 +285,20 @@ impl<'b> Lines<'b> {
             }
             None => std::mem::take(&mut self.rest),
         };
-        Some(std::str::from_utf8(line).map_err(|_| Problem::NotText))
+        Some(std::str::from_utf8(line).map_err(|_| "the line is not text (UTF-8)".to_owned()))
     }
 
-    fn expect(&mut self, what: &'static str, path: &StorePath) -> Result<&'b str, Located> {
+    fn expect(&mut self, what: &str, path: &StorePath) -> Result<&'b str, Located> {
         match self.next() {
             Some(line) => self.located(line),
-            None => Err((self.number + 1, Problem::Truncated { missing: what, path: path.clone() })),
+            None => {
+                let problem = format!("the file ends where {what} of {path} should be; it is cut off");
+                Err((self.number + 1, problem))
+            }
         }
     }
 
-    fn located<T>(&self, result: Result<T, Problem>) -> Result<T, Located> {
+    fn located<T>(&self, result: Result<T, String>) -> Result<T, Located> {
         result.map_err(|problem| (self.number, problem))
     }
 }

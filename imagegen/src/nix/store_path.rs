@@ -28,6 +28,7 @@ pub struct StorePath {
 /// What is wrong with a store path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum StorePathError {
     /// It is somewhere else.
     #[error("`{}` is not directly in {STORE_DIR}", excerpt(.0))]
@@ -38,12 +39,7 @@ pub enum StorePathError {
          wherever they lie on this machine",
         excerpt(.path), excerpt(.directory)
     )]
-    OtherStore {
-        /// The whole path.
-        path: String,
-        /// The store directory.
-        directory: String,
-    },
+    OtherStore { path: String, directory: String },
     /// The hash part is short, or has other characters.
     #[error(
         "`{}` does not begin with {HASH_DIGITS} base-32 digits (0-9 and a-z without e, o, t, u) and a dash",
@@ -61,12 +57,7 @@ pub enum StorePathError {
         "`{}` has the character {character:?} in its name; Nix allows letters, digits and `+-._?=`",
         excerpt(.path)
     )]
-    NameCharacter {
-        /// The whole path.
-        path: String,
-        /// The first character that is not allowed.
-        character: char,
-    },
+    NameCharacter { path: String, character: char },
     /// The name would be a special directory entry.
     #[error("`{}` has a name that Nix does not allow (`.`, `..`, or one of these before a dash)", excerpt(.0))]
     DotName(String),
@@ -169,36 +160,20 @@ pub struct Resolved {
 /// Why a path in the store leads nowhere.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ResolveError {
     /// A link, or the path itself, leads out of the store.
     #[error("`{}` leads out of the store: {}", path.display(), end.display())]
-    OutsideStore {
-        /// The path asked for.
-        path: PathBuf,
-        /// Where it would have ended.
-        end: PathBuf,
-    },
+    OutsideStore { path: PathBuf, end: PathBuf },
     /// Too many links, most likely a loop.
     #[error(
         "`{}` leads through more than {LINKS_MAX} symbolic links; the last one was `{}`",
         path.display(), link.display()
     )]
-    Loop {
-        /// The path asked for.
-        path: PathBuf,
-        /// The link at which the count was exceeded.
-        link: PathBuf,
-    },
+    Loop { path: PathBuf, link: PathBuf },
     /// The file system said no.
     #[error("cannot follow `{}`: `{}`", path.display(), component.display())]
-    Io {
-        /// The path asked for.
-        path: PathBuf,
-        /// The component that could not be read.
-        component: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, component: PathBuf, source: io::Error },
 }
 
 impl StorePathError {

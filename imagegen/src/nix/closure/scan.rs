@@ -33,23 +33,14 @@ pub struct Closure {
 /// Why a closure cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ScanError {
     /// A registered path is not there.
     #[error("{path} is registered but missing: there is no `{}`", physical.display())]
-    Missing {
-        /// The store path.
-        path: StorePath,
-        /// Where it should be.
-        physical: PathBuf,
-    },
+    Missing { path: StorePath, physical: PathBuf },
     /// Something that cannot be in a store.
     #[error("`{}` is a {kind}; a store path holds only files, directories and symbolic links", path.display())]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
+    Kind { path: PathBuf, kind: &'static str },
     /// A name that only a Nix on macOS gives.
     #[error(
         "`{}` is named as Nix on macOS names files that differ from others only in case; its own name ends before \
@@ -57,18 +48,10 @@ pub enum ScanError {
          (`nix copy --to DIR PATH`)",
         path.display()
     )]
-    CaseHack {
-        /// The file.
-        path: PathBuf,
-    },
+    CaseHack { path: PathBuf },
     /// The file system said no.
     #[error("cannot read `{}`", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// Too many files.
     #[error(transparent)]
     Tree(#[from] TreeError),
