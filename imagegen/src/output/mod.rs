@@ -20,51 +20,23 @@ pub use temporary_name::remove_unfinished;
 /// The target could not be opened, or not be put in place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum OutputError {
     /// The directory is missing or cannot be written.
     #[error("cannot create `{target}` in `{directory}`; the directory must exist and be writable")]
-    Create {
-        /// The file asked for.
-        target: PathBuf,
-        /// Its directory.
-        directory: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Create { target: PathBuf, directory: PathBuf, source: io::Error },
     /// Something other than a regular file has the name.
     #[error("`{target}` is a {kind}; name a regular file or a new one")]
-    NotAFile {
-        /// The file asked for.
-        target: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
+    NotAFile { target: PathBuf, kind: &'static str },
     /// The device cannot be had, or not alone.
     #[error("cannot open the block device `{target}`{}", in_use(.source))]
-    OpenDevice {
-        /// The device asked for.
-        target: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    OpenDevice { target: PathBuf, source: io::Error },
     /// The image is larger than the device.
     #[error("`{target}` is too small: it has {available} ({} bytes), and the image {size} ({} bytes)", .available.0, .size.0)]
-    DeviceTooSmall {
-        /// The device.
-        target: PathBuf,
-        /// The size of the image.
-        size: ByteCount,
-        /// The size of the device.
-        available: ByteCount,
-    },
+    DeviceTooSmall { target: PathBuf, size: ByteCount, available: ByteCount },
     /// What was written is not all on the device.
     #[error("the device `{target}` did not take all that was written to it")]
-    FlushDevice {
-        /// The device.
-        target: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    FlushDevice { target: PathBuf, source: io::Error },
     /// A link to what is open already, such as standard output.
     #[error("`{}` leads to a file that is open already; name a regular file or a new one", .0.display())]
     OpenFile(PathBuf),
@@ -73,31 +45,16 @@ pub enum OutputError {
     StandardOutput,
     /// What was written is perhaps not all on the disk.
     #[error("cannot flush `{target}` to the disk")]
-    Flush {
-        /// The file asked for.
-        target: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Flush { target: PathBuf, source: io::Error },
     /// The path ends in `/`, `..` or nothing.
     #[error("`{}` has no file name", .0.display())]
     NoName(PathBuf),
     /// The output would destroy what it is made from.
     #[error("`{target}` is, or lies in, the input `{input}`; name another file for the output")]
-    Input {
-        /// The file asked for.
-        target: PathBuf,
-        /// The input.
-        input: PathBuf,
-    },
+    Input { target: PathBuf, input: PathBuf },
     /// The finished file could not be given its name.
     #[error("cannot put the finished file in place as `{target}`")]
-    Finish {
-        /// The file asked for.
-        target: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Finish { target: PathBuf, source: io::Error },
 }
 
 impl OutputError {

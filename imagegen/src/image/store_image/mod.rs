@@ -79,6 +79,7 @@ pub struct Verified {
 /// Why a store image cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum StoreImageError {
     /// The file system cannot be laid out.
     #[error("cannot lay out the file system")]
@@ -88,27 +89,13 @@ pub enum StoreImageError {
         "{path} is not what the registration says: its NAR has {found} bytes, not {expected}; \
          was it changed, or is the registration of another store?"
     )]
-    Size {
-        /// The store path.
-        path: StorePath,
-        /// What is on disk.
-        found: u64,
-        /// What is registered.
-        expected: u64,
-    },
+    Size { path: StorePath, found: u64, expected: u64 },
     /// The NAR of a path has another hash.
     #[error(
         "{path} is not what the registration says: its NAR hash is {found}, not {expected}; \
          run `nix-store --verify-path` on it"
     )]
-    Hash {
-        /// The store path.
-        path: StorePath,
-        /// What is on disk.
-        found: NarHash,
-        /// What is registered.
-        expected: NarHash,
-    },
+    Hash { path: StorePath, found: NarHash, expected: NarHash },
     /// A file could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -8,31 +8,17 @@ use crate::error_kind::ErrorKind;
 /// Why a file could not be copied into the image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ReadError {
     /// The source.
     #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file systems can share blocks, but something else failed.
     #[error("cannot share the blocks of `{}` with the image", path.display())]
-    Share {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Share { path: PathBuf, source: io::Error },
     /// The source is not what it was when it was scanned.
     #[error("`{}` changed while it was read: {change}; nothing may write to the store meanwhile", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// What happened to it.
-        change: String,
-    },
+    Changed { path: PathBuf, change: String },
     /// Another thread has failed; its error is the one to show.
     #[error("stopped because of another error")]
     Stopped,
