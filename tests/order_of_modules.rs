@@ -19,7 +19,7 @@ const WINGS: [&[&str]; 9] = [
     &["container"],
     &["firmware", "output"],
     &["on_disk", "fixed"],
-    &["units", "guid", "host_file", "text", "progress", "job", "sha256", "error_kind"],
+    &["units", "guid", "host_file", "text", "progress", "job", "depth_first", "sha256", "error_kind"],
 ];
 
 /// Which files each file names, both as module paths from the crate's root, tests left out.

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod container;
+mod depth_first;
 pub mod disk;
 pub mod error_kind;
 pub mod firmware;

@@ -191,7 +191,7 @@ fn database_file() -> &'static Base {
         let text = record(TOPLEVEL, &[TOPLEVEL, KERNEL]) + &record(KERNEL, &[KERNEL]);
         let registration = Registration::parse(Path::new("registration"), text.as_bytes()).unwrap();
         let closure = scan(registration, StoreRoot::new(store.path()), &Job::default()).unwrap();
-        Base::new(root_disk::database(closure.registration.paths()).unwrap())
+        Base::new(root_disk::database(&closure.registration).unwrap())
     })
 }
 

@@ -1,12 +1,13 @@
 //! A GRUB package's directory `lib/grub/i386-pc`: its files, and which module needs which.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::GrubError;
+use crate::depth_first::depth_first;
 use crate::fs::file_source::FileSource;
 
 /// The list of modules and what they need, in the directory of modules.
@@ -51,12 +52,15 @@ impl GrubDirectory {
     /// `grub-mkimage`'s: depth first from the modules as they were asked for, a module's dependencies in the
     /// reverse of their order in `moddep.lst`.
     pub fn closure(&self, modules: &[&str]) -> Result<Vec<String>, GrubError> {
-        let mut done = Vec::new();
-        let mut states = HashMap::new();
-        for module in modules {
-            self.visit(module, &mut states, &mut done)?;
-        }
-        Ok(done.into_iter().map(str::to_owned).collect())
+        let needs = |module| self.needs(module).map(|modules| modules.iter().rev().map(String::as_str));
+        let circle = |module: &str, needed: &str| {
+            let list = self.list();
+            GrubError::Damaged(format!(
+                "`{list}`: the module `{needed}` depends on itself, through `{module}`"
+            ))
+        };
+        let ordered = depth_first(modules.iter().copied(), needs, circle)?;
+        Ok(ordered.into_iter().map(str::to_owned).collect())
     }
 
     /// What belongs in `i386-pc` of GRUB's directory on the disk, by name: every module (`*.mod`), and the lists
@@ -74,68 +78,18 @@ impl GrubDirectory {
         Ok(files)
     }
 
-    /// Depth first, without recursion since `moddep.lst` decides how deep.
-    fn visit<'s>(
-        &'s self,
-        module: &str,
-        states: &mut HashMap<&'s str, State>,
-        done: &mut Vec<&'s str>,
-    ) -> Result<(), GrubError> {
-        let (first, dependencies) = self.lookup(module)?;
-        if states.contains_key(first) {
-            return Ok(());
-        }
-        states.insert(first, State::Open);
-        let mut path = vec![(first, dependencies.iter().rev())];
-        while let Some((module, rest)) = path.last_mut() {
-            let Some(dependency) = rest.next() else {
-                states.insert(module, State::Done);
-                done.push(module);
-                path.pop();
-                continue;
-            };
-            let (name, dependencies) = self.lookup(dependency)?;
-            match states.get(name) {
-                Some(State::Done) => {}
-                Some(State::Open) => {
-                    return Err(GrubError::Damaged(format!(
-                        "`{}`: the module `{name}` depends on itself, through `{module}`",
-                        self.list()
-                    )));
-                }
-                None => {
-                    states.insert(name, State::Open);
-                    path.push((name, dependencies.iter().rev()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lookup(&self, module: &str) -> Result<(&str, &[String]), GrubError> {
-        self.dependencies
-            .get_key_value(module)
-            .map(|(name, dependencies)| (name.as_str(), dependencies.as_slice()))
-            .ok_or_else(|| {
-                GrubError::Damaged(format!(
-                    "`{}` has no module `{module}`; a module is named without `.mod`, as in `part_gpt`",
-                    self.list()
-                ))
-            })
+    fn needs(&self, module: &str) -> Result<&[String], GrubError> {
+        self.dependencies.get(module).map(Vec::as_slice).ok_or_else(|| {
+            let list = self.list();
+            GrubError::Damaged(format!(
+                "`{list}` has no module `{module}`; a module is named without `.mod`, as in `part_gpt`"
+            ))
+        })
     }
 
     fn list(&self) -> String {
         self.file(DEPENDENCY_LIST).display().to_string()
     }
-}
-
-/// How far the search has come with a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Its dependencies are being visited.
-    Open,
-    /// It is in the result.
-    Done,
 }
 
 /// Reads `moddep.lst`: in each line a module, a colon and the modules that it needs, separated by spaces.

@@ -13,7 +13,7 @@ use crate::error_kind::ErrorKind;
 use crate::fixed;
 use crate::nix::closure::check_order;
 use crate::nix::store_path::StorePath;
-use crate::nix::{ClosureError, Registered};
+use crate::nix::{ClosureError, Registered, Registration};
 
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,6 @@ pub enum DatabaseError {
     /// A path without hash and size; Nix refuses to read such a row.
     #[error("{0} has no hash in the registration, and the database must have one")]
     NoHash(StorePath),
-    /// A reference to a path without a row.
-    #[error("{path} refers to {reference}, which is not registered")]
-    MissingReference { path: StorePath, reference: StorePath },
     /// Paths that Nix would not register.
     #[error("the registration cannot be a store's")]
     Cycle(#[from] ClosureError),
@@ -41,7 +38,7 @@ impl DatabaseError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoHash(_) | Self::MissingReference { .. } | Self::Cycle(_) => ErrorKind::InvalidInput,
+            Self::NoHash(_) | Self::Cycle(_) => ErrorKind::InvalidInput,
             Self::Size(_) => ErrorKind::TooLarge,
             Self::Sqlite(_) => ErrorKind::Internal,
         }
@@ -93,8 +90,9 @@ const INDEXES: &str = "
 /// opens a store without one, which fails where it may only read.
 const MIGRATIONS: &str = "create table SchemaMigrations (migration text primary key not null);";
 
-/// The bytes of the database of some paths, in the order in which they are given.
-pub fn bytes(paths: &[Registered]) -> Result<Vec<u8>, DatabaseError> {
+/// The bytes of the database of a closure.
+pub fn bytes(registration: &Registration) -> Result<Vec<u8>, DatabaseError> {
+    let paths = registration.paths();
     check_order(paths)?;
     let mut connection = Connection::open_in_memory().map_err(sqlite)?;
     connection.pragma_update(None, "page_size", 4096).map_err(sqlite)?;
@@ -148,19 +146,12 @@ fn insert_references(
     let mut insert = connection
         .prepare("insert or ignore into Refs (referrer, reference) values (?, ?)")
         .map_err(sqlite)?;
-    let row = |path: &StorePath| rows.get(path).copied();
     for Registered { path, references, .. } in paths {
-        let mut found = Vec::with_capacity(references.len());
+        // Every reference has a row: a registration is complete.
+        let mut references: Vec<_> = references.iter().filter_map(|reference| rows.get(reference)).collect();
+        references.sort_unstable();
         for reference in references {
-            found.push(row(reference).ok_or_else(|| DatabaseError::MissingReference {
-                path: path.clone(),
-                reference: reference.clone(),
-            })?);
-        }
-        found.sort_unstable();
-        let referrer = row(path);
-        for reference in found {
-            insert.execute(params![referrer, reference]).map_err(sqlite)?;
+            insert.execute(params![rows.get(path), reference]).map_err(sqlite)?;
         }
     }
     Ok(())

@@ -1,29 +1,26 @@
-//! A directory tree that is put together by path, in any order, before it becomes a [`Tree`].
+//! Files that are put together by path, in any order, before they become a [`Tree`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::fs::file_source::FileSource;
-use crate::fs::file_tree::{Added, NodeId, Permissions, Tree, TreeBuilder, TreeError};
+use crate::fs::file_tree::{NodeId, Permissions, Tree, TreeBuilder, TreeError};
 
 /// What a directory has if nobody says otherwise.
-const USUAL: Permissions = Permissions::new(0o755);
+const USUAL: u16 = 0o755;
 
-/// A directory and all below it.
-#[derive(Debug)]
-pub struct Directory<'t> {
-    permissions: Permissions,
-    /// By name, in the order of its bytes.
-    directories: BTreeMap<String, Self>,
-    /// What is not a directory that was made here.
-    others: BTreeMap<String, Other<'t>>,
-}
+/// The root directory and all below it, by path. A path comes before those below it, and these before its siblings.
+#[derive(Debug, Default)]
+pub struct Directory<'t>(BTreeMap<PathBuf, (Permissions, Content<'t>)>);
 
 #[derive(Debug)]
-enum Other<'t> {
-    File(Permissions, FileSource),
+enum Content<'t> {
+    Directory,
+    File(FileSource),
     Symlink(String),
     /// The store: a tree of its own, whose root this entry is.
-    Store(Permissions, &'t Tree),
+    Store(&'t Tree),
 }
 
 /// A [`Tree`] and what is in its files.
@@ -37,99 +34,82 @@ pub struct Files {
     pub store: Option<NodeId>,
 }
 
-/// The same while the tree is built.
-#[derive(Default)]
-struct Adding {
-    tree: TreeBuilder,
-    contents: Vec<(Added, FileSource)>,
-    store: Option<Added>,
-}
-
-impl Default for Directory<'_> {
-    fn default() -> Self {
-        Self { permissions: USUAL, directories: BTreeMap::new(), others: BTreeMap::new() }
-    }
-}
-
 impl<'t> Directory<'t> {
     /// Makes a directory, or changes its permissions. Those above it are made too.
     pub fn directory(&mut self, path: &str, mode: u16) {
-        self.at(path).permissions = Permissions::new(mode);
+        self.put(path, mode, Content::Directory);
     }
 
     /// Puts a file at a path.
     pub fn file(&mut self, path: &str, mode: u16, content: FileSource) {
-        self.put(path, Other::File(Permissions::new(mode), content));
+        self.put(path, mode, Content::File(content));
     }
 
     /// Puts a symbolic link at a path.
     pub fn symlink(&mut self, path: &str, target: impl Into<String>) {
-        self.put(path, Other::Symlink(target.into()));
+        self.put(path, Permissions::SYMLINK.bits(), Content::Symlink(target.into()));
     }
 
     /// Puts a tree of its own at a path.
     pub fn store(&mut self, path: &str, mode: u16, tree: &'t Tree) {
-        self.put(path, Other::Store(Permissions::new(mode), tree));
+        self.put(path, mode, Content::Store(tree));
+    }
+
+    /// Puts something in the place of whatever has its name.
+    fn put(&mut self, path: &str, mode: u16, content: Content<'t>) {
+        let path = Path::new(path.trim_start_matches('/'));
+        for above in path.ancestors().skip(1) {
+            if !matches!(self.0.get(above), Some((_, Content::Directory))) {
+                self.0.insert(above.to_owned(), (Permissions::new(USUAL), Content::Directory));
+            }
+        }
+        if !matches!(content, Content::Directory) {
+            self.0.retain(|other, _| !other.starts_with(path));
+        }
+        self.0.insert(path.to_owned(), (Permissions::new(mode), content));
     }
 
     /// The same as a tree, as its root directory.
     pub fn into_files(self) -> Result<Files, TreeError> {
-        let mut adding = Adding::default();
-        self.add_to(&mut adding, "")?;
-        let built = adding.tree.finish()?;
-        let contents = adding.contents.into_iter().map(|(added, content)| (built.node(added), content));
-        let contents = contents.collect();
-        let store = adding.store.map(|added| built.node(added));
-        Ok(Files { tree: built.tree, contents, store })
-    }
-
-    /// Puts something in the place of whatever has its name.
-    fn put(&mut self, path: &str, other: Other<'t>) {
-        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let directory = self.at(directory);
-        directory.directories.remove(name);
-        directory.others.insert(name.to_owned(), other);
-    }
-
-    fn at(&mut self, path: &str) -> &mut Self {
-        path.split('/').filter(|name| !name.is_empty()).fold(self, |directory, name| {
-            directory.others.remove(name);
-            directory.directories.entry(name.to_owned()).or_default()
-        })
-    }
-
-    fn add_to(mut self, adding: &mut Adding, name: &str) -> Result<(), TreeError> {
-        let directory = adding.tree.open_directory(name.as_bytes())?;
-        adding.tree.set_permissions(directory, self.permissions);
-        let names = self.directories.keys().chain(self.others.keys()).cloned();
-        for name in names.collect::<BTreeSet<_>>() {
-            if let Some(directory) = self.directories.remove(&name) {
-                directory.add_to(adding, &name)?;
+        let mut tree = TreeBuilder::default();
+        let (mut contents, mut store) = (Vec::new(), None);
+        let mut open: Vec<(PathBuf, _)> = Vec::new();
+        for (path, (permissions, content)) in self.0 {
+            while let Some((_, directory)) = open.pop_if(|(directory, _)| !path.starts_with(directory)) {
+                tree.close_directory(directory)?;
             }
-            match self.others.remove(&name) {
-                None => {}
-                Some(Other::Symlink(target)) => {
-                    adding.tree.add_symlink(name.as_bytes(), target.as_bytes())?;
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let stays_open = matches!(content, Content::Directory | Content::Store(_));
+            let added = match content {
+                Content::Directory => tree.open_directory(name)?,
+                Content::Symlink(target) => tree.add_symlink(name, target.as_bytes())?,
+                Content::File(content) => {
+                    let file = tree.add_file(name, content.size(), false)?;
+                    contents.push((file, content));
+                    file
                 }
-                Some(Other::File(permissions, content)) => {
-                    let node = adding.tree.add_file(name.as_bytes(), content.size(), false)?;
-                    adding.tree.set_permissions(node, permissions);
-                    adding.contents.push((node, content));
-                }
-                Some(Other::Store(permissions, tree)) => {
-                    let node = adding.tree.append(name.as_bytes(), tree)?;
-                    adding.tree.set_permissions(node, permissions);
+                Content::Store(paths) => {
+                    let node = tree.append(name, paths)?;
                     // Where Nix keeps its hard links. It makes the directory whenever it opens a store, also one that it
                     // may only read.
-                    let links = adding.tree.open_directory(b".links")?;
-                    adding.tree.set_permissions(links, USUAL);
-                    adding.tree.close_directory(links)?;
-                    adding.tree.close_directory(node)?;
-                    adding.store = Some(node);
+                    let links = tree.open_directory(b".links")?;
+                    tree.set_permissions(links, Permissions::new(USUAL));
+                    tree.close_directory(links)?;
+                    store = Some(node);
+                    node
                 }
+            };
+            tree.set_permissions(added, permissions);
+            if stays_open {
+                open.push((path, added));
             }
         }
-        adding.tree.close_directory(directory)?;
-        Ok(())
+        while let Some((_, directory)) = open.pop() {
+            tree.close_directory(directory)?;
+        }
+        let built = tree.finish()?;
+        let contents = contents.into_iter().map(|(added, content)| (built.node(added), content)).collect();
+        let store = store.map(|added| built.node(added));
+        Ok(Files { tree: built.tree, contents, store })
     }
 }

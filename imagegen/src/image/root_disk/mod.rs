@@ -191,7 +191,7 @@ impl<'o> RootDisk<'o> {
             return Err(RootDiskError::Toplevel((*toplevel).clone()));
         }
         let mut root = skeleton::root(options.profile.as_ref(), !options.with_store);
-        skeleton::add_database(&mut root, source::SCHEMA, database::bytes(paths)?);
+        skeleton::add_database(&mut root, source::SCHEMA, database::bytes(&closure.registration)?);
         if !table.has_esp() {
             skeleton::add_boot_files(&mut root, &installed.files);
         }

@@ -2,58 +2,36 @@
 
 use std::collections::HashMap;
 
+use crate::depth_first::depth_first;
 use crate::nix::problem::ClosureError;
 use crate::nix::registration::Registered;
 use crate::nix::store_path::StorePath;
 
-/// Whether each path can be registered after those that it refers to.
+/// Whether each path can be registered after those that it refers to. A path may refer to itself.
 pub fn check_order(paths: &[Registered]) -> Result<(), ClosureError> {
-    find(paths).map_or(Ok(()), |(path, reference)| {
-        Err(ClosureError::Cycle { path: path.clone(), reference: reference.clone() })
-    })
-}
-
-/// A reference that closes a circle: the first path, and the one it refers to, which leads back to it. A path may refer to
-/// itself.
-fn find(paths: &[Registered]) -> Option<(&StorePath, &StorePath)> {
-    let numbers: HashMap<&StorePath, usize> =
-        paths.iter().enumerate().map(|(number, registered)| (&registered.path, number)).collect();
-    let mut states = vec![State::New; paths.len()];
-    // Depth first, without recursion: the input decides how long a chain is.
-    let mut open: Vec<(usize, std::slice::Iter<'_, StorePath>)> = Vec::new();
-    for start in 0..paths.len() {
-        let mut next = Some(start);
-        loop {
-            if let Some(number) = next.take().filter(|&number| states[number] == State::New) {
-                states[number] = State::Open;
-                open.push((number, paths[number].references.iter()));
-            }
-            let Some((number, references)) = open.last_mut() else { break };
-            let Some(reference) = references.next() else {
-                states[*number] = State::Done;
-                open.pop();
-                continue;
-            };
-            let Some(&referred) = numbers.get(reference) else { continue };
-            if referred != *number && states[referred] == State::Open {
-                return Some((&paths[*number].path, reference));
-            }
-            next = Some(referred);
-        }
-    }
-    None
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    New,
-    Open,
-    Done,
+    let all: HashMap<&StorePath, &[StorePath]> =
+        paths.iter().map(|registered| (&registered.path, registered.references.as_slice())).collect();
+    let others = |path| {
+        let references = all.get(path).copied().unwrap_or_default();
+        Ok(references.iter().filter(move |reference| *reference != path))
+    };
+    let circle = |path: &StorePath, reference: &StorePath| {
+        let (path, reference) = (path.clone(), reference.clone());
+        ClosureError::Cycle { path, reference }
+    };
+    depth_first(paths.iter().map(|registered| &registered.path), others, circle).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find(paths: &[Registered]) -> Option<(StorePath, StorePath)> {
+        match check_order(paths) {
+            Err(ClosureError::Cycle { path, reference }) => Some((path, reference)),
+            _ => None,
+        }
+    }
 
     fn path(number: usize) -> StorePath {
         StorePath::parse(&format!("/nix/store/{number:032}-x")).unwrap()
@@ -76,8 +54,8 @@ mod tests {
         for good in good {
             assert_eq!(find(&paths(good)), None, "{good:?}");
         }
-        assert_eq!(find(&paths(&[&[1], &[0]])), Some((&path(1), &path(0))));
-        assert_eq!(find(&paths(&[&[], &[0, 2], &[2, 3], &[1]])), Some((&path(3), &path(1))));
+        assert_eq!(find(&paths(&[&[1], &[0]])), Some((path(1), path(0))));
+        assert_eq!(find(&paths(&[&[], &[0, 2], &[2, 3], &[1]])), Some((path(3), path(1))));
         // A long chain needs no stack.
         let mut chain: Vec<_> = paths(&vec![&[][..]; 100_000]);
         for (number, registered) in chain.iter_mut().enumerate().skip(1) {
