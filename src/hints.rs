@@ -153,11 +153,13 @@ mod tests {
 
     use super::*;
 
+    use imagegen::nix::store_path::StorePath;
+
     const PATH: &str = "/nix/store/00000000000000000000000000000000-a";
 
     #[test]
     fn a_hint_stands_behind_its_cause_wherever_that_is() {
-        let missing = || ScanError::Missing { path: PATH.parse().unwrap(), physical: "/x".into() };
+        let missing = || ScanError::Missing { path: StorePath::parse(PATH).unwrap(), physical: "/x".into() };
         let expected = format!("{PATH} is registered but missing: there is no `/x` (is --store-root right?)");
         assert_eq!(shown(&missing().into()), expected);
         let error = Err::<(), _>(missing()).context("cannot do it").unwrap_err();

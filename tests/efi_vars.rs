@@ -396,7 +396,7 @@ fn what_cannot_be_done_leaves_the_image_alone() {
         (2, &[&set[..], &["--data-hex", "00", "--attributes", "BS"]].concat(), "add NV"),
         (2, &[&set[..], &["--data-hex", "00", "--attributes", "NV,RT"]].concat(), "add BS"),
         (2, &[&set[..], &["--data-hex", "00", "--attributes", "AP,NV"]].concat(), "leave it out"),
-        (2, &[&set[..], &["--data-hex", "00", "--attributes", "XY"]].concat(), "no set of attributes"),
+        (2, &[&set[..], &["--data-hex", "00", "--attributes", "XY"]].concat(), "not a set of attributes"),
         (2, &[&set[..], &["--data-hex", "00", "--guid", "Nobody"]].concat(), "is not a UUID"),
         (2, &set, "--data-hex"),
     ] {

@@ -6,23 +6,11 @@ use std::str::FromStr;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::error_kind::ErrorKind;
+use crate::text::TextError;
 
 /// A 128-bit identifier, kept in the order in which it is written as text (RFC 9562, section 4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guid(Uuid);
-
-/// The text is not five groups of 8-4-4-4-12 hexadecimal digits.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a UUID: write 8-4-4-4-12 hexadecimal digits")]
-pub struct GuidError(String);
-
-impl GuidError {
-    /// Always [`ErrorKind::InvalidInput`].
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidInput
-    }
-}
 
 impl Guid {
     /// Makes one from its sixteen bytes in text order.
@@ -52,11 +40,13 @@ impl Guid {
 }
 
 impl FromStr for Guid {
-    type Err = GuidError;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, GuidError> {
+    /// Reads five groups of 8-4-4-4-12 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let parsed: Result<Hyphenated, _> = text.parse();
-        parsed.map(|guid| Self(guid.into_uuid())).map_err(|_| GuidError(text.to_owned()))
+        let expected = "a UUID: write 8-4-4-4-12 hexadecimal digits";
+        parsed.map(|guid| Self(guid.into_uuid())).map_err(|_| TextError::new(text, expected))
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
+use crate::error_kind::ErrorKind;
+
 /// The bytes as text: printable characters as they are; whatever [`is_unseen`], a backslash and what is not UTF-8 as
 /// escapes (`\n`, `\x1b`, `\u{202e}`, `\\`), so that nothing is lost and nothing reaches the terminal that would command
 /// it or show another text than is there.
@@ -57,6 +59,26 @@ pub fn excerpt(text: &str) -> String {
         out += &one;
     }
     out
+}
+
+/// A text that is not what it should be.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{}` is not {expected}", excerpt(.text))]
+pub struct TextError {
+    text: String,
+    expected: &'static str,
+}
+
+impl TextError {
+    /// Always [`ErrorKind::InvalidInput`].
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+
+    /// `expected` says what it should be, and how that is written.
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.to_owned(), expected }
+    }
 }
 
 /// A line of a message, in which parts may be escaped already: as [`shown`], but for the backslash, which stays.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use imagegen::boot::Architecture;
-use imagegen::firmware::efi_vars::{Attributes, AttributesError, EfiText};
-use imagegen::guid::{Guid, GuidError};
+use imagegen::firmware::efi_vars::{Attributes, EfiText};
+use imagegen::guid::Guid;
+use imagegen::text::TextError;
 use imagegen::units::ByteCount;
 
 use super::SyncArg;
@@ -210,13 +211,13 @@ pub struct EfiVarsExportArgs {
 }
 
 /// Reads a vendor, by GUID or by name.
-fn vendor(text: &str) -> Result<Guid, GuidError> {
+fn vendor(text: &str) -> Result<Guid, TextError> {
     imagegen::firmware::efi_vars::vendor_by_name(text).map_or_else(|| text.parse(), Ok)
 }
 
 /// Reads attributes, and refuses those that the firmware would not have stored.
 fn stored_attributes(text: &str) -> Result<Attributes, String> {
-    let attributes: Attributes = text.parse().map_err(|error: AttributesError| error.to_string())?;
+    let attributes: Attributes = text.parse().map_err(|error: TextError| error.to_string())?;
     let has = |other| attributes.contains(other);
     if !has(Attributes::NON_VOLATILE) {
         Err("only non-volatile variables are stored: add NV".to_owned())

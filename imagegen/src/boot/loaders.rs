@@ -75,8 +75,8 @@ impl Loaders {
         let default = &generations.default().system;
         let program = Program::read(store, &default.system, systemd, &default.toplevel)?;
         self.files.extend(systemd_boot::files(generations, &program, menu)?);
-        self.efi_program = Some(program.architecture());
-        self.add_sources(generations, program.store_path());
+        self.efi_program = Some(program.architecture);
+        self.add_sources(generations, &program.store_path);
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Loaders {
         menu: &Menu,
     ) -> Result<(), GrubError> {
         let package = Package::find(store, package, &generations.default().system)?;
-        self.add_sources(generations, package.store_path());
+        self.add_sources(generations, &package.store_path);
         self.grub = Some(Grub { package, generations: generations.clone(), menu: menu.clone() });
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Loaders {
         let mut grub = None;
         if let Some(Grub { package, generations, menu }) = &self.grub {
             files.extend(grub::files(generations, package, directory, menu)?);
-            grub = Some((package.directory().clone(), package.core_image(directory)?));
+            grub = Some((package.directory.clone(), package.core_image(directory)?));
         }
         // FAT knows no case.
         let is_there = |path: &String| files.iter().any(|file| file.path.eq_ignore_ascii_case(path));

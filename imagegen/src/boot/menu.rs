@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error_kind::ErrorKind;
+use crate::text::TextError;
 
 /// How the menu looks and behaves. The default is what NixOS's options are unless they are set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +39,6 @@ impl Default for Menu {
     }
 }
 
-/// A text is not a setting of a boot menu.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not {expected}")]
-pub struct MenuError {
-    text: String,
-    expected: &'static str,
-}
-
-impl MenuError {
-    /// Always [`ErrorKind::InvalidInput`].
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidInput
-    }
-
-    fn new(text: &str, expected: &'static str) -> Self {
-        Self { text: text.to_owned(), expected }
-    }
-}
-
 /// How long the menu waits, in the words of `loader.conf(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -85,12 +66,12 @@ macro_rules! words_or_number {
         }
 
         impl FromStr for $type {
-            type Err = MenuError;
+            type Err = TextError;
 
-            fn from_str(text: &str) -> Result<Self, MenuError> {
+            fn from_str(text: &str) -> Result<Self, TextError> {
                 match text {
                     $($word => Ok(Self::$value),)*
-                    number => number.parse().map(Self::$number).map_err(|_| MenuError::new(text, $expected)),
+                    number => number.parse().map(Self::$number).map_err(|_| TextError::new(text, $expected)),
                 }
             }
         }
@@ -140,13 +121,13 @@ impl fmt::Display for MachineId {
 }
 
 impl FromStr for MachineId {
-    type Err = MenuError;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, MenuError> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         let is_id = text.len() == 32 && text.bytes().all(is_digit);
         let expected = "a machine ID, which has 32 hexadecimal digits in lower case (machine-id(5))";
-        if is_id { Ok(Self(text.to_owned())) } else { Err(MenuError::new(text, expected)) }
+        if is_id { Ok(Self(text.to_owned())) } else { Err(TextError::new(text, expected)) }
     }
 }
 
@@ -160,16 +141,16 @@ pub struct Resolution {
 }
 
 impl FromStr for Resolution {
-    type Err = MenuError;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, MenuError> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let pixels = |digits: &str| digits.parse().ok().filter(|&pixels: &u16| pixels > 0);
         let parse = || {
             let (width, height) = text.split_once('x')?;
             Some(Self { width: pixels(width)?, height: pixels(height)? })
         };
         let expected = "a resolution: write width and height in pixels, as in 1024x768";
-        parse().ok_or_else(|| MenuError::new(text, expected))
+        parse().ok_or_else(|| TextError::new(text, expected))
     }
 }
 
@@ -186,10 +167,10 @@ pub struct Serial {
 }
 
 impl FromStr for Serial {
-    type Err = MenuError;
+    type Err = TextError;
 
     /// Reads what stands behind Linux's `console=`.
-    fn from_str(text: &str) -> Result<Self, MenuError> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let parse = || {
             let (port, speed) = text.split_once(',').unwrap_or((text, "9600"));
             let unit = port.strip_prefix("ttyS")?.parse().ok().filter(|&unit| unit < PORTS)?;
@@ -197,7 +178,7 @@ impl FromStr for Serial {
             Some(Self { unit, speed })
         };
         let expected = "a serial port of a PC: write ttyS0 to ttyS3 and, if it is not 9600, the speed, as in ttyS0,115200";
-        parse().ok_or_else(|| MenuError::new(text, expected))
+        parse().ok_or_else(|| TextError::new(text, expected))
     }
 }
 

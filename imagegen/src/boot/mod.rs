@@ -13,7 +13,7 @@ pub use architecture::Architecture;
 pub use linux::command_line_max;
 pub(crate) use loaders::Installed;
 pub use loaders::{Loader, Loaders};
-pub use menu::{ConsoleMode, MachineId, Menu, MenuError, Resolution, Serial, Timeout};
+pub use menu::{ConsoleMode, MachineId, Menu, Resolution, Serial, Timeout};
 
 use std::collections::BTreeSet;
 

@@ -11,6 +11,6 @@ pub mod references_graph;
 pub mod registration;
 pub mod store_path;
 
-pub use nar_hash::{NarHash, NarHashError, NarInfo};
+pub use nar_hash::{NarHash, NarInfo};
 pub use problem::{ClosureError, Problem, RegistrationError};
 pub use registration::{Registered, Registration};

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER_PERMISSIVE, Specification};
 
-use crate::error_kind::ErrorKind;
-use crate::text::excerpt;
+use crate::text::TextError;
 
 /// The length of a SHA-256 digest in bytes.
 const SHA256_BYTES: usize = 32;
@@ -26,40 +25,26 @@ pub struct NarInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NarHash(pub [u8; SHA256_BYTES]);
 
-/// A text that is no hash of a NAR.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "`{}` is not a SHA-256 hash: write 64 hexadecimal or 52 base-32 digits, with or without `sha256:`, or \
-     `sha256-` and base 64",
-    excerpt(.0)
-)]
-pub struct NarHashError(String);
-
-impl NarHashError {
-    /// Always [`ErrorKind::InvalidInput`].
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidInput
-    }
-}
-
 impl NarHash {
     /// Reads a hash; none for an empty line.
-    pub(super) fn parse_optional(text: &str) -> Result<Option<Self>, NarHashError> {
+    pub(super) fn parse_optional(text: &str) -> Result<Option<Self>, TextError> {
         if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
     }
 }
 
 impl FromStr for NarHash {
-    type Err = NarHashError;
+    type Err = TextError;
 
     /// Reads any of the forms that Nix and its tools write.
-    fn from_str(text: &str) -> Result<Self, NarHashError> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let decoded = match text.strip_prefix("sha256-") {
             Some(base64) => BASE64.decode(base64.as_bytes()).ok(),
             None => decode_hex_or_base32(text.strip_prefix("sha256:").unwrap_or(text)),
         };
         let bytes = decoded.and_then(|bytes| <[u8; SHA256_BYTES]>::try_from(bytes).ok());
-        bytes.map(Self).ok_or_else(|| NarHashError(text.to_owned()))
+        let expected = "a SHA-256 hash: write 64 hexadecimal or 52 base-32 digits, with or without `sha256:`, or \
+                        `sha256-` and base 64";
+        bytes.map(Self).ok_or_else(|| TextError::new(text, expected))
     }
 }
 

@@ -381,7 +381,7 @@ mod tests {
         for (document, entry, what) in cases {
             let fault = read(&document).unwrap_err();
             assert_eq!(fault.entry, entry, "{document}: {}", fault.problem);
-            let said = fault.problem.to_string();
+            let said = &fault.problem;
             assert!(said.contains(what) && said.len() < 500, "{document}: {said}");
         }
     }

@@ -289,13 +289,11 @@ impl<'b> Lines<'b> {
     }
 
     fn expect(&mut self, what: &str, path: &StorePath) -> Result<&'b str, Located> {
-        match self.next() {
-            Some(line) => self.located(line),
-            None => {
-                let problem = format!("the file ends where {what} of {path} should be; it is cut off");
-                Err((self.number + 1, problem))
-            }
-        }
+        let Some(line) = self.next() else {
+            let problem = format!("the file ends where {what} of {path} should be; it is cut off");
+            return Err((self.number + 1, problem));
+        };
+        self.located(line)
     }
 
     fn located<T>(&self, result: Result<T, String>) -> Result<T, Located> {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 use crate::error_kind::ErrorKind;
 use crate::text::excerpt;
@@ -30,9 +29,9 @@ pub struct StorePath {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum StorePathError {
-    /// It is somewhere else.
-    #[error("`{}` is not directly in {STORE_DIR}", excerpt(.0))]
-    NotInStore(String),
+    /// It is no path that Nix would take.
+    #[error("`{}` {problem}", excerpt(.path))]
+    Invalid { path: String, problem: String },
     /// It is a path of a store that lies elsewhere for its programs too.
     #[error(
         "`{}` is not directly in {STORE_DIR} but in the store directory `{}`; only stores in {STORE_DIR} are supported, \
@@ -40,27 +39,6 @@ pub enum StorePathError {
         excerpt(.path), excerpt(.directory)
     )]
     OtherStore { path: String, directory: String },
-    /// The hash part is short, or has other characters.
-    #[error(
-        "`{}` does not begin with {HASH_DIGITS} base-32 digits (0-9 and a-z without e, o, t, u) and a dash",
-        excerpt(.0)
-    )]
-    Hash(String),
-    /// Nothing follows the dash.
-    #[error("`{}` has no name after the hash", excerpt(.0))]
-    NoName(String),
-    /// The name is too long for Nix.
-    #[error("`{}` has a name of more than {NAME_MAX} characters", excerpt(.0))]
-    NameTooLong(String),
-    /// The name has characters that Nix does not allow.
-    #[error(
-        "`{}` has the character {character:?} in its name; Nix allows letters, digits and `+-._?=`",
-        excerpt(.path)
-    )]
-    NameCharacter { path: String, character: char },
-    /// The name would be a special directory entry.
-    #[error("`{}` has a name that Nix does not allow (`.`, `..`, or one of these before a dash)", excerpt(.0))]
-    DotName(String),
 }
 
 impl StorePath {
@@ -76,27 +54,10 @@ impl StorePath {
 
     /// `whole` is what stands in messages.
     fn parse_base_name(base_name: &str, whole: &str) -> Result<Self, StorePathError> {
-        let owned = || whole.to_owned();
-
-        let (hash, name) =
-            base_name.split_at_checked(HASH_DIGITS).ok_or_else(|| StorePathError::Hash(owned()))?;
-        let name = name.strip_prefix('-').ok_or_else(|| StorePathError::Hash(owned()))?;
-        if !hash.bytes().all(is_base32_digit) {
-            return Err(StorePathError::Hash(owned()));
+        match check_base_name(base_name) {
+            Ok(()) => Ok(Self { base_name: base_name.to_owned() }),
+            Err(problem) => Err(StorePathError::Invalid { path: whole.to_owned(), problem }),
         }
-        if name.is_empty() {
-            return Err(StorePathError::NoName(owned()));
-        }
-        if name.len() > NAME_MAX {
-            return Err(StorePathError::NameTooLong(owned()));
-        }
-        if let Some(character) = name.chars().find(|c| !is_name_character(*c)) {
-            return Err(StorePathError::NameCharacter { path: owned(), character });
-        }
-        if matches!(name, "." | "..") || name.starts_with(".-") || name.starts_with("..-") {
-            return Err(StorePathError::DotName(owned()));
-        }
-        Ok(Self { base_name: base_name.to_owned() })
     }
 
     /// Reads a full path, or only what follows `/nix/store/` in it, as Nix writes it where a store directory goes without
@@ -117,18 +78,48 @@ impl fmt::Display for StorePath {
     }
 }
 
+/// Says what is wrong with a base name.
+fn check_base_name(base_name: &str) -> Result<(), String> {
+    let name = base_name
+        .split_at_checked(HASH_DIGITS)
+        .filter(|(hash, _)| hash.bytes().all(is_base32_digit))
+        .and_then(|(_, rest)| rest.strip_prefix('-'));
+    let Some(name) = name else {
+        return Err(format!(
+            "does not begin with {HASH_DIGITS} base-32 digits (0-9 and a-z without e, o, t, u) and a dash"
+        ));
+    };
+    if name.is_empty() {
+        return Err("has no name after the hash".to_owned());
+    }
+    if name.len() > NAME_MAX {
+        return Err(format!("has a name of more than {NAME_MAX} characters"));
+    }
+    if let Some(character) = name.chars().find(|c| !is_name_character(*c)) {
+        return Err(format!(
+            "has the character {character:?} in its name; Nix allows letters, digits and `+-._?=`"
+        ));
+    }
+    if matches!(name, "." | "..") || name.starts_with(".-") || name.starts_with("..-") {
+        return Err(
+            "has a name that Nix does not allow (`.`, `..`, or one of these before a dash)".to_owned()
+        );
+    }
+    Ok(())
+}
+
 /// Tells a path of another store from what is no store path at all.
 fn not_in_store(path: &str) -> StorePathError {
     let other = path.rsplit_once('/').filter(|(directory, base_name)| {
         directory.starts_with('/')
             && !Path::new(directory).starts_with(STORE_DIR)
-            && StorePath::parse_base_name(base_name, path).is_ok()
+            && check_base_name(base_name).is_ok()
     });
-    match other {
-        Some((directory, _)) => {
-            StorePathError::OtherStore { path: path.to_owned(), directory: directory.to_owned() }
-        }
-        None => StorePathError::NotInStore(path.to_owned()),
+    let directory = other.map(|(directory, _)| directory.to_owned());
+    let path = path.to_owned();
+    match directory {
+        Some(directory) => StorePathError::OtherStore { path, directory },
+        None => StorePathError::Invalid { path, problem: format!("is not directly in {STORE_DIR}") },
     }
 }
 
@@ -181,7 +172,7 @@ impl StorePathError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::OtherStore { .. } => ErrorKind::Unsupported,
-            _ => ErrorKind::InvalidInput,
+            Self::Invalid { .. } => ErrorKind::InvalidInput,
         }
     }
 }
@@ -193,15 +184,6 @@ impl ResolveError {
             Self::OutsideStore { .. } | Self::Loop { .. } => ErrorKind::InvalidInput,
             Self::Io { source, .. } => ErrorKind::of(source),
         }
-    }
-}
-
-impl FromStr for StorePath {
-    type Err = StorePathError;
-
-    /// Reads a full path, as [`StorePath::parse`] does.
-    fn from_str(path: &str) -> Result<Self, StorePathError> {
-        Self::parse(path)
     }
 }
 

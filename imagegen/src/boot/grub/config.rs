@@ -10,7 +10,7 @@ use super::boot_directory::on_drive;
 use super::kernel_parameters::{check_kernel, linux_arguments};
 use super::script::{quoted, refuse_control_characters};
 use super::{BootDirectory, GrubError};
-use crate::boot::toplevel::{Boot, EXTRA_INITRD};
+use crate::boot::toplevel::{Boot, EXTRA_INITRD, System};
 use crate::boot::{Generation, Generations, Menu, Resolution, Serial, Timeout};
 use crate::fixed;
 
@@ -23,99 +23,53 @@ pub fn grub_cfg(
     directory: BootDirectory,
     menu: &Menu,
 ) -> Result<String, GrubError> {
-    let entries = Entries::new(generations);
-    let mut text = String::new();
-    push_header(&mut text, directory, menu, entries.default);
-    for entry in &entries.system {
-        push_entry(&mut text, directory, menu, entry, "--class nixos --unrestricted")?;
+    let (distribution, system) = (generations.distribution(), &generations.default().system);
+    let is_default = |(name, _): (Option<&str>, &Boot)| name == generations.default_specialisation();
+    let mut config = Config { text: String::new(), directory, menu };
+    config.push_header(system.variants().position(is_default).unwrap_or(0));
+    for (name, boot) in system.variants() {
+        let name = name.map(|name| format!(" - {name}")).unwrap_or_default();
+        let title = format!("{distribution}{name}");
+        config.push_entry(&title, system, boot, "--class nixos --unrestricted")?;
     }
-    let submenu = format!("{} - All configurations", generations.distribution());
+    let submenu = format!("{distribution} - All configurations");
     refuse_control_characters("title", &submenu)?;
-    push(&mut text, format_args!("submenu {} --class submenu {{\n", quoted(&submenu)));
-    for entry in &entries.generations {
-        push_entry(&mut text, directory, menu, entry, "--class nixos")?;
-    }
-    text.push_str("}\n");
-    Ok(text)
-}
-
-/// The entries in their order.
-struct Entries<'a> {
-    /// The default system, then its specialisations by name.
-    system: Vec<Entry<'a>>,
-    /// The place of the entry that boots by itself: always one of those above.
-    default: usize,
-    generations: Vec<Entry<'a>>,
-}
-
-struct Entry<'a> {
-    title: String,
-    /// The system double.
-    system: &'a str,
-    boot: &'a Boot,
-}
-
-impl<'a> Entries<'a> {
-    fn new(generations: &'a Generations) -> Self {
-        let default = generations.default();
-        let distribution = generations.distribution();
-        let of_system = entries(default, |specialisation, _| match specialisation {
-            None => distribution.to_owned(),
-            Some(name) => format!("{distribution} - {name}"),
-        });
-        let newest_first = generations.list().iter().rev();
-        let of_generations = newest_first.flat_map(|generation| {
-            let configuration = format!("{distribution} - Configuration {}", generation.number);
-            entries(generation, move |specialisation, boot| {
-                // Titles say the name themselves.
-                let label = boot.label.strip_prefix(distribution).and_then(|label| label.strip_prefix(' '));
-                let label = label.unwrap_or(&boot.label);
-                let built = format!("{} - {label}", fixed::BUILD_DATE);
-                match specialisation {
-                    None => format!("{configuration} ({built})"),
-                    Some(name) => format!("{configuration} ({name} - {built})"),
-                }
-            })
-        });
-        let specialisation = generations
-            .default_specialisation()
-            .and_then(|name| default.system.specialisations.keys().position(|other| other == name));
-        Self {
-            system: of_system.collect(),
-            default: specialisation.map_or(0, |position| position + 1),
-            generations: of_generations.collect(),
+    config.push(format_args!("submenu {} --class submenu {{\n", quoted(&submenu)));
+    for Generation { number, system } in generations.list().iter().rev() {
+        for (name, boot) in system.variants() {
+            // Labels say the distribution's name themselves.
+            let label = boot.label.strip_prefix(distribution).and_then(|label| label.strip_prefix(' '));
+            let (label, built) = (label.unwrap_or(&boot.label), fixed::BUILD_DATE);
+            let name = name.map(|name| format!("{name} - ")).unwrap_or_default();
+            let title = format!("{distribution} - Configuration {number} ({name}{built} - {label})");
+            config.push_entry(&title, system, boot, "--class nixos")?;
         }
     }
+    config.text.push_str("}\n");
+    Ok(config.text)
 }
 
-/// A generation's own entry, then those of its specialisations by name.
-fn entries(
-    generation: &Generation,
-    title: impl Fn(Option<&str>, &Boot) -> String,
-) -> impl Iterator<Item = Entry<'_>> {
-    let system = &generation.system;
-    system.variants().map(move |(name, boot)| Entry {
-        title: title(name, boot),
-        system: &system.system,
-        boot,
-    })
+/// The menu as far as it is written.
+struct Config<'m> {
+    text: String,
+    directory: BootDirectory,
+    menu: &'m Menu,
 }
 
-/// All that stands before the entries. `default` is a number, which unlike a title needs no escapes; `next_entry` is
-/// what `grub-reboot` writes into `grubenv`.
-fn push_header(text: &mut String, directory: BootDirectory, menu: &Menu, default: usize) {
-    let (timeout, style) = match menu.timeout {
-        // GRUB reads more as a negative number, which would be forever.
-        Timeout::Seconds(seconds) => (i64::from(seconds.min(i32::MAX.unsigned_abs())), "menu"),
-        Timeout::MenuForce => (-1, "menu"),
-        // A key held down at that moment shows it.
-        Timeout::MenuHidden => (0, "hidden"),
-        Timeout::MenuDisabled => (0, "menu"),
-    };
-    let search = directory.search();
-    push(
-        text,
-        format_args!(
+impl Config<'_> {
+    /// All that stands before the entries. `default` is a number, which unlike a title needs no escapes; `next_entry` is
+    /// what `grub-reboot` writes into `grubenv`.
+    fn push_header(&mut self, default: usize) {
+        let (timeout, style) = match self.menu.timeout {
+            // GRUB reads more as a negative number, which would be forever.
+            Timeout::Seconds(seconds) => (i64::from(seconds.min(i32::MAX.unsigned_abs())), "menu"),
+            Timeout::MenuForce => (-1, "menu"),
+            // A key held down at that moment shows it.
+            Timeout::MenuHidden => (0, "hidden"),
+            Timeout::MenuDisabled => (0, "menu"),
+        };
+        let search = self.directory.search();
+        self.push(format_args!(
             r#"# Written by nix-imagegen.
 {search}
 if [ -s $prefix/grubenv ]; then
@@ -133,13 +87,10 @@ fi
 set timeout_style={style}
 
 "#
-        ),
-    );
-    if let Some(Resolution { width, height }) = menu.resolution {
-        let font = on_drive(&directory.path(FONT));
-        push(
-            text,
-            format_args!(
+        ));
+        if let Some(Resolution { width, height }) = self.menu.resolution {
+            let font = on_drive(&self.directory.path(FONT));
+            self.push(format_args!(
                 "insmod vbe
 insmod font
 if loadfont {font}; then
@@ -150,58 +101,56 @@ if loadfont {font}; then
 fi
 
 "
-            ),
-        );
-    }
-    if let Some(Serial { unit, speed }) = menu.serial {
-        push(
-            text,
-            format_args!(
+            ));
+        }
+        if let Some(Serial { unit, speed }) = self.menu.serial {
+            self.push(format_args!(
                 "serial --unit={unit} --speed={speed}
 terminal_input --append serial
 terminal_output --append serial
 
 "
-            ),
-        );
+            ));
+        }
     }
-}
 
-fn push_entry(
-    text: &mut String,
-    directory: BootDirectory,
-    menu: &Menu,
-    entry: &Entry<'_>,
-    flags: &str,
-) -> Result<(), GrubError> {
-    let Entry { title, system, boot } = entry;
-    refuse_control_characters("title", title)?;
-    let kernel = directory.path_of_kernel(&boot.kernel);
-    let image = format!("(hd0,{})/{kernel}", directory.partition());
-    let arguments = linux_arguments(title, &image, boot, &menu.kernel_params, check_kernel(boot, system)?)?;
-    let mut initrds: Vec<_> =
-        boot.initrd.iter().map(|initrd| on_drive(&directory.path_of_kernel(initrd))).collect();
-    for path in &boot.extra_initrds {
-        if !matches!(directory, BootDirectory::Esp { .. }) {
+    fn push_entry(
+        &mut self,
+        title: &str,
+        system: &System,
+        boot: &Boot,
+        flags: &str,
+    ) -> Result<(), GrubError> {
+        refuse_control_characters("title", title)?;
+        let directory = self.directory;
+        let kernel = directory.path_of_kernel(&boot.kernel);
+        let image = format!("(hd0,{})/{kernel}", directory.partition());
+        let limit = check_kernel(boot, &system.system)?;
+        let arguments = linux_arguments(title, &image, boot, &self.menu.kernel_params, limit)?;
+        let own = boot.initrd.iter().map(|initrd| directory.path_of_kernel(initrd));
+        let all = own.chain(boot.extra_initrds.iter().cloned());
+        let initrds: Vec<_> = all.map(|path| on_drive(&path)).collect();
+        if let Some(path) = boot.extra_initrds.first()
+            && !matches!(directory, BootDirectory::Esp { .. })
+        {
             return Err(GrubError::Invalid(format!(
                 "`{EXTRA_INITRD}` of `{title}` names {path} on the EFI system partition, and this disk has none; \
                  use a partition table with one"
             )));
         }
-        initrds.push(on_drive(path));
+        let (title, search, kernel) = (quoted(title), directory.search(), on_drive(&kernel));
+        self.push(format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
+        if !initrds.is_empty() {
+            self.push(format_args!("  initrd {}\n", initrds.join(" ")));
+        }
+        self.text.push_str("}\n\n");
+        Ok(())
     }
-    let (title, search, kernel) = (quoted(title), directory.search(), on_drive(&kernel));
-    push(text, format_args!("menuentry {title} {flags} {{\n  {search}\n  linux {kernel}{arguments}\n"));
-    if !initrds.is_empty() {
-        push(text, format_args!("  initrd {}\n", initrds.join(" ")));
-    }
-    text.push_str("}\n\n");
-    Ok(())
-}
 
-fn push(text: &mut String, arguments: fmt::Arguments<'_>) {
-    // Writing into memory does not fail.
-    let _ = text.write_fmt(arguments);
+    fn push(&mut self, arguments: fmt::Arguments<'_>) {
+        // Writing into memory does not fail.
+        let _ = self.text.write_fmt(arguments);
+    }
 }
 
 #[cfg(test)]

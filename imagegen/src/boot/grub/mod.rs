@@ -47,7 +47,7 @@ pub fn files(
         in_boot("grub/grub.cfg", FileSource::bytes(grub_cfg(generations, directory, menu)?.into_bytes())),
         in_boot("grub/grubenv", FileSource::bytes(environment)),
     ];
-    for (name, content) in package.directory().files_to_copy()? {
+    for (name, content) in package.directory.files_to_copy()? {
         files.push(in_boot(&format!("grub/i386-pc/{name}"), content));
     }
     if menu.resolution.is_some() {

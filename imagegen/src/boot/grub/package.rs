@@ -20,8 +20,9 @@ const INSTALLERS: [&str; 2] = ["-install-grub.sh", "-grub-config.xml"];
 #[derive(Debug, Clone)]
 pub struct Package {
     store: StoreRoot,
-    store_path: StorePath,
-    directory: GrubDirectory,
+    pub(in crate::boot) store_path: StorePath,
+    /// The files for BIOS.
+    pub(in crate::boot) directory: GrubDirectory,
 }
 
 impl Package {
@@ -39,16 +40,6 @@ impl Package {
             .map_err(|source| GrubError::NotGrub { grub: store_path.clone(), source })?;
         let directory = GrubDirectory::open(&found.physical)?;
         Ok(Self { store: store.clone(), store_path, directory })
-    }
-
-    /// The package's store path.
-    pub fn store_path(&self) -> &StorePath {
-        &self.store_path
-    }
-
-    /// The files for BIOS.
-    pub fn directory(&self) -> &GrubDirectory {
-        &self.directory
     }
 
     /// The core image that finds the file system of GRUB's files by itself.

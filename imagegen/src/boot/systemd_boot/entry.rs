@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::SystemdBootError;
 use crate::boot::linux::command_line_max;
 use crate::boot::toplevel::{Boot, BootFile};
-use crate::boot::{Generation, Generations, Menu};
+use crate::boot::{Generation, Menu};
 use crate::fixed;
 
 /// NixOS's default for generations whose `boot.json` names no key.
@@ -14,35 +14,12 @@ const SORT_KEY: &str = "nixos";
 
 /// An entry of the menu.
 pub(super) struct Entry<'a> {
-    generation: &'a Generation,
-    specialisation: Option<&'a str>,
+    pub(super) title: String,
+    pub(super) generation: &'a Generation,
     pub(super) boot: &'a Boot,
-    /// The distribution of the system that boots by default, whose installer writes all entries.
-    distribution: &'a str,
-}
-
-/// Every entry: generations ascending, each followed by its specialisations by name.
-pub(super) fn entries(generations: &Generations) -> impl Iterator<Item = Entry<'_>> {
-    let distribution = generations.distribution();
-    generations.list().iter().flat_map(move |generation| {
-        let entry = move |(specialisation, boot)| Entry { generation, specialisation, boot, distribution };
-        generation.system.variants().map(entry)
-    })
 }
 
 impl Entry<'_> {
-    /// Whether it is the entry that boots by itself.
-    pub(super) fn is_default(&self, generations: &Generations) -> bool {
-        self.generation.number == generations.default().number
-            && self.specialisation == generations.default_specialisation()
-    }
-
-    /// What the menu calls it.
-    fn title(&self) -> String {
-        let specialisation = self.specialisation.map(|name| format!(" ({name})"));
-        format!("{}{}", self.distribution, specialisation.unwrap_or_default())
-    }
-
     /// The entry in the form of the Boot Loader Specification, type 1. The name is made of it, so that keys, their order and
     /// the missing line break at the end are those of nixpkgs' `systemd-boot-builder.py`.
     pub(super) fn text(&self, menu: &Menu) -> Result<String, SystemdBootError> {
@@ -58,7 +35,8 @@ impl Entry<'_> {
         self.check_length(&initrds, &options)?;
 
         let path = |file| format!("/{}", path_on_esp(file));
-        let mut lines = vec![("title", self.title()), ("version", version), ("linux", path(&boot.kernel))];
+        let mut lines =
+            vec![("title", self.title.clone()), ("version", version), ("linux", path(&boot.kernel))];
         lines.extend(initrds.into_iter().map(|initrd| ("initrd", initrd)));
         lines.push(("options", options));
         lines.extend(menu.machine_id.iter().map(|id| ("machine-id", id.to_string())));
@@ -75,7 +53,7 @@ impl Entry<'_> {
         if length <= limit {
             return Ok(());
         }
-        let (entry, number) = (self.title(), self.generation.number);
+        let (entry, number) = (&self.title, self.generation.number);
         Err(SystemdBootError::CommandLineTooLong(format!(
             "the command line of `{entry}` in generation {number} has {length} bytes, {in_front} of them `initrd=…`, which \
              systemd-boot puts in front; Linux takes at most {limit} and drops the rest, so give it fewer parameters"

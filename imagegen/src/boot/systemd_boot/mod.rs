@@ -12,7 +12,7 @@ use crate::error_kind::ErrorKind;
 use crate::fs::file_source::{FileSource, NamedFile};
 use crate::nix::store_path::{ResolveError, StorePath, StoreRoot};
 use crate::units::length;
-use entry::{entries, file_name, initrd_path, path_on_esp};
+use entry::{Entry, file_name, initrd_path, path_on_esp};
 
 /// Where systemd keeps the program, below its store path.
 const PROGRAMS: &str = "lib/systemd/boot/efi";
@@ -20,8 +20,10 @@ const PROGRAMS: &str = "lib/systemd/boot/efi";
 /// The program, for one kind of processor.
 #[derive(Debug, Clone)]
 pub struct Program {
-    store_path: StorePath,
-    architecture: Architecture,
+    /// Where in the store it was found.
+    pub(super) store_path: StorePath,
+    /// What it runs on.
+    pub(super) architecture: Architecture,
     bytes: Arc<[u8]>,
 }
 
@@ -81,16 +83,6 @@ impl Program {
         })?;
         Ok(Self { store_path: found.store_path, architecture, bytes: bytes.into() })
     }
-
-    /// Where in the store it was found.
-    pub fn store_path(&self) -> &StorePath {
-        &self.store_path
-    }
-
-    /// What it runs on.
-    pub fn architecture(&self) -> Architecture {
-        self.architecture
-    }
 }
 
 /// The files of the EFI system partition. Kernels and initrds that generations share are there once.
@@ -113,17 +105,24 @@ pub fn files(
     ];
     let mut kernels = BTreeSet::new();
     let mut default = String::new();
-    for entry in entries(generations) {
-        let boot = entry.boot;
-        if kernels.insert(boot.kernel.logical()) {
-            check_kernel(boot, program.architecture)?;
-        }
-        let text = entry.text(menu)?;
-        let name = file_name(&text);
-        files.push(text_file(&format!("loader/entries/{name}"), text));
-        files.extend(boot_files(boot));
-        if entry.is_default(generations) {
-            default = name;
+    // The system that boots by default: its installer writes all entries.
+    let distribution = generations.distribution();
+    for generation in generations.list() {
+        for (specialisation, boot) in generation.system.variants() {
+            if kernels.insert(boot.kernel.logical()) {
+                check_kernel(boot, program.architecture)?;
+            }
+            let variant = specialisation.map(|name| format!(" ({name})")).unwrap_or_default();
+            let title = format!("{distribution}{variant}");
+            let text = Entry { title, generation, boot }.text(menu)?;
+            let name = file_name(&text);
+            files.push(text_file(&format!("loader/entries/{name}"), text));
+            files.extend(boot_files(boot));
+            if generation.number == generations.default().number
+                && specialisation == generations.default_specialisation()
+            {
+                default = name;
+            }
         }
     }
     files.push(text_file("loader/loader.conf", loader_conf(default, menu)));

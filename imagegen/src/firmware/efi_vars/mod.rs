@@ -39,9 +39,7 @@ pub use json::{export_json, import_json};
 pub use load_option::{LoadOption, LoadOptionError};
 pub use store::VariableStore;
 pub use text::{EfiText, EfiTextError};
-pub use variable::{
-    Attributes, AttributesError, Authentication, GLOBAL_VARIABLE, Variable, vendor_by_name, vendor_name,
-};
+pub use variable::{Attributes, Authentication, GLOBAL_VARIABLE, Variable, vendor_by_name, vendor_name};
 pub use volume::{Format, format_blank};
 
 use crate::error_kind::{ErrorKind, InternalError};

@@ -7,8 +7,8 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
 
 use super::text::EfiText;
-use crate::error_kind::ErrorKind;
 use crate::guid::Guid;
+use crate::text::TextError;
 
 /// The vendor of the variables that the UEFI specification defines (section 3.3, "Globally Defined Variables").
 pub const GLOBAL_VARIABLE: Guid = Guid::from_u128(0x8be4_df61_93ca_11d2_aa0d_00e0_9803_2b8c);
@@ -74,18 +74,6 @@ pub struct Authentication {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes(pub u32);
 
-/// Text that is no set of attributes.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no set of attributes: write `NV,BS,RT` (also HR, AW, AT, AP) or a number such as 0x7")]
-pub struct AttributesError(String);
-
-impl AttributesError {
-    /// Always [`ErrorKind::InvalidInput`].
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidInput
-    }
-}
-
 impl Attributes {
     /// The variable outlives a reset.
     pub const NON_VOLATILE: Self = Self(0x01);
@@ -123,10 +111,11 @@ impl fmt::Display for Attributes {
 }
 
 impl FromStr for Attributes {
-    type Err = AttributesError;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, AttributesError> {
-        let error = || AttributesError(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let expected = "a set of attributes: write `NV,BS,RT` (also HR, AW, AT, AP) or a number such as 0x7";
+        let error = || TextError::new(text, expected);
         let mut bits = 0;
         for part in text.split(',') {
             let name = Self::NAMES.into_iter().find(|(name, _)| part.eq_ignore_ascii_case(name));
