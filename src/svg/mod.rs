@@ -1,19 +1,16 @@
 //! A picture of a disk: each row is a bar to scale, the rows below it show what the bar above consists of.
 
 mod bar;
-mod colours;
+pub mod drawing;
 mod ext4;
 mod fat;
-mod legend;
 mod partitions;
-
-use std::fmt::Write;
 
 use imagegen::reading::inspect::{Contents, EfiVariables, Inspection};
 use imagegen::units::ByteCount;
 
-use bar::Piece;
-use colours::{FAINT, HUES, INK};
+use bar::{Bar, HUES};
+use drawing::{Drawing, FAINT, INK, Style};
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 40.0;
@@ -21,11 +18,11 @@ const BAR: f64 = WIDTH - 2.0 * MARGIN;
 
 /// Draws what was found.
 pub fn draw(inspection: &Inspection) -> String {
-    let mut picture = Picture { body: String::new(), y: 40.0 };
+    let mut picture = Picture { drawing: Drawing::default(), y: 40.0 };
     let disk = inspection.container.virtual_bytes;
     let file = inspection.container.files.first();
     let name = file.map_or("", |file| file.path.rsplit('/').next().unwrap_or_default());
-    picture.text(MARGIN, 22.0, INK, "600", name);
+    picture.text(Style::new(22.0, INK).bold(true), name);
     picture.y += 22.0;
     if let Some(file) = file {
         let line = format!(
@@ -34,15 +31,15 @@ pub fn draw(inspection: &Inspection) -> String {
             ByteCount(file.virtual_bytes),
             ByteCount(file.file_bytes)
         );
-        picture.text(MARGIN, 14.0, FAINT, "400", &line);
+        picture.text(Style::new(14.0, FAINT), &line);
     }
     picture.y += 34.0;
     picture.contents(&inspection.contents, disk);
-    picture.finish()
+    picture.drawing.finish(WIDTH, picture.y + 10.0)
 }
 
 struct Picture {
-    body: String,
+    drawing: Drawing,
     /// How far down the picture has come.
     y: f64,
 }
@@ -64,61 +61,32 @@ impl Picture {
     fn efi_variables(&mut self, store: &EfiVariables) {
         let count = format!("{} variables", store.variables.len());
         self.heading("EFI variables", &count);
-        let pieces = [Piece { start: 0, bytes: store.used_bytes, colour: HUES[0], title: count }];
-        self.bar(&pieces, store.capacity_bytes, 44.0);
-        self.axis(store.capacity_bytes);
+        let mut bar = Bar::new(store.capacity_bytes);
+        bar.piece(HUES[0], &count, [(0, store.used_bytes)]);
+        self.bar(&bar, 44.0);
     }
 
     fn heading(&mut self, left: &str, right: &str) {
         self.y += 14.0;
-        self.text(MARGIN, 17.0, INK, "600", left);
-        let _ = writeln!(
-            self.body,
-            r#"<text x="{:.1}" y="{:.1}" font-size="13" fill="{FAINT}" text-anchor="end">{}</text>"#,
-            WIDTH - MARGIN,
-            self.y,
-            escaped(right)
-        );
+        self.text(Style::new(17.0, INK).bold(true), left);
+        let right_end = (WIDTH - MARGIN, self.y);
+        self.drawing.text(right_end, Style::new(13.0, FAINT).anchored("end"), right);
         self.y += 16.0;
     }
 
     fn small(&mut self, text: &str) {
         self.y += 4.0;
-        self.text(MARGIN, 11.0, FAINT, "400", text);
+        self.text(Style::new(11.0, FAINT), text);
         self.y += 6.0;
     }
 
     fn note(&mut self, text: &str) {
-        self.text(MARGIN, 15.0, INK, "400", text);
+        self.text(Style::new(15.0, INK), text);
         self.y += 24.0;
     }
 
-    fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, colour: &str, title: &str) {
-        let title =
-            if title.is_empty() { String::new() } else { format!("<title>{}</title>", escaped(title)) };
-        let _ = writeln!(
-            self.body,
-            r#"<rect x="{x:.2}" y="{y:.1}" width="{width:.2}" height="{height:.1}" fill="{colour}">{title}</rect>"#
-        );
-    }
-
-    fn text(&mut self, x: f64, size: f64, colour: &str, weight: &str, text: &str) {
-        let _ = writeln!(
-            self.body,
-            r#"<text x="{x:.1}" y="{:.1}" font-size="{size}" fill="{colour}" font-weight="{weight}">{}</text>"#,
-            self.y,
-            escaped(text)
-        );
-    }
-
-    fn finish(self) -> String {
-        let height = self.y + 10.0;
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH} \
-             {height:.0}\" font-family=\"Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}</svg>\n",
-            self.body
-        )
+    fn text(&mut self, style: Style, text: &str) {
+        self.drawing.text((MARGIN, self.y), style, text);
     }
 }
 
@@ -131,8 +99,4 @@ fn float(n: u64) -> f64 {
     {
         n as f64
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -3,9 +3,7 @@
 use imagegen::reading::inspect::{Contents, Partition, Table};
 
 use super::Picture;
-use super::bar::Piece;
-use super::colours::{HUES, METADATA};
-use super::legend::Legend;
+use super::bar::{Bar, HUES, METADATA};
 
 impl Picture {
     pub fn partitions(&mut self, table: &Table, size: u64) {
@@ -14,30 +12,20 @@ impl Picture {
             &format!("Disk · {}{hybrid}", table.scheme.to_uppercase()),
             &format!("{} partitions", table.partitions.len()),
         );
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut bar = Bar::new(size);
         if table.scheme == "gpt" {
             let block = table.block_bytes;
             // MBR, header and entries; the backup without the MBR.
             let backup = size.saturating_sub(33 * block);
-            for (start, bytes) in [(0, 34 * block), (backup, 33 * block)] {
-                pieces.push(Piece { start, bytes, colour: METADATA, title: "partition table".to_owned() });
-            }
+            bar.piece(METADATA, "partition table", [(0, 34 * block), (backup, 33 * block)]);
         }
-        for (i, partition) in table.partitions.iter().enumerate() {
-            pieces.push(Piece {
-                start: partition.start_bytes,
-                bytes: partition.bytes,
-                colour: HUES[i % HUES.len()],
-                title: title_of(partition),
-            });
+        for (partition, hue) in table.partitions.iter().zip(HUES.into_iter().cycle()) {
+            let title = title_of(partition);
+            bar.piece(hue, &title, [(partition.start_bytes, partition.bytes)]);
+            bar.legend(hue, title, partition.bytes);
         }
-        self.bar(&pieces, size, 52.0);
-        self.axis(size);
-        let mut legend = Legend::default();
-        for (i, partition) in table.partitions.iter().enumerate() {
-            legend.add(HUES[i % HUES.len()], title_of(partition), partition.bytes);
-        }
-        self.legend(&legend);
+        self.bar(&bar, 52.0);
+
         for partition in &table.partitions {
             match &partition.contents {
                 Contents::Ext4(file_system) => self.ext4(file_system),

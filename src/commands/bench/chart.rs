@@ -4,13 +4,12 @@
 //! compares. Beyond that the small ones would vanish: then they are dots on a logarithmic scale, which has no zero
 //! for a bar to begin at.
 
-use std::fmt::Write;
-
 use imagegen::units::ByteCount;
 
 use super::contenders::{REFERENCE, Role};
 use super::results::{Outcome, Results};
 use super::table::{seconds, times};
+use crate::svg::drawing::{Drawing, FAINT, INK, Style};
 
 const WIDTH: f64 = 960.0;
 const MARGIN: f64 = 28.0;
@@ -33,8 +32,6 @@ const LINEAR_MOST: f64 = 100.0;
 const OURS: &str = "#0f766e";
 const LIMIT: &str = "#94a3b8";
 const PEER: &str = "#c9d3df";
-const INK: &str = "#0f172a";
-const FAINT_INK: &str = "#64748b";
 const GRID: &str = "#e8edf3";
 
 /// Draws the results, of which there is at least one.
@@ -44,12 +41,7 @@ pub fn draw(results: &Results) -> String {
     let scale = Scale::of(&rows);
     let rows_end = rows.iter().fold(ROWS_TOP, |y, _| y + ROW);
     let height = rows_end + FOOT;
-
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
-    );
+    let mut svg = Drawing::default();
     heading(&mut svg, results, &scale);
     grid(&mut svg, &scale, rows_end);
     let mut y = ROWS_TOP;
@@ -57,19 +49,12 @@ pub fn draw(results: &Results) -> String {
         row(&mut svg, outcome, &scale, y);
         y += ROW;
     }
-    let machine = results.machine.summary();
-    text(
-        &mut svg,
-        &Text { x: MARGIN, y: height - 20.0, size: 11.0, ink: FAINT_INK, ..Text::default() },
-        &machine,
-    );
-    svg.push_str("</svg>\n");
-    svg
+    svg.text((MARGIN, height - 20.0), Style::new(11.0, FAINT), &results.machine.summary());
+    svg.finish(WIDTH, height)
 }
 
-fn heading(svg: &mut String, results: &Results, scale: &Scale) {
-    let title = Text { x: MARGIN, y: 42.0, size: 20.0, bold: true, ..Text::default() };
-    text(svg, &title, &results.title);
+fn heading(svg: &mut Drawing, results: &Results, scale: &Scale) {
+    svg.text((MARGIN, 42.0), Style::new(20.0, INK).bold(true), &results.title);
     let runs = match results.rounds {
         1 => "One run each".to_owned(),
         rounds => format!("Median of {rounds} runs in turn, with lines from the shortest to the longest"),
@@ -78,58 +63,39 @@ fn heading(svg: &mut String, results: &Results, scale: &Scale) {
         Scale::Linear { .. } => "shorter is better",
         Scale::Logarithmic { .. } => "logarithmic scale, further left is better",
     };
-    let line = format!("{runs}; {better}");
-    text(svg, &Text { x: MARGIN, y: 64.0, size: 13.0, ink: FAINT_INK, ..Text::default() }, &line);
+    svg.text((MARGIN, 64.0), Style::new(13.0, FAINT), &format!("{runs}; {better}"));
     for (x, name) in [(MEDIAN_RIGHT, "time"), (RATIO_RIGHT, "vs qcow2"), (MEMORY_RIGHT, "memory")] {
-        let column =
-            Text { x, y: ROWS_TOP - 14.0, size: 11.0, ink: FAINT_INK, to_left: true, ..Text::default() };
-        text(svg, &column, name);
+        svg.text((x, ROWS_TOP - 14.0), Style::new(11.0, FAINT).anchored("end"), name);
     }
 }
 
-fn grid(svg: &mut String, scale: &Scale, rows_end: f64) {
+fn grid(svg: &mut Drawing, scale: &Scale, rows_end: f64) {
     for tick in scale.ticks() {
         let x = scale.x(tick);
-        line(svg, (x, ROWS_TOP - 4.0), (x, rows_end + 4.0), GRID, 1.0);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"11\" fill=\"{FAINT_INK}\" text-anchor=\"middle\">{}</text>",
-            rows_end + 20.0,
-            tick_label(tick)
-        );
+        svg.line((x, ROWS_TOP - 4.0), (x, rows_end + 4.0), GRID, 1.0);
+        svg.text((x, rows_end + 20.0), Style::new(11.0, FAINT).anchored("middle"), &tick_label(tick));
     }
 }
 
-fn row(svg: &mut String, outcome: &Outcome, scale: &Scale, y: f64) {
+fn row(svg: &mut Drawing, outcome: &Outcome, scale: &Scale, y: f64) {
     let middle = y + ROW / 2.0;
-    let colour = match outcome.role {
-        Role::Ours => OURS,
-        Role::Limit => LIMIT,
-        Role::Peer => PEER,
-    };
     let is_ours = outcome.role == Role::Ours;
-    let name = match outcome.role {
-        Role::Ours => format!("nix-imagegen: {}", outcome.name),
-        Role::Limit | Role::Peer => outcome.name.clone(),
+    let (colour, ink, name) = match outcome.role {
+        Role::Ours => (OURS, OURS, format!("nix-imagegen: {}", outcome.name)),
+        Role::Limit => (LIMIT, INK, outcome.name.clone()),
+        Role::Peer => (PEER, INK, outcome.name.clone()),
     };
-    let ink = if is_ours { OURS } else { INK };
-    text(svg, &Text { x: MARGIN, y: middle - 2.0, size: 13.0, bold: is_ours, ink, ..Text::default() }, &name);
-    let about = Text { x: MARGIN, y: middle + 13.0, size: 10.5, ink: FAINT_INK, ..Text::default() };
-    text(svg, &about, &outcome.about);
-
+    svg.text((MARGIN, middle - 2.0), Style::new(13.0, ink).bold(is_ours), &name);
+    svg.text((MARGIN, middle + 13.0), Style::new(10.5, FAINT), &outcome.about);
     let x = scale.x(outcome.median_seconds);
     match scale {
         Scale::Linear { .. } => {
             let width = (x - PLOT_LEFT).max(BAR_LEAST);
-            let top = middle - BAR / 2.0;
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{PLOT_LEFT}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"/>"
-            );
+            svg.rect((PLOT_LEFT, middle - BAR / 2.0), (width, BAR), colour, "");
         }
         Scale::Logarithmic { .. } => {
-            line(svg, (PLOT_LEFT, middle), (PLOT_RIGHT, middle), GRID, 1.0);
-            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"6\" fill=\"{colour}\"/>");
+            svg.line((PLOT_LEFT, middle), (PLOT_RIGHT, middle), GRID, 1.0);
+            svg.element(format_args!(r#"<circle cx="{x:.1}" cy="{middle:.1}" r="6" fill="{colour}"/>"#));
         }
     }
     spread(svg, outcome, scale, middle);
@@ -137,31 +103,30 @@ fn row(svg: &mut String, outcome: &Outcome, scale: &Scale, y: f64) {
 }
 
 /// A line from the shortest to the longest time, with an end at each side.
-fn spread(svg: &mut String, outcome: &Outcome, scale: &Scale, middle: f64) {
+fn spread(svg: &mut Drawing, outcome: &Outcome, scale: &Scale, middle: f64) {
     let (from, to) = (scale.x(outcome.min_seconds), scale.x(outcome.max_seconds));
     if to - from < 1.0 {
         return;
     }
-    line(svg, (from, middle), (to, middle), INK, 1.2);
+    svg.line((from, middle), (to, middle), INK, 1.2);
     for x in [from, to] {
-        line(svg, (x, middle - 4.0), (x, middle + 4.0), INK, 1.2);
+        svg.line((x, middle - 4.0), (x, middle + 4.0), INK, 1.2);
     }
 }
 
-fn figures(svg: &mut String, outcome: &Outcome, y: f64, bold: bool) {
+fn figures(svg: &mut Drawing, outcome: &Outcome, y: f64, is_ours: bool) {
     let ratio = match outcome.times_reference {
         Some(_) if outcome.name == REFERENCE => "1".to_owned(),
         Some(ratio) => format!("× {}", times(ratio)),
         None => String::new(),
     };
-    let memory = ByteCount(outcome.peak_memory_bytes).to_string();
     let columns = [
         (MEDIAN_RIGHT, seconds(outcome.median_seconds), INK),
         (RATIO_RIGHT, ratio, INK),
-        (MEMORY_RIGHT, memory, FAINT_INK),
+        (MEMORY_RIGHT, ByteCount(outcome.peak_memory_bytes).to_string(), FAINT),
     ];
     for (x, figure, ink) in columns {
-        text(svg, &Text { x, y, size: 12.5, bold, ink, to_left: true }, &figure);
+        svg.text((x, y), Style::new(12.5, ink).bold(is_ours).anchored("end"), &figure);
     }
 }
 
@@ -235,46 +200,6 @@ fn tick_label(seconds: f64) -> String {
     // Rounding away what the multiplication left.
     let shown = if seconds < 0.0999 { (seconds * 1e6).round() / 1e3 } else { (seconds * 1e3).round() / 1e3 };
     if seconds < 0.0999 { format!("{shown} ms") } else { format!("{shown} s") }
-}
-
-/// How a text is written.
-struct Text {
-    x: f64,
-    y: f64,
-    size: f64,
-    bold: bool,
-    ink: &'static str,
-    /// It ends at `x`.
-    to_left: bool,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { x: 0.0, y: 0.0, size: 12.0, bold: false, ink: INK, to_left: false }
-    }
-}
-
-fn text(svg: &mut String, style: &Text, content: &str) {
-    let Text { x, y, size, bold, ink, to_left } = *style;
-    let weight = if bold { " font-weight=\"600\"" } else { "" };
-    let anchor = if to_left { " text-anchor=\"end\"" } else { "" };
-    let content = escaped(content);
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" fill=\"{ink}\"{weight}{anchor}>{content}</text>"
-    );
-}
-
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
-        from.0, from.1, to.0, to.1
-    );
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
