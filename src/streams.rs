@@ -12,13 +12,13 @@ pub fn is_standard_output(output: &Path) -> bool {
 }
 
 /// Prints to standard output. A reader that stops reading, as `head` does, is no failure; every other error is.
-pub fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    printed(io::stdout().write_all(bytes))
+pub fn print(bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    printed(io::stdout().write_all(bytes.as_ref()))
 }
 
 /// Prints a value as indented JSON.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print((serde_json::to_string_pretty(value)? + "\n").as_bytes())
+    print(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Judges the result of printing in the same way, for text that clap has printed.

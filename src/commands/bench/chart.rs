@@ -6,7 +6,7 @@
 
 use imagegen::units::ByteCount;
 
-use super::contenders::{REFERENCE, Role};
+use super::contenders::{Contender, REFERENCE, Role};
 use super::results::{Outcome, Results};
 use super::table::{seconds, times};
 use crate::svg::drawing::{Drawing, FAINT, INK, Style};
@@ -79,14 +79,16 @@ fn grid(svg: &mut Drawing, scale: &Scale, rows_end: f64) {
 
 fn row(svg: &mut Drawing, outcome: &Outcome, scale: &Scale, y: f64) {
     let middle = y + ROW / 2.0;
-    let is_ours = outcome.role == Role::Ours;
-    let (colour, ink, name) = match outcome.role {
-        Role::Ours => (OURS, OURS, format!("nix-imagegen: {}", outcome.name)),
-        Role::Limit => (LIMIT, INK, outcome.name.clone()),
-        Role::Peer => (PEER, INK, outcome.name.clone()),
+    let Contender { role, name, about, .. } = &outcome.contender;
+    let is_ours = *role == Role::Ours;
+    let (colour, ink) = match role {
+        Role::Ours => (OURS, OURS),
+        Role::Limit => (LIMIT, INK),
+        Role::Peer => (PEER, INK),
     };
+    let name = format!("{}{name}", role.prefix());
     svg.text((MARGIN, middle - 2.0), Style::new(13.0, ink).bold(is_ours), &name);
-    svg.text((MARGIN, middle + 13.0), Style::new(10.5, FAINT), &outcome.about);
+    svg.text((MARGIN, middle + 13.0), Style::new(10.5, FAINT), about);
     let x = scale.x(outcome.median_seconds);
     match scale {
         Scale::Linear { .. } => {
@@ -116,7 +118,7 @@ fn spread(svg: &mut Drawing, outcome: &Outcome, scale: &Scale, middle: f64) {
 
 fn figures(svg: &mut Drawing, outcome: &Outcome, y: f64, is_ours: bool) {
     let ratio = match outcome.times_reference {
-        Some(_) if outcome.name == REFERENCE => "1".to_owned(),
+        Some(_) if outcome.contender.name == REFERENCE => "1".to_owned(),
         Some(ratio) => format!("× {}", times(ratio)),
         None => String::new(),
     };
@@ -218,15 +220,13 @@ mod tests {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let whole = |value: &Value| value.as_u64().unwrap();
         let outcome = |value: &Value| Outcome {
-            name: text(&value["name"]),
-            about: text(&value["about"]),
-            role: match value["role"].as_str().unwrap() {
+            contender: match value["role"].as_str().unwrap() {
                 "limit" => Role::Limit,
                 "ours" => Role::Ours,
                 "peer" => Role::Peer,
                 other => panic!("{other}"),
-            },
-            command: String::new(),
+            }
+            .contender(&text(&value["name"]), &text(&value["about"]), ""),
             median_seconds: value["median_seconds"].as_f64().unwrap(),
             min_seconds: value["min_seconds"].as_f64().unwrap(),
             max_seconds: value["max_seconds"].as_f64().unwrap(),

@@ -1,9 +1,11 @@
 //! Who takes part: the limit, this program, and today's tools. Each is a line for a shell, as anybody can type it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 /// A way to do the work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Contender {
     /// What `--only` and `--skip` know it by.
     pub name: String,
@@ -11,14 +13,12 @@ pub struct Contender {
     pub about: String,
     /// Its part in the comparison.
     pub role: Role,
-    /// What it needs on `PATH`.
-    pub programs: &'static [Program],
     /// The command; it finds its input in variables and writes `$OUT`.
     pub command: String,
 }
 
 /// The part of a contender in the comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Not a tool for the work, but what no tool can be much faster than.
@@ -30,7 +30,7 @@ pub enum Role {
 }
 
 /// A program and the Debian package that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Program {
     /// Its file name.
     pub program: &'static str,
@@ -41,83 +41,76 @@ pub struct Program {
 /// The contender that stands for this program in ratios.
 pub const REFERENCE: &str = "qcow2";
 
-const MKFS_EXT4: Program = Program { program: "mkfs.ext4", package: "e2fsprogs" };
-const QEMU_IMG: Program = Program { program: "qemu-img", package: "qemu-utils" };
-const MKFS_EROFS: Program = Program { program: "mkfs.erofs", package: "erofs-utils" };
-const MKSQUASHFS: Program = Program { program: "mksquashfs", package: "squashfs-tools" };
-const GENEXT2FS: Program = Program { program: "genext2fs", package: "genext2fs" };
-const CP: Program = Program { program: "cp", package: "coreutils" };
-const CAT: Program = Program { program: "cat", package: "coreutils" };
-const XARGS: Program = Program { program: "xargs", package: "findutils" };
-const SGDISK: Program = Program { program: "sgdisk", package: "gdisk" };
-const MKFS_FAT: Program = Program { program: "mkfs.fat", package: "dosfstools" };
-const MTOOLS: Program = Program { program: "mcopy", package: "mtools" };
+/// The programs that commands call and a machine may lack.
+const PROGRAMS: [(&str, &str); 11] = [
+    ("mkfs.ext4", "e2fsprogs"),
+    ("qemu-img", "qemu-utils"),
+    ("mkfs.erofs", "erofs-utils"),
+    ("mksquashfs", "squashfs-tools"),
+    ("genext2fs", "genext2fs"),
+    ("cp", "coreutils"),
+    ("cat", "coreutils"),
+    ("xargs", "findutils"),
+    ("sgdisk", "gdisk"),
+    ("mkfs.fat", "dosfstools"),
+    ("mcopy", "mtools"),
+];
 
 /// Makers of store images and of what comes near. `$STORE` is the directory of the store paths, `$ROOT/nix/store`.
 pub fn store_image() -> Vec<Contender> {
+    use Role::{Limit, Ours, Peer};
     let ours =
         r#""$IMAGEGEN" store-image --quiet --registration "$REGISTRATION" --store-root "$ROOT" -o "$OUT""#;
     let mkfs = r#"mkfs.ext4 -q -F -L nix-store -N "$INODES" -d "$STORE" "$OUT.raw" "${KIBIBYTES}k""#;
+    let convert =
+        |options: &str| format!(r#"{mkfs} && qemu-img convert {options}-f raw -O qcow2 "$OUT.raw" "$OUT""#);
     vec![
-        limit(
+        Limit.contender(
             "cat",
             "the limit: all files' bytes into one file",
-            &[XARGS, CAT],
             r#"find "$STORE" -type f -print0 | xargs -0 cat > "$OUT""#,
         ),
-        this("raw", "ext4 in a raw image, every NAR hash checked", format!("{ours} --format raw")),
-        this("qcow2", "ext4 in qcow2, every NAR hash checked", ours.to_owned()),
-        this("qcow2-no-verify", "ext4 in qcow2, nothing checked", format!("{ours} --no-verify")),
-        this("qcow2-zstd", "compressed by zstd, every NAR hash checked", format!("{ours} --compress zstd")),
-        this("qcow2-zlib", "compressed by zlib, every NAR hash checked", format!("{ours} --compress zlib")),
-        peer("cp", "a copy of the tree, no image", &[CP], r#"cp -a "$STORE" "$OUT""#),
-        peer("mkfs.erofs", "EROFS, not compressed", &[MKFS_EROFS], r#"mkfs.erofs --quiet "$OUT" "$STORE""#),
-        peer(
+        Ours.contender("raw", "ext4 in a raw image, every NAR hash checked", format!("{ours} --format raw")),
+        Ours.contender("qcow2", "ext4 in qcow2, every NAR hash checked", ours),
+        Ours.contender("qcow2-no-verify", "ext4 in qcow2, nothing checked", format!("{ours} --no-verify")),
+        Ours.contender(
+            "qcow2-zstd",
+            "compressed by zstd, every NAR hash checked",
+            format!("{ours} --compress zstd"),
+        ),
+        Ours.contender(
+            "qcow2-zlib",
+            "compressed by zlib, every NAR hash checked",
+            format!("{ours} --compress zlib"),
+        ),
+        Peer.contender("cp", "a copy of the tree, no image", r#"cp -a "$STORE" "$OUT""#),
+        Peer.contender("mkfs.erofs", "EROFS, not compressed", r#"mkfs.erofs --quiet "$OUT" "$STORE""#),
+        Peer.contender(
             "mksquashfs",
             "SquashFS, zstd level 3",
-            &[MKSQUASHFS],
             r#"mksquashfs "$STORE" "$OUT" -quiet -no-progress -comp zstd -Xcompression-level 3"#,
         ),
-        peer(
+        Peer.contender(
             "genext2fs",
             "ext2 in a raw image",
-            &[GENEXT2FS],
             r#"genext2fs -B 4096 -b "$((KIBIBYTES / 4))" -N "$INODES" -d "$STORE" "$OUT""#,
         ),
-        peer("mkfs.ext4", "ext4 in a raw image", &[MKFS_EXT4], format!(r#"{mkfs} && mv "$OUT.raw" "$OUT""#)),
-        peer(
-            "mkfs.ext4+qcow2",
-            "ext4, then qemu-img convert: today's way",
-            &[MKFS_EXT4, QEMU_IMG],
-            format!(r#"{mkfs} && qemu-img convert -f raw -O qcow2 "$OUT.raw" "$OUT""#),
-        ),
-        peer(
-            "mkfs.ext4+qcow2-c",
-            "ext4, then qemu-img convert -c (zlib)",
-            &[MKFS_EXT4, QEMU_IMG],
-            format!(r#"{mkfs} && qemu-img convert -c -f raw -O qcow2 "$OUT.raw" "$OUT""#),
-        ),
+        Peer.contender("mkfs.ext4", "ext4 in a raw image", format!(r#"{mkfs} && mv "$OUT.raw" "$OUT""#)),
+        Peer.contender("mkfs.ext4+qcow2", "ext4, then qemu-img convert: today's way", convert("")),
+        Peer.contender("mkfs.ext4+qcow2-c", "ext4, then qemu-img convert -c (zlib)", convert("-c ")),
     ]
 }
 
 /// Makers of boot disks.
 pub fn boot_disk() -> Vec<Contender> {
+    use Role::{Limit, Ours, Peer};
     let ours = r#""$IMAGEGEN" boot-disk --quiet --toplevel "$TOPLEVEL" --store-root "$ROOT" --loader systemd-boot -o "$OUT""#;
+    let about_limit = "the limit: kernel, initrd and loader into one file";
     vec![
-        limit(
-            "cat",
-            "the limit: kernel, initrd and loader into one file",
-            &[CAT],
-            r#"cat "$KERNEL" "$INITRD" "$LOADER" > "$OUT""#,
-        ),
-        this("raw", "boot disk in a raw image", format!("{ours} --format raw")),
-        this("qcow2", "boot disk in qcow2", ours.to_owned()),
-        peer(
-            "sgdisk+mtools",
-            "sgdisk, mkfs.fat and mcopy, without a machine",
-            &[SGDISK, MKFS_FAT, MTOOLS],
-            SGDISK_AND_MTOOLS,
-        ),
+        Limit.contender("cat", about_limit, r#"cat "$KERNEL" "$INITRD" "$LOADER" > "$OUT""#),
+        Ours.contender("raw", "boot disk in a raw image", format!("{ours} --format raw")),
+        Ours.contender("qcow2", "boot disk in qcow2", ours),
+        Peer.contender("sgdisk+mtools", "sgdisk, mkfs.fat and mcopy, without a machine", SGDISK_AND_MTOOLS),
     ]
 }
 
@@ -140,43 +133,26 @@ printf 'default nixos-generation-1.conf\n' | mcopy -i "$OUT@@1M" - ::loader/load
 printf 'title NixOS\nlinux /EFI/nixos/kernel.efi\ninitrd /EFI/nixos/initrd.efi\noptions init=%s/init\n' "$TOPLEVEL" |
   mcopy -i "$OUT@@1M" - ::loader/entries/nixos-generation-1.conf"#;
 
-fn limit(name: &str, about: &str, programs: &'static [Program], command: &str) -> Contender {
-    contender(name, about, Role::Limit, programs, command)
-}
+impl Role {
+    /// A contender with this part.
+    pub fn contender(self, name: &str, about: &str, command: impl Into<String>) -> Contender {
+        Contender { name: name.to_owned(), about: about.to_owned(), role: self, command: command.into() }
+    }
 
-fn this(name: &str, about: &str, command: String) -> Contender {
-    contender(name, about, Role::Ours, &[], command)
-}
-
-fn peer(name: &str, about: &str, programs: &'static [Program], command: impl Into<String>) -> Contender {
-    contender(name, about, Role::Peer, programs, command)
-}
-
-fn contender(
-    name: &str,
-    about: &str,
-    role: Role,
-    programs: &'static [Program],
-    command: impl Into<String>,
-) -> Contender {
-    Contender { name: name.to_owned(), about: about.to_owned(), role, programs, command: command.into() }
+    /// What stands before names and descriptions of this program's contenders.
+    pub fn prefix(self) -> &'static str {
+        if self == Self::Ours { "nix-imagegen: " } else { "" }
+    }
 }
 
 impl Contender {
-    /// One that the command line adds.
-    pub fn added(name: &str, command: &str) -> Self {
-        peer(name, "given by --peer", &[], command)
-    }
-
-    /// The programs it needs and this machine lacks.
+    /// The programs it calls and this machine lacks.
     pub fn missing(&self, path: &[PathBuf]) -> Vec<Program> {
-        let is_there = |program: &Program| path.iter().any(|directory| is_program(directory, program));
-        self.programs.iter().filter(|program| !is_there(program)).copied().collect()
+        let calls = |program| self.command.split_whitespace().any(|word| word == program);
+        let is_there = |program| path.iter().any(|directory| directory.join(program).is_file());
+        let missing = PROGRAMS.into_iter().filter(|(program, _)| calls(*program) && !is_there(*program));
+        missing.map(|(program, package)| Program { program, package }).collect()
     }
-}
-
-fn is_program(directory: &Path, program: &Program) -> bool {
-    directory.join(program.program).is_file()
 }
 
 /// `PATH`, and the directories of system tools, which it often lacks for those who are not root.

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -145,10 +144,7 @@ pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<Ended>
 
 /// The last lines of a log as one.
 fn complaint(log: &Path) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(log)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read `{}`", log.display()))?;
+    let bytes = std::fs::read(log).with_context(|| format!("cannot read `{}`", log.display()))?;
     let end = bytes.len().saturating_sub(COMPLAINT_MAX);
     let text = String::from_utf8_lossy(&bytes[end..]);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

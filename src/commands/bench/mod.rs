@@ -4,7 +4,6 @@ mod chart;
 mod contenders;
 mod machine;
 mod measure;
-mod register;
 mod results;
 mod scratch;
 mod shape;
@@ -23,7 +22,7 @@ use crate::cli::{BenchArgs, SyncArg};
 use crate::progress::Reporter;
 use crate::report::ReportFile;
 use crate::streams;
-use contenders::{Contender, REFERENCE};
+use contenders::{Contender, REFERENCE, Role};
 use machine::Machine;
 use measure::{Bench, Run};
 use results::{Missing, Results};
@@ -40,14 +39,14 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let path = contenders::search_path();
     let all = all_contenders(args)?;
     if args.list {
-        return print(&table::list(&all, |contender| contender.missing(&path)));
+        return streams::print(table::list(&all, |contender| contender.missing(&path)));
     }
     let (chosen, missing) = choose(all, args, &path)?;
     let json = args.json.as_deref().map(|path| ReportFile::create(path, SyncArg::default())).transpose()?;
     let svg = args.svg.as_deref().map(OutputFile::create).transpose()?;
 
     let results = measure(args, chosen, missing, reporter)?;
-    print(&table::results(&results))?;
+    streams::print(table::results(&results))?;
     if let Some(json) = json {
         json.finish(&results)?;
     }
@@ -66,7 +65,7 @@ fn all_contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
     for peer in &args.peer {
         let taken = all.iter().any(|contender| contender.name == peer.name);
         ensure!(!taken, "--peer: there is a contender `{}` already; give yours another name", peer.name);
-        all.push(Contender::added(&peer.name, &peer.command));
+        all.push(Role::Peer.contender(&peer.name, "given by --peer", &peer.command));
     }
     Ok(all)
 }
@@ -107,7 +106,7 @@ fn measure(
     reporter: &Reporter,
 ) -> anyhow::Result<Results> {
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let made = if args.store_root.is_none() { subject::shape(args).total() } else { 0 };
+    let made = if args.store_root.is_none() { subject::shape(args).total } else { 0 };
     check_room(&parent, made)?;
     let scratch = Scratch::create(&parent)?;
     let machine = Machine::here(&std::path::absolute(&parent)?);
@@ -153,8 +152,4 @@ fn check_room(directory: &Path, needed: u64) -> anyhow::Result<()> {
         ByteCount(free)
     );
     Ok(())
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    streams::print(text.as_bytes())
 }

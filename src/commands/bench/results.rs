@@ -31,14 +31,9 @@ pub struct Results {
 /// How a contender did in all rounds.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub about: String,
-    /// Its part.
-    pub role: Role,
-    /// The command.
-    pub command: String,
+    /// The contender.
+    #[serde(flatten)]
+    pub contender: Contender,
     /// The median of its times.
     pub median_seconds: f64,
     /// Its shortest time.
@@ -85,10 +80,7 @@ pub fn outcomes(runs: Vec<(Contender, Vec<Run>)>) -> Vec<Outcome> {
                 times_reference: reference.map(|reference| median / reference),
                 peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),
                 output_bytes: runs.last().map_or(0, |run| run.output_bytes),
-                name: contender.name,
-                about: contender.about,
-                role: contender.role,
-                command: contender.command,
+                contender,
                 runs,
             }
         })
@@ -123,7 +115,7 @@ mod tests {
     }
 
     fn contender(name: &str, role: Role) -> Contender {
-        Contender { role, ..Contender::added(name, ": > $OUT") }
+        role.contender(name, "", ": > $OUT")
     }
 
     #[test]

@@ -6,8 +6,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use imagegen::job::Job;
+use imagegen::nix::Registration;
+use imagegen::nix::closure::hash_missing;
+use imagegen::nix::store_path::{STORE_DIR, StoreRoot};
 
-use super::register;
 use crate::cli::ShapeArg;
 
 /// A kind of closure and how much of it there is to be.
@@ -15,8 +18,9 @@ use crate::cli::ShapeArg;
 pub struct Shape {
     kind: ShapeArg,
     files: u64,
-    /// The bytes of all files.
-    total: u64,
+    /// The bytes that the files have together, or a little more.
+    pub total: u64,
+    store_paths: u64,
 }
 
 /// Files of a directory, in all shapes but the flat one.
@@ -29,27 +33,14 @@ const BASE32_DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 impl Shape {
     /// A shape with its own number of files and size, or others.
     pub fn new(kind: ShapeArg, files: Option<u64>, total: Option<u64>) -> Self {
-        let (usual_files, usual_total) = match kind {
-            ShapeArg::ManySmall => (100_000, 200 << 20),
-            ShapeArg::Flat => (120_000, 120 << 20),
-            ShapeArg::FewHuge => (4, 2 << 30),
-            ShapeArg::Mix => (60_000, 2 << 30),
+        let (usual_files, usual_total, store_paths) = match kind {
+            ShapeArg::ManySmall => (100_000, 200 << 20, 8),
+            ShapeArg::Flat => (120_000, 120 << 20, 1),
+            ShapeArg::FewHuge => (4, 2 << 30, 4),
+            ShapeArg::Mix => (60_000, 2 << 30, 12),
         };
-        Self { kind, files: files.unwrap_or(usual_files), total: total.unwrap_or(usual_total) }
-    }
-
-    /// The bytes that the files will have together, or a little more.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    fn store_paths(&self) -> u64 {
-        match self.kind {
-            ShapeArg::ManySmall => 8,
-            ShapeArg::Flat => 1,
-            ShapeArg::FewHuge => 4,
-            ShapeArg::Mix => 12,
-        }
+        let files = files.unwrap_or(usual_files);
+        Self { kind, files, total: total.unwrap_or(usual_total), store_paths: store_paths.min(files) }
     }
 
     /// The size of the next file in relation to the others.
@@ -91,19 +82,25 @@ pub fn make(shape: Shape, directory: &Path) -> anyhow::Result<()> {
     let store = root.join("nix/store");
     fs::create_dir_all(&store).with_context(|| format!("cannot create `{}`", store.display()))?;
     let names = write_store_paths(&shape, &store)?;
-    register::write(&root, &names, &directory.join("registration"))
+    register(&root, &names, &directory.join("registration"))
+}
+
+/// Writes the registration of store paths below `root`, with the hashes that Nix would find.
+fn register(root: &Path, names: &[String], file: &Path) -> anyhow::Result<()> {
+    let unhashed = names.iter().map(|name| format!("{STORE_DIR}/{name}\n\n0\n\n0\n")).collect::<String>();
+    let mut registration = Registration::parse(file, unhashed.as_bytes())?;
+    hash_missing(&mut registration, StoreRoot::new(root), &Job::default())?;
+    fs::write(file, registration.to_string()).with_context(|| format!("cannot write `{}`", file.display()))
 }
 
 /// Gives the names of the store paths.
 fn write_store_paths(shape: &Shape, store: &Path) -> anyhow::Result<Vec<String>> {
     let mut random = Random(0x6E69_782D_696D_6167);
     let text = text(&mut random);
-    // The sizes are drawn twice: once for their sum, once to be used.
     let mut sizes = Random(0x7368_6170_6573_0001);
-    let mut again = Random(0x7368_6170_6573_0001);
-    let weights: u64 = (0..shape.files).map(|_| shape.weight(&mut sizes)).sum();
-
-    let paths = shape.store_paths().min(shape.files);
+    let weights: Vec<u64> = (0..shape.files).map(|_| shape.weight(&mut sizes)).collect();
+    let (all_weights, mut weights) = (weights.iter().sum(), weights.into_iter());
+    let paths = shape.store_paths;
     let mut names = Vec::new();
     for path in 0..paths {
         let name = format!("{}-part-{path}", digits(&mut random));
@@ -117,7 +114,7 @@ fn write_store_paths(shape: &Shape, store: &Path) -> anyhow::Result<Vec<String>>
                 fs::create_dir_all(&directory)
                     .with_context(|| format!("cannot create `{}`", directory.display()))?;
             }
-            let size = scaled(shape.total, shape.weight(&mut again), weights);
+            let size = scaled(shape.total, weights.next().unwrap_or_default(), all_weights);
             let target = directory.join(format!("file-{file:06}"));
             let mode = if shape.executable(&mut random) { 0o555 } else { 0o444 };
             write_file(&target, size, mode, &text, &mut random)
@@ -142,8 +139,7 @@ fn write_file(path: &Path, size: u64, mode: u32, text: &[u8], random: &mut Rando
     let mut file = File::create(path)?;
     let mut left = size;
     while left > 0 {
-        let start = usize::try_from(random.below(u64::try_from(text.len() / 2).unwrap_or(1))).unwrap_or(0);
-        let piece = &text[start..];
+        let piece = &text[random.index(text.len() / 2)..];
         let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         file.write_all(piece)?;
         left -= u64::try_from(piece.len()).unwrap_or(left);
@@ -168,7 +164,7 @@ fn text(random: &mut Random) -> Vec<u8> {
 }
 
 fn digits(random: &mut Random) -> String {
-    let digit = |_| char::from(BASE32_DIGITS[usize::try_from(random.below(32)).unwrap_or(0)]);
+    let digit = |_| char::from(BASE32_DIGITS[random.index(32)]);
     (0..32).map(digit).collect()
 }
 
@@ -187,5 +183,10 @@ impl Random {
     /// A number below `limit`, which is not zero.
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
+    }
+
+    /// The same for a place in a list.
+    fn index(&mut self, limit: usize) -> usize {
+        u64::try_from(limit).map(|limit| self.below(limit)).and_then(usize::try_from).unwrap_or_default()
     }
 }

@@ -12,6 +12,7 @@ use imagegen::fs::file_source::FileSource;
 use imagegen::nix::Registration;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::measure;
@@ -157,7 +158,7 @@ fn store_image(root: &Path, registration: &Path, shape: Option<String>) -> anyho
     let file_system = survey.file_system_bytes();
     let source = ByteCount(survey.source_bytes);
     Ok(Subject {
-        title: format!("Store image of {source} in {} files", thousands(survey.files)),
+        title: format!("Store image of {source} in {} files", HumanCount(survey.files)),
         description: Description::StoreImage { shape, survey },
         variables: vec![
             ("ROOT", root.into()),
@@ -211,17 +212,4 @@ fn on_this_machine(content: &FileSource) -> anyhow::Result<PathBuf> {
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot find `{}`", path.display()))
-}
-
-/// `60000` as `60,000`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

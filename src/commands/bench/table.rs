@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use imagegen::units::ByteCount;
 
-use super::contenders::{Contender, Program, Role};
+use super::contenders::{Contender, Program};
 use super::results::{Outcome, Results};
 use crate::table::aligned;
 
@@ -22,13 +22,8 @@ pub fn results(results: &Results) -> String {
         let _ = writeln!(text, "  export {name}={}", shell_words::quote(value));
     }
     for outcome in &results.results {
-        let _ = writeln!(
-            text,
-            "{}: {}\n  {}",
-            outcome.name,
-            outcome.about,
-            outcome.command.replace('\n', "\n  ")
-        );
+        let Contender { name, about, command, .. } = &outcome.contender;
+        let _ = writeln!(text, "{name}: {about}\n  {}", command.replace('\n', "\n  "));
     }
     if !results.missing.is_empty() {
         text.push_str("\nNot here:\n");
@@ -43,7 +38,7 @@ fn row(outcome: &Outcome) -> [String; 7] {
     let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), times);
     let spread = format!("{}..{}", seconds(outcome.min_seconds), seconds(outcome.max_seconds));
     [
-        outcome.name.clone(),
+        outcome.contender.name.clone(),
         seconds(outcome.median_seconds),
         spread,
         ratio(outcome.times_limit),
@@ -60,10 +55,7 @@ pub fn list(contenders: &[Contender], missing: impl Fn(&Contender) -> Vec<Progra
         let missing = missing(contender);
         let state =
             if missing.is_empty() { "ready".to_owned() } else { format!("install {}", packages(&missing)) };
-        let about = match contender.role {
-            Role::Ours => format!("nix-imagegen: {}", contender.about),
-            Role::Limit | Role::Peer => contender.about.clone(),
-        };
+        let about = format!("{}{}", contender.role.prefix(), contender.about);
         rows.push([contender.name.clone(), about, state]);
     }
     aligned(&rows, "", 0..0)
