@@ -90,7 +90,7 @@ impl<'a> ImageJob<'a> {
     ) -> anyhow::Result<Finished> {
         let image_bytes = self.target.length(size)?;
         let on_disk = self.target.on_disk()?.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default();
-        let (output, format) = (&self.args.output, self.args.format().name());
+        let (output, format) = (&self.args.output, self.args.format.name());
         let summary = format!("{}: {format} of {size}{on_disk}", output.display());
         let note_on_gpt = self.target.note_on_gpt(size);
         let sha256 =

@@ -31,7 +31,7 @@ enum Place {
 impl Target {
     /// Begins a file, or opens the device. Nothing is changed yet.
     pub fn create(args: &ImageArgs) -> anyhow::Result<Self> {
-        let (path, format) = (&args.output, args.format());
+        let (path, format) = (&args.output, args.format);
         if !OutputDevice::is_at(path) {
             let output = OutputFile::create(path)?.durable(args.sync.sync);
             return Ok(Self { place: Place::File(output), path: path.to_owned(), format });

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use imagegen::boot::Loader;
 use imagegen::units::ByteCount;
 
-use super::{ImageArgs, LoaderArg, MenuArgs, ReportArg, StoreRootArg};
+use super::words::one_of;
+use super::{ImageArgs, LOADERS, MenuArgs, ReportArg, StoreRootArg};
 
 /// Arguments of `boot-disk`.
 #[derive(Debug, Args)]
@@ -21,8 +23,8 @@ pub struct BootDiskArgs {
     #[command(flatten)]
     pub image: ImageArgs,
     /// What the disk boots by; several with commas between them
-    #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true)]
-    pub loader: Vec<LoaderArg>,
+    #[arg(long, value_name = "LOADER", value_delimiter = ',', required = true, value_parser = one_of(&LOADERS))]
+    pub loader: Vec<Loader>,
     /// What the loaders show and start
     #[command(flatten)]
     pub menu: MenuArgs,
@@ -49,10 +51,10 @@ pub struct BootDiskArgs {
 
 impl BootDiskArgs {
     /// An option of a boot loader that is not to be installed, with that loader.
-    pub fn option_without_loader(&self) -> Option<(&'static str, LoaderArg)> {
-        let needs_systemd_boot = self.boot_disk_entry && !self.loader.contains(&LoaderArg::SystemdBoot);
+    pub fn option_without_loader(&self) -> Option<(&'static str, Loader)> {
+        let needs_systemd_boot = self.boot_disk_entry && !self.loader.contains(&Loader::SystemdBoot);
         self.menu
             .option_without_loader(&self.loader)
-            .or(needs_systemd_boot.then_some(("--boot-disk-entry", LoaderArg::SystemdBoot)))
+            .or(needs_systemd_boot.then_some(("--boot-disk-entry", Loader::SystemdBoot)))
     }
 }

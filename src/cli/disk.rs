@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use imagegen::container::Format;
 use imagegen::units::ByteCount;
 
-use super::{FormatArg, ImageArgs};
+use super::words::one_of;
+use super::{FORMATS, ImageArgs};
 
 /// The subcommands of `disk`.
 #[derive(Debug, Subcommand)]
@@ -30,6 +32,6 @@ pub struct DiskCreateArgs {
     #[arg(long, value_name = "FILE", requires = "backing_format")]
     pub backing: Option<PathBuf>,
     /// The container of the backing file
-    #[arg(long, value_name = "FORMAT", requires = "backing")]
-    pub backing_format: Option<FormatArg>,
+    #[arg(long, value_name = "FORMAT", requires = "backing", value_parser = one_of(&FORMATS))]
+    pub backing_format: Option<Format>,
 }

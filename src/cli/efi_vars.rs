@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use imagegen::boot::Architecture;
 use imagegen::firmware::efi_vars::{Attributes, EfiText};
 use imagegen::guid::Guid;
@@ -10,6 +10,7 @@ use imagegen::text::TextError;
 use imagegen::units::ByteCount;
 
 use super::SyncArg;
+use super::words::one_of;
 
 /// The subcommands of `efi-vars`.
 #[derive(Debug, Subcommand)]
@@ -49,7 +50,8 @@ pub struct EfiVarsCreateArgs {
     pub boot_disk_entry: bool,
     /// The machine that is to boot
     #[arg(long, value_name = "NAME", default_value = "x86-64", requires = "boot_disk_entry")]
-    pub architecture: ArchitectureArg,
+    #[arg(value_parser = one_of(&ARCHITECTURES))]
+    pub architecture: Architecture,
     /// The size of the boot disk, which the entry's partition follows from
     #[arg(long, value_name = "SIZE", default_value = "60M", requires = "boot_disk_entry")]
     pub boot_disk_size: ByteCount,
@@ -74,24 +76,12 @@ pub struct EfiVarsConvertArgs {
     pub sync: SyncArg,
 }
 
-/// A machine that UEFI runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ArchitectureArg {
-    /// PCs of 64 bits; boot loaders are called *x64.efi
-    #[value(name = "x86-64", alias = "x86_64")]
-    X86_64,
-    /// ARM machines of 64 bits; boot loaders are called *aa64.efi
-    Aarch64,
-}
-
-impl From<ArchitectureArg> for Architecture {
-    fn from(arg: ArchitectureArg) -> Self {
-        match arg {
-            ArchitectureArg::X86_64 => Self::X64,
-            ArchitectureArg::Aarch64 => Self::Aa64,
-        }
-    }
-}
+/// Machines that UEFI runs on.
+const ARCHITECTURES: [(&str, Architecture, &str); 3] = [
+    ("x86-64", Architecture::X64, "PCs of 64 bits; boot loaders are called *x64.efi"),
+    ("x86_64", Architecture::X64, ""),
+    ("aarch64", Architecture::Aa64, "ARM machines of 64 bits; boot loaders are called *aa64.efi"),
+];
 
 /// Arguments of `efi-vars list`.
 #[derive(Debug, Args)]

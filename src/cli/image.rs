@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use imagegen::container::Format;
 
+use super::words::one_of;
 use super::{ClosureArgs, SizeArg, StoreRootArg};
 
 /// Arguments of every command that writes an image: where it goes, and in which container.
@@ -22,15 +23,8 @@ pub struct ImageArgs {
     #[command(flatten)]
     pub sync: SyncArg,
     /// The container of the image
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2")]
-    pub format: FormatArg,
-}
-
-impl ImageArgs {
-    /// The container.
-    pub fn format(&self) -> Format {
-        self.format.into()
-    }
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2", value_parser = one_of(&FORMATS))]
+    pub format: Format,
 }
 
 /// The argument of every command that reports what is in its image.
@@ -76,20 +70,8 @@ pub struct SyncArg {
     pub sync: bool,
 }
 
-/// The container of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// QEMU's copy-on-write format, version 3
-    Qcow2,
-    /// The bytes as the guest sees them; zeros are holes in the file
-    Raw,
-}
-
-impl From<FormatArg> for Format {
-    fn from(arg: FormatArg) -> Self {
-        match arg {
-            FormatArg::Qcow2 => Self::Qcow2,
-            FormatArg::Raw => Self::Raw,
-        }
-    }
-}
+/// The containers of images.
+pub const FORMATS: [(&str, Format, &str); 2] = [
+    ("qcow2", Format::Qcow2, "QEMU's copy-on-write format, version 3"),
+    ("raw", Format::Raw, "The bytes as the guest sees them; zeros are holes in the file"),
+];

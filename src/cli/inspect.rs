@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{BackingArg, ImageFormatArg};
+use super::words::one_of;
+use super::{BackingArg, IMAGE_FORMATS, ImageFormat};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -17,8 +18,8 @@ pub struct InspectArgs {
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
     /// The container of the image
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub format: ImageFormatArg,
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of(&IMAGE_FORMATS))]
+    pub format: ImageFormat,
     /// Which backing files are opened
     #[command(flatten)]
     pub backing: BackingArg,

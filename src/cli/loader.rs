@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use imagegen::boot::{ConsoleMode, Loader, MachineId, Resolution, Serial, Timeout};
+use imagegen::fs::fat::Fat;
 
-use super::FatArg;
+use super::words::one_of;
 
 /// What is installed, and what its menu shows.
 #[derive(Debug, Args)]
@@ -18,8 +19,8 @@ pub struct MenuArgs {
     pub grub: Option<PathBuf>,
     /// The EFI system partition's file system: FAT16, or FAT32, which needs 33 MiB; if not given, what mkfs.fat would make:
     /// FAT32 from 512 MiB on
-    #[arg(long, value_name = "BITS")]
-    pub fat: Option<FatArg>,
+    #[arg(long, value_name = "BITS", value_parser = one_of(&FATS))]
+    pub fat: Option<Fat>,
     /// How long the menu waits: seconds, menu-force, menu-hidden or menu-disabled
     #[arg(long, value_name = "SECONDS", default_value = "5")]
     pub timeout: Timeout,
@@ -55,8 +56,8 @@ pub struct MenuArgs {
 
 impl MenuArgs {
     /// An option of a boot loader that is not among those to be installed, with that loader.
-    pub fn option_without_loader(&self, loaders: &[LoaderArg]) -> Option<(&'static str, LoaderArg)> {
-        use LoaderArg::{Grub, SystemdBoot};
+    pub fn option_without_loader(&self, loaders: &[Loader]) -> Option<(&'static str, Loader)> {
+        use Loader::{Grub, SystemdBoot};
         let options = [
             (self.systemd.is_some(), "--systemd", SystemdBoot),
             (self.no_editor, "--no-editor", SystemdBoot),
@@ -82,30 +83,13 @@ impl MenuArgs {
     }
 }
 
-/// A boot loader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LoaderArg {
-    /// For UEFI
-    SystemdBoot,
-    /// For BIOSes
-    Grub,
-}
+/// Boot loaders.
+pub const LOADERS: [(&str, Loader, &str); 2] =
+    [("systemd-boot", Loader::SystemdBoot, "For UEFI"), ("grub", Loader::Grub, "For BIOSes")];
 
-impl From<LoaderArg> for Loader {
-    fn from(arg: LoaderArg) -> Self {
-        match arg {
-            LoaderArg::SystemdBoot => Self::SystemdBoot,
-            LoaderArg::Grub => Self::Grub,
-        }
-    }
-}
-
-impl LoaderArg {
-    /// Its name on the command line.
-    pub fn name(self) -> String {
-        Loader::from(self).to_string()
-    }
-}
+/// How wide the entries of an EFI system partition's allocation table are.
+const FATS: [(&str, Fat, &str); 2] =
+    [("16", Fat::Fat16, "FAT16: up to 4 GiB"), ("32", Fat::Fat32, "FAT32: from 33 MiB on")];
 
 /// A generation on the command line.
 #[derive(Debug, Clone)]

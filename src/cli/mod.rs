@@ -6,7 +6,6 @@ mod closure;
 mod diff;
 mod disk;
 mod efi_vars;
-mod fat;
 mod image;
 mod inspect;
 mod loader;
@@ -16,6 +15,7 @@ mod run;
 mod shell;
 mod store_image;
 mod verify;
+mod words;
 
 use std::path::PathBuf;
 
@@ -27,7 +27,6 @@ pub use closure::*;
 pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
-pub use fat::*;
 pub use image::*;
 pub use inspect::*;
 pub use loader::*;

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use imagegen::boot::Loader;
 use imagegen::fs::ext4::Growth;
 use imagegen::guid::Guid;
 use imagegen::image::root_disk::PartitionTable;
 use imagegen::units::{ByteCount, SizeError};
 
-use super::{FromStoreArgs, ImageArgs, LoaderArg, MenuArgs, ReportArg};
+use super::words::one_of;
+use super::{FromStoreArgs, ImageArgs, LOADERS, MenuArgs, ReportArg};
 
 /// Arguments of `root-disk`.
 #[derive(Debug, Args)]
@@ -38,8 +40,8 @@ pub struct RootDiskArgs {
     pub boot_size: ByteCount,
     /// What the disk boots by, for --toplevel and a --partition-table that has a place for it; several with commas
     /// between them, nothing if not given
-    #[arg(long, value_name = "LOADER", value_delimiter = ',', requires = "toplevel")]
-    pub loader: Vec<LoaderArg>,
+    #[arg(long, value_name = "LOADER", value_delimiter = ',', requires = "toplevel", value_parser = one_of(&LOADERS))]
+    pub loader: Vec<Loader>,
     /// What the loaders show and start
     #[command(flatten)]
     pub menu: MenuArgs,
@@ -116,14 +118,11 @@ impl RootDiskArgs {
                 "a disk with --partition-table {table} has no EFI system partition for --fat"
             ));
         }
-        if let Some(loader) =
-            self.loader.iter().find(|&&loader| !self.table().loaders().contains(&loader.into()))
-        {
-            let (loader, table) = (loader.name(), table.name());
+        if let Some(loader) = self.loader.iter().find(|loader| !self.table().loaders().contains(loader)) {
+            let table = table.name();
             return Some(format!("{loader} has no place on a disk with --partition-table {table}"));
         }
         if let Some((option, loader)) = self.menu.option_without_loader(&self.loader) {
-            let loader = loader.name();
             return Some(format!("{option} is for {loader}, which --loader does not name"));
         }
         let option = self.menu.option_of_any_loader().filter(|_| self.loader.is_empty())?;

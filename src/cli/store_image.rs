@@ -1,10 +1,11 @@
 //! Options of `store-image`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use imagegen::container::Compression;
 use imagegen::guid::Guid;
 use imagegen::units::ByteCount;
 
+use super::words::one_of;
 use super::{FromStoreArgs, ImageArgs, ReportArg};
 
 /// Arguments of `store-image`.
@@ -22,8 +23,8 @@ pub struct StoreImageArgs {
     #[command(flatten)]
     pub image: ImageArgs,
     /// Compress the clusters of a qcow2 image
-    #[arg(long, value_name = "METHOD", default_value = "none")]
-    pub compress: CompressArg,
+    #[arg(long, value_name = "METHOD", default_value = "none", value_parser = one_of(&METHODS))]
+    pub compress: Compress,
     /// The file system's label
     #[arg(long, value_name = "TEXT", default_value = imagegen::fixed::STORE_IMAGE_LABEL)]
     pub label: String,
@@ -41,26 +42,14 @@ pub struct StoreImageArgs {
     pub report: ReportArg,
 }
 
-/// How clusters are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CompressArg {
-    /// Not at all
-    None,
-    /// Deflate, which every QEMU reads
-    Zlib,
-    /// Zstandard, for QEMU 5.1 and later: faster and smaller than zlib
-    Zstd,
-}
+/// How clusters are compressed, if they are.
+pub type Compress = Option<Compression>;
 
-impl From<CompressArg> for Option<Compression> {
-    fn from(arg: CompressArg) -> Self {
-        match arg {
-            CompressArg::None => None,
-            CompressArg::Zlib => Some(Compression::Zlib),
-            CompressArg::Zstd => Some(Compression::Zstd),
-        }
-    }
-}
+const METHODS: [(&str, Compress, &str); 3] = [
+    ("none", None, "Not at all"),
+    ("zlib", Some(Compression::Zlib), "Deflate, which every QEMU reads"),
+    ("zstd", Some(Compression::Zstd), "Zstandard, for QEMU 5.1 and later: faster and smaller than zlib"),
+];
 
 /// A size, or the wish to have it computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

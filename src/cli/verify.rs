@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use imagegen::container::Format;
 use imagegen::container::reader::Backing;
 use imagegen::fixed::STORE_DIR;
+
+use super::words::one_of;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -24,8 +26,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub registration: PathBuf,
     /// The container of the image
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub format: ImageFormatArg,
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of(&IMAGE_FORMATS))]
+    pub format: ImageFormat,
     /// Which backing files are opened
     #[command(flatten)]
     pub backing: BackingArg,
@@ -58,23 +60,12 @@ impl From<BackingArg> for Backing {
     }
 }
 
-/// The container of an image that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ImageFormatArg {
-    /// What the first bytes say
-    Auto,
-    /// QEMU's copy-on-write format
-    Qcow2,
-    /// The bytes as the guest sees them, even if they look like qcow2
-    Raw,
-}
+/// The container of an image that is read; none if its first bytes decide.
+pub type ImageFormat = Option<Format>;
 
-impl From<ImageFormatArg> for Option<Format> {
-    fn from(arg: ImageFormatArg) -> Self {
-        match arg {
-            ImageFormatArg::Auto => None,
-            ImageFormatArg::Qcow2 => Some(Format::Qcow2),
-            ImageFormatArg::Raw => Some(Format::Raw),
-        }
-    }
-}
+/// What can be said of it.
+pub const IMAGE_FORMATS: [(&str, ImageFormat, &str); 3] = [
+    ("auto", None, "What the first bytes say"),
+    ("qcow2", Some(Format::Qcow2), "QEMU's copy-on-write format"),
+    ("raw", Some(Format::Raw), "The bytes as the guest sees them, even if they look like qcow2"),
+];

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use imagegen::boot::{Architecture, Generations};
+use imagegen::boot::{Architecture, Generations, Loader};
 use imagegen::firmware::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
 use imagegen::image::boot_disk::{self, Plan};
 use imagegen::job::Job;
@@ -15,7 +15,7 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use super::{fixed_values, loaders, wrong_usage};
-use crate::cli::{BootDiskArgs, LoaderArg};
+use crate::cli::BootDiskArgs;
 use crate::image_job::{ImageJob, check_apart};
 use crate::progress::Reporter;
 use crate::small_file;
@@ -23,12 +23,12 @@ use crate::small_file;
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if let Some((option, loader)) = args.option_without_loader() {
-        wrong_usage(&format!("{option} is for {}, which --loader does not name", loader.name()));
+        wrong_usage(&format!("{option} is for {}, which --loader does not name", loader));
     }
     let root = &args.store.store_root;
     let generations = loaders::generations(&args.menu, &args.toplevel, root)?;
     let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
-    let plan = boot_disk::plan(args.size, &loaders, args.menu.fat.map(Into::into))?;
+    let plan = boot_disk::plan(args.size, &loaders, args.menu.fat)?;
     loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
 
     check_outputs(args, &generations, loaders.sources())?;
@@ -107,7 +107,6 @@ impl Contents {
         sources: &BTreeSet<StorePath>,
     ) -> Self {
         let default = generations.default().number;
-        let all = [LoaderArg::SystemdBoot, LoaderArg::Grub];
         Self {
             files: plan.contents().file_count(),
             directories: plan.contents().directory_count(),
@@ -116,7 +115,7 @@ impl Contents {
             source_bytes: plan.contents().file_bytes(),
             verified_paths: 0,
             unverified_paths: sources.len(),
-            loaders: all.into_iter().filter(|l| args.loader.contains(l)).map(LoaderArg::name).collect(),
+            loaders: args.loader.iter().collect::<BTreeSet<_>>().into_iter().map(Loader::to_string).collect(),
             generations: generations
                 .list()
                 .iter()

@@ -23,13 +23,13 @@ struct Report {
 
 /// Compares two images and prints how they differ.
 pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let open = |path| Image::open(path, args.format.into(), &args.backing.into());
+    let open = |path| Image::open(path, args.format, &args.backing.into());
     let differences = diff(&open(&args.left)?, &open(&args.right)?, args.ignore_container)?;
     let same = differences.is_empty();
     if args.json {
         streams::print_json(&Report { same, differences })?;
     } else {
-        streams::print(lines(&as_lines(&differences)).as_bytes())?;
+        streams::print(lines(&as_lines(&differences)))?;
     }
     Ok(if same { ExitCode::SUCCESS } else { DIFFERENT.into() })
 }

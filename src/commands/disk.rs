@@ -15,8 +15,8 @@ use crate::target::Target;
 
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let format = args.image.format();
-    let backing = args.backing.as_deref().zip(args.backing_format.map(Format::from));
+    let format = args.image.format;
+    let backing = args.backing.as_deref().zip(args.backing_format);
     let size = match backing {
         Some((backing, backing_format)) => {
             ensure!(

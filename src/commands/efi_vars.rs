@@ -15,8 +15,8 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use crate::cli::{
-    ArchitectureArg, ChangedImageArg, EfiVarsConvertArgs, EfiVarsCreateArgs, EfiVarsDeleteArgs,
-    EfiVarsExportArgs, EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
+    ChangedImageArg, EfiVarsConvertArgs, EfiVarsCreateArgs, EfiVarsDeleteArgs, EfiVarsExportArgs,
+    EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
 };
 use crate::input;
 use crate::progress::Reporter;
@@ -68,7 +68,7 @@ pub fn list(args: &EfiVarsListArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.json {
         streams::print_json(&listing(&store))?;
     } else {
-        print(&list_as_table(&store))?;
+        streams::print(list_as_table(&store))?;
     }
     reporter.note(&format!(
         "{}: {} variables, {} of {} bytes used",
@@ -130,15 +130,15 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
             output::check_apart(output, [args.image.as_path()])?;
             write(output, json.as_bytes(), args.sync)
         }
-        None => print(&json),
+        None => streams::print(json),
     }
 }
 
 /// The entry that `bootctl install` would make on a machine that was booted from a boot disk of that size.
-fn boot_disk_entry(size: ByteCount, architecture: ArchitectureArg) -> anyhow::Result<LoadOption> {
+fn boot_disk_entry(size: ByteCount, architecture: Architecture) -> anyhow::Result<LoadOption> {
     let layout = boot_disk::layout(size)?;
-    let program = Architecture::from(architecture).program_path();
-    boot_disk::boot_entry(&layout, &program)?.context("a boot disk has no EFI system partition")
+    boot_disk::boot_entry(&layout, &architecture.program_path())?
+        .context("a boot disk has no EFI system partition")
 }
 
 fn variable_data(data: &VariableDataArg) -> anyhow::Result<Vec<u8>> {
@@ -169,10 +169,6 @@ fn parse<'image>(path: &Path, image: &'image [u8]) -> anyhow::Result<VariableSto
 /// Reads a whole file that is not larger than any flash image.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     input::read(path, ByteCount(IMAGE_MAX))
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    streams::print(text.as_bytes())
 }
 
 fn list_as_table(store: &VariableStore<'_>) -> String {

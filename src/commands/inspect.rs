@@ -20,7 +20,7 @@ const ROWS: usize = 20;
 
 /// Examines an image and prints or draws what was found.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let image = Image::open(&args.image, args.format.into(), &args.backing.into())?;
+    let image = Image::open(&args.image, args.format, &args.backing.into())?;
     let inspection = inspect(&image)?;
     if let Some(path) = &args.svg {
         small_file::write(path, svg::draw(&inspection).as_bytes(), SyncArg::default())?;
@@ -33,7 +33,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     }
     let mut out = String::new();
     tables(&mut out, &inspection)?;
-    streams::print(lines(&out).as_bytes())
+    streams::print(lines(&out))
 }
 
 fn tables(out: &mut String, inspection: &Inspection) -> std::fmt::Result {

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use imagegen::boot::toplevel::{self, EXTRA_INITRD};
-use imagegen::boot::{Generations, IgnoredSecrets, Loaders, Menu};
+use imagegen::boot::{Generations, IgnoredSecrets, Loader, Loaders, Menu};
 use imagegen::nix::store_path::StoreRoot;
 
 use super::store_path::store_path;
-use crate::cli::{IgnoredSecretsArg, LoaderArg, MenuArgs};
+use crate::cli::{IgnoredSecretsArg, MenuArgs};
 use crate::progress::Reporter;
 
 /// Reads the system and the others that the menu is to offer.
@@ -55,7 +55,7 @@ pub fn tell_of_extensions(generations: &Generations, missing_initrds: &[String],
 /// The loaders that the options name, with what they start.
 pub fn find(
     args: &MenuArgs,
-    wanted: &[LoaderArg],
+    wanted: &[Loader],
     store_root: &Path,
     generations: &Generations,
 ) -> anyhow::Result<Loaders> {
@@ -63,10 +63,10 @@ pub fn find(
     let named = |path: Option<&Path>| path.map(|path| store_path(path, store_root)).transpose();
     let menu = menu(args);
     let mut loaders = Loaders::default();
-    if wanted.contains(&LoaderArg::SystemdBoot) {
+    if wanted.contains(&Loader::SystemdBoot) {
         loaders.add_systemd_boot(&store, named(args.systemd.as_deref())?.as_ref(), generations, &menu)?;
     }
-    if wanted.contains(&LoaderArg::Grub) {
+    if wanted.contains(&Loader::Grub) {
         loaders.add_grub(&store, named(args.grub.as_deref())?.as_ref(), generations, &menu)?;
     }
     Ok(loaders)

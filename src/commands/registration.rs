@@ -23,7 +23,7 @@ pub fn run(args: &RegistrationArgs, reporter: &Reporter) -> anyhow::Result<()> {
     fill_in_hashes(&mut registration, args, reporter)?;
     let text = registration.to_string();
     let Some(target) = args.output.as_deref().filter(|target| !streams::is_standard_output(target)) else {
-        return streams::print(text.as_bytes());
+        return streams::print(text);
     };
     small_file::write(target, text.as_bytes(), SyncArg::default())
 }

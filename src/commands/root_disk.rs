@@ -2,7 +2,7 @@
 //! takes to boot from the same disk.
 
 use anyhow::ensure;
-use imagegen::boot::{Generations, Loaders};
+use imagegen::boot::{Generations, Loader, Loaders};
 use imagegen::fs::ext4;
 use imagegen::image::root_disk::{Options, Profile, RootDisk};
 use imagegen::image::store_image::Verified;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::store_path::store_path;
 use super::{closure, fixed_values, loaders, wrong_usage};
-use crate::cli::{LoaderArg, PartitionTableArg, RootDiskArgs};
+use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::image_job::ImageJob;
 use crate::progress::Reporter;
 
@@ -38,7 +38,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     options.profile = systems.profile();
     options.with_store = args.with_store;
     options.table = args.table();
-    options.fat = args.menu.fat.map(Into::into);
+    options.fat = args.menu.fat;
     options.loaders = systems.loaders.clone();
     let disk = RootDisk::new(&closure, options)?;
     let plan = disk.plan(&job)?;
@@ -56,7 +56,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let contents = Contents {
         closure: closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), verified)?,
         partition_table: args.partition_table.name(),
-        loaders: args.loader.iter().map(|loader| LoaderArg::name(*loader)).collect(),
+        loaders: args.loader.iter().map(Loader::to_string).collect(),
         root_offset: plan.root_start().0,
     };
     let fixed = fixed_values::of_root_disk(&disk.options().file_system, disk.options().table);
@@ -121,7 +121,7 @@ fn store_and_loaders(args: &RootDiskArgs, Verified { verified, .. }: Verified) -
     };
     match args.loader[..] {
         [] => store,
-        [first] => format!("{store}, boots by {}", first.name()),
-        [first, second, ..] => format!("{store}, boots by {} and {}", first.name(), second.name()),
+        [first] => format!("{store}, boots by {}", first),
+        [first, second, ..] => format!("{store}, boots by {} and {}", first, second),
     }
 }

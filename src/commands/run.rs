@@ -141,7 +141,7 @@ fn with_defaults<A: Args>(given: &[[&OsStr; 2]], flags: &[&str]) -> anyhow::Resu
 
 fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {
     let guest = guest::guest(config, platform);
-    if args.json { streams::print_json(&guest) } else { streams::print(guest.fstab().as_bytes()) }
+    if args.json { streams::print_json(&guest) } else { streams::print(guest.fstab()) }
 }
 
 /// The words as a JSON list, or as one line that a shell runs as it stands.
@@ -157,7 +157,7 @@ fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&Swtpm
     }
     text.push_str(&shell_words::join(command));
     text.push('\n');
-    streams::print(text.as_bytes())
+    streams::print(text)
 }
 
 fn words<'a>(program: &'a Path, arguments: &'a [OsString]) -> anyhow::Result<Vec<String>> {

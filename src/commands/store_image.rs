@@ -1,11 +1,12 @@
 //! `store-image`: from a registration to an image of its store paths.
 
+use imagegen::container::Format;
 use imagegen::fs::ext4;
 use imagegen::fs::file_tree::Counts;
 use imagegen::image::store_image::{self, Verified};
 
 use super::{closure, fixed_values};
-use crate::cli::{CompressArg, FormatArg, StoreImageArgs};
+use crate::cli::StoreImageArgs;
 use crate::image_job::ImageJob;
 use crate::progress::Reporter;
 
@@ -17,7 +18,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
         anyhow::bail!("{note}");
     }
     closure::check_outputs(from, &registration, "the image", &args.image, &args.report)?;
-    if args.compress != CompressArg::None && args.image.format == FormatArg::Raw {
+    if args.compress.is_some() && args.image.format == Format::Raw {
         anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
     }
     let image_job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
@@ -30,7 +31,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     };
     let plan = store_image::plan(&closure, &options, &job)?;
     let counted = image_job
-        .write(plan.size(), &plan.allocated(), args.compress.into(), |image| Ok(plan.write(image, &job)?))?;
+        .write(plan.size(), &plan.allocated(), args.compress, |image| Ok(plan.write(image, &job)?))?;
 
     let contents = closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), counted)?;
     let finished = image_job.finish(plan.size(), contents, fixed_values::of_ext4(&options))?;
@@ -47,7 +48,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     reporter.note(&format!(
         "{}: {} of {} holding {store_paths} store paths, {files} files, {}; {verified} paths verified; {:.1} s",
         args.image.output.display(),
-        args.image.format().name(),
+        args.image.format.name(),
         finished.image_bytes,
         imagegen::units::ByteCount(source_bytes),
         reporter.elapsed().as_secs_f64(),

@@ -23,7 +23,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let registration = Registration::parse(file, &closure_file::read(file, "registration")?)?;
 
     let name = shown(args.image.as_os_str().as_encoded_bytes());
-    let image = Image::open(&args.image, args.format.into(), &args.backing.into())?;
+    let image = Image::open(&args.image, args.format, &args.backing.into())?;
     let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
     let job = Job::default().threads(args.jobs).progress(reporter);
     let verification = FileSystem::open(&store)
@@ -35,7 +35,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.json {
         streams::print_json(&report)?;
     } else {
-        streams::print(lines(&as_lines(&verification, args.strict)).as_bytes())?;
+        streams::print(lines(&as_lines(&verification, args.strict)))?;
     }
     judge(&report, args, reporter)
 }
