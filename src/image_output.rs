@@ -1,70 +1,71 @@
-//! What every command does that writes an image: it keeps outputs apart from inputs, writes, reads back for the report,
-//! and lets all outputs appear together.
+//! Where an image goes, with its report and whatever else appears together with it: a file that appears whole, or a block
+//! device if that is allowed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 
-use anyhow::bail;
-use imagegen::container::{Compression, ImageFile};
-use imagegen::output::{self, OutputFile};
+use anyhow::{Context, ensure};
+use imagegen::container::{Compression, Format, ImageFile};
+use imagegen::output::{OutputDevice, OutputFile};
 use imagegen::text::shown;
-use imagegen::units::{ByteCount, GuestRange};
+use imagegen::units::{ByteCount, GuestRange, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{ImageArgs, ReportArg};
+use crate::digest::digest;
 use crate::progress::Reporter;
 use crate::report::{Program, Report, ReportFile};
-use crate::target::Target;
 
-/// Refuses outputs, each with its name for people, that would destroy an input or one another.
-pub fn check_apart<'p>(
-    outputs: impl IntoIterator<Item = (&'static str, Option<&'p Path>)>,
-    inputs: &[impl AsRef<Path>],
-) -> anyhow::Result<()> {
-    let mut before: Vec<(&str, &Path)> = Vec::new();
-    for (what, output) in outputs {
-        let Some(output) = output else { continue };
-        output::check_apart(output, inputs.iter().map(AsRef::as_ref))?;
-        let place = output::place_of(output);
-        if let Some((other, _)) = before.iter().find(|(_, other)| output::place_of(other) == place) {
-            bail!("{other} and {what} cannot both be `{}`", output.display());
-        }
-        before.push((what, output));
-    }
-    Ok(())
-}
+/// The unit of `st_blocks` (stat(3type)), whatever the file system's blocks are.
+const STAT_BLOCK: u64 = 512;
 
 /// An image that is being written.
-pub struct ImageJob<'a> {
+pub struct ImageOutput<'a> {
     args: &'a ImageArgs,
-    reporter: &'a Reporter,
-    target: Target,
+    place: Place,
     report: Option<ReportFile>,
     /// Files that appear with it.
     beside: Vec<OutputFile>,
 }
 
-impl<'a> ImageJob<'a> {
-    /// Begins the image and its report, so that what cannot be written is told before the work. Nothing appears yet.
-    pub fn begin(
-        args: &'a ImageArgs,
-        report: Option<&ReportArg>,
-        reporter: &'a Reporter,
-    ) -> anyhow::Result<Self> {
-        let target = Target::create(args)?;
+enum Place {
+    File(OutputFile),
+    Device(OutputDevice),
+}
+
+impl<'a> ImageOutput<'a> {
+    /// Begins the image and its report, so that what cannot be written is told before the work. Nothing is changed yet.
+    pub fn begin(args: &'a ImageArgs, report: Option<&ReportArg>) -> anyhow::Result<Self> {
+        let place = Place::of(args)?;
         let report = report.and_then(|arg| arg.report.as_deref());
         let report = report.map(|path| ReportFile::create(path, args.sync)).transpose()?;
-        Ok(Self { args, reporter, target, report, beside: Vec::new() })
+        Ok(Self { args, place, report, beside: Vec::new() })
     }
 
-    /// Where it goes.
-    pub fn target(&self) -> &Target {
-        &self.target
+    /// Refuses a device whose sectors are not those that partition tables of this program count in.
+    pub fn check_for_partition_table(&self) -> anyhow::Result<()> {
+        if let Place::Device(device) = &self.place {
+            let sector = device.sector().context("cannot find the size of the device's sectors")?;
+            ensure!(
+                sector == SECTOR,
+                "the device has sectors of {sector} bytes, and the partition table is for sectors of {SECTOR}"
+            );
+        }
+        Ok(())
     }
 
     /// Lets a file appear with the image.
     pub fn add(&mut self, file: Option<OutputFile>) {
         self.beside.extend(file);
+    }
+
+    /// The file or device.
+    pub fn file(&self) -> &File {
+        match &self.place {
+            Place::File(output) => output.file(),
+            Place::Device(device) => device.file(),
+        }
     }
 
     /// Lays the image out and has it filled.
@@ -75,42 +76,103 @@ impl<'a> ImageJob<'a> {
         compression: Option<Compression>,
         fill: impl FnOnce(&ImageFile<'_>) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
-        let image = self.target.image(size, allocated, compression)?;
+        let image = match (&self.place, compression) {
+            (Place::File(output), None) => {
+                ImageFile::create(output.file(), self.args.format, size, allocated)
+            }
+            (Place::File(output), Some(compression)) => {
+                ImageFile::create_compressed(output.file(), compression, size, allocated)
+            }
+            (Place::Device(device), _) => {
+                device.begin(size)?;
+                ImageFile::overwrite(device.file(), size, allocated)
+            }
+        };
+        let image = image.with_context(|| format!("cannot write `{}`", self.args.output.display()))?;
         let filled = fill(&image)?;
         image.finish()?;
         Ok(filled)
     }
 
-    /// Lets all outputs appear, the report last.
-    pub fn finish<C: Serialize>(
-        self,
+    /// Lets the image appear with what is beside it, or waits until all is on the device.
+    pub fn finish(self) -> anyhow::Result<()> {
+        self.beside.into_iter().try_for_each(OutputFile::finish)?;
+        match self.place {
+            Place::File(output) => Ok(output.finish()?),
+            Place::Device(device) => Ok(device.finish()?),
+        }
+    }
+
+    /// Reads the image back for the report, if there is to be one, and lets all outputs appear, the report last.
+    pub fn finish_with_report<C: Serialize>(
+        mut self,
         size: ByteCount,
         contents: C,
         fixed: BTreeMap<&'static str, String>,
+        reporter: &Reporter,
     ) -> anyhow::Result<Finished> {
-        let image_bytes = self.target.length(size)?;
-        let on_disk = self.target.on_disk()?.map(|bytes| format!(" ({bytes} on disk)")).unwrap_or_default();
         let (output, format) = (&self.args.output, self.args.format.name());
+        let (image_bytes, on_disk) = match &self.place {
+            Place::File(output) => {
+                let metadata = output.file().metadata().context("cannot examine the finished image")?;
+                let on_disk = ByteCount(metadata.blocks().saturating_mul(STAT_BLOCK));
+                (ByteCount(metadata.len()), format!(" ({on_disk} on disk)"))
+            }
+            Place::Device(_) => (size, String::new()),
+        };
         let summary = format!("{}: {format} of {size}{on_disk}", output.display());
-        let note_on_gpt = self.target.note_on_gpt(size);
+        let note_on_gpt = self.note_on_gpt(size);
+        let Some(file) = self.report.take() else {
+            self.finish()?;
+            return Ok(Finished { image_bytes, summary, note_on_gpt });
+        };
         let sha256 =
-            self.report.as_ref().map(|_| self.target.digest(image_bytes, self.reporter)).transpose()?;
-        self.beside.into_iter().try_for_each(OutputFile::finish)?;
-        self.target.finish()?;
-        if let (Some(report), Some(sha256)) = (self.report, sha256) {
-            report.finish(&Report {
-                program: Program::current(self.reporter.arguments())?,
-                image: shown(output.as_os_str().as_encoded_bytes()),
-                format,
-                image_bytes: image_bytes.0,
-                virtual_bytes: size.0,
-                contents,
-                sha256,
-                phases: self.reporter.phases(),
-                fixed,
-            })?;
-        }
+            digest(self.file(), image_bytes, reporter).context("cannot read the finished image back")?;
+        self.finish()?;
+        file.finish(&Report {
+            program: Program::current(reporter.arguments())?,
+            image: shown(output.as_os_str().as_encoded_bytes()),
+            format,
+            image_bytes: image_bytes.0,
+            virtual_bytes: size.0,
+            contents,
+            sha256,
+            phases: reporter.phases(),
+            fixed,
+        })?;
         Ok(Finished { image_bytes, summary, note_on_gpt })
+    }
+
+    /// What there is to know about a GPT whose disk of `size` is smaller than the device.
+    fn note_on_gpt(&self, size: ByteCount) -> Option<String> {
+        let Place::Device(device) = &self.place else { return None };
+        let rest = device.size().0.checked_sub(size.0).filter(|&rest| rest > 0).map(ByteCount)?;
+        Some(format!(
+            "the backup of the partition table is at the image's end, {rest} before the device's; \
+             `sgdisk --move-second-header {0}` moves it, or give a --size that fills the device",
+            self.args.output.display()
+        ))
+    }
+}
+
+impl Place {
+    /// Begins a file, or opens the device.
+    fn of(args: &ImageArgs) -> anyhow::Result<Self> {
+        let path = &args.output;
+        if !OutputDevice::is_at(path) {
+            return Ok(Self::File(OutputFile::create(path)?.durable(args.sync.sync)));
+        }
+        let shown = path.display();
+        ensure!(
+            args.force,
+            "`{shown}` is a block device, and all on it would be lost; give --force and --format raw to overwrite it"
+        );
+        ensure!(
+            args.format == Format::Raw,
+            "`{shown}` is a block device, which takes no {} image; give --format raw",
+            args.format.name()
+        );
+        Ok(Self::Device(OutputDevice::open(path)?))
     }
 }
 

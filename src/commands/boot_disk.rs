@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use super::{fixed_values, loaders, wrong_usage};
 use crate::cli::BootDiskArgs;
-use crate::image_job::{ImageJob, check_apart};
+use crate::image_output::ImageOutput;
+use crate::outputs::check_apart;
 use crate::progress::Reporter;
 use crate::small_file;
 
@@ -32,15 +33,17 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
 
     check_outputs(args, &generations, loaders.sources())?;
-    let mut job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
-    job.target().check_for_partition_table()?;
-    job.add(efi_vars(args, &plan, loaders.efi_program())?);
-    job.write(plan.size(), &plan.allocated(), None, |image| {
-        Ok(plan.write(image, &Job::default().progress(reporter))?)
-    })
-    .with_context(|| format!("cannot write `{}`", args.image.output.display()))?;
+    let mut output = ImageOutput::begin(&args.image, Some(&args.report))?;
+    output.check_for_partition_table()?;
+    output.add(efi_vars(args, &plan, loaders.efi_program())?);
+    output
+        .write(plan.size(), &plan.allocated(), None, |image| {
+            Ok(plan.write(image, &Job::default().progress(reporter))?)
+        })
+        .with_context(|| format!("cannot write `{}`", args.image.output.display()))?;
     let contents = Contents::new(args, &plan, &generations, loaders.sources());
-    let finished = job.finish(plan.size(), contents, fixed_values::of_boot_disk())?;
+    let finished =
+        output.finish_with_report(plan.size(), contents, fixed_values::of_boot_disk(), reporter)?;
     let count = generations.list().len();
     reporter.note(&format!(
         "{}, {count} generation{}, default {}",

@@ -9,13 +9,12 @@ use imagegen::job::Job;
 use imagegen::nix::closure::{Closure, fill_in_hashes, optimise, scan};
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::nix::{Registration, database, references_graph};
-use imagegen::output;
 use serde::Serialize;
 
 use super::store_path::store_path;
 use crate::cli::{ClosureArgs, FromStoreArgs, ImageArgs, ReportArg};
 use crate::closure_file;
-use crate::image_job::check_apart;
+use crate::outputs::{check_apart, place_of};
 use crate::progress::Reporter;
 use crate::report::text_digest;
 
@@ -71,7 +70,7 @@ fn registered_path_around<'r>(
     registration: &'r Registration,
     store: &StoreRoot,
 ) -> Option<&'r StorePath> {
-    let place = output::place_of(file)?;
+    let place = place_of(file)?;
     let in_store = place.strip_prefix(store.directory().canonicalize().ok()?).ok()?;
     let name = in_store.components().next()?;
     let paths = registration.paths();

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use imagegen::container::{self, Foreign, Format};
-use imagegen::output;
 use imagegen::units::ByteCount;
 
 use crate::cli::DiskCreateArgs;
+use crate::image_output::ImageOutput;
+use crate::outputs;
 use crate::progress::Reporter;
-use crate::target::Target;
 
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -30,14 +30,14 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
     };
 
     if let Some((backing, _)) = backing {
-        output::check_apart(&args.image.output, [as_qemu_finds_it(&args.image.output, backing).as_path()])?;
+        outputs::check_input(&args.image.output, &as_qemu_finds_it(&args.image.output, backing))?;
     }
-    let output = Target::create(&args.image)?;
+    let output = ImageOutput::begin(&args.image, None)?;
     match backing {
         Some((backing, backing_format)) => {
             container::create_overlay(output.file(), backing, backing_format, size)?;
         }
-        None => output.image(size, &[], None)?.finish()?,
+        None => output.write(size, &[], None, |_| Ok(()))?,
     }
     output.finish()?;
 

@@ -9,7 +9,6 @@ use imagegen::firmware::efi_vars::{
     import_json, vendor_name,
 };
 use imagegen::image::boot_disk;
-use imagegen::output;
 use imagegen::text::line;
 use imagegen::units::ByteCount;
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::cli::{
     EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
 };
 use crate::input;
+use crate::outputs::check_input;
 use crate::progress::Reporter;
 use crate::small_file::write;
 use crate::streams;
@@ -37,7 +37,7 @@ pub fn create(args: &EfiVarsCreateArgs) -> anyhow::Result<()> {
     let template = read(&args.template)?;
     let image = efi_vars::from_template(&template, entry.as_ref())
         .with_context(|| format!("cannot use the template `{}`", args.template.display()))?;
-    output::check_apart(&args.output, [args.template.as_path()])?;
+    check_input(&args.output, &args.template)?;
     write(&args.output, &image, args.sync)
 }
 
@@ -48,7 +48,7 @@ pub fn convert(args: &EfiVarsConvertArgs, reporter: &Reporter) -> anyhow::Result
     let made = efi_vars::convert(&old, &template).with_context(|| {
         format!("cannot convert `{shown}` to the layout of `{}`", args.template.display())
     })?;
-    output::check_apart(&args.output, [args.template.as_path()])?;
+    check_input(&args.output, &args.template)?;
     write(&args.output, &made.image, args.sync)?;
     reporter.note(&format!(
         "{}: {} variables of `{shown}` and {} of the template's own, {} of {} bytes used",
@@ -107,7 +107,7 @@ pub fn import(args: &EfiVarsImportArgs) -> anyhow::Result<()> {
     let text = String::from_utf8(read(&args.document)?)
         .with_context(|| format!("`{shown}` is not UTF-8 text, as JSON is"))?;
     if let Some(output) = &args.changed.output {
-        output::check_apart(output, [args.document.as_path()])?;
+        check_input(output, &args.document)?;
     }
     // The parser repeats a wrong text, however long it is.
     let variables = import_json(&text).map_err(|error| {
@@ -127,7 +127,7 @@ pub fn export(args: &EfiVarsExportArgs) -> anyhow::Result<()> {
     json.push('\n');
     match args.output.as_deref().filter(|output| !streams::is_standard_output(output)) {
         Some(output) => {
-            output::check_apart(output, [args.image.as_path()])?;
+            check_input(output, &args.image)?;
             write(output, json.as_bytes(), args.sync)
         }
         None => streams::print(json),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::store_path::store_path;
 use super::{closure, fixed_values, loaders, wrong_usage};
 use crate::cli::{PartitionTableArg, RootDiskArgs};
-use crate::image_job::ImageJob;
+use crate::image_output::ImageOutput;
 use crate::progress::Reporter;
 
 /// Writes the disk and, if asked for, its report.
@@ -46,12 +46,12 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         loaders::tell_of_extensions(generations, plan.missing_initrds(), reporter);
     }
 
-    let image_job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
+    let output = ImageOutput::begin(&args.image, Some(&args.report))?;
     if args.partition_table != PartitionTableArg::None {
-        image_job.target().check_for_partition_table()?;
+        output.check_for_partition_table()?;
     }
     let verified =
-        image_job.write(plan.size(), &plan.allocated(), None, |image| Ok(plan.write(image, &job)?))?;
+        output.write(plan.size(), &plan.allocated(), None, |image| Ok(plan.write(image, &job)?))?;
     let store_paths = closure.registration.paths().len();
     let contents = Contents {
         closure: closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), verified)?,
@@ -60,7 +60,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         root_offset: plan.root_start().0,
     };
     let fixed = fixed_values::of_root_disk(&disk.options().file_system, disk.options().table);
-    let finished = image_job.finish(plan.size(), contents, fixed)?;
+    let finished = output.finish_with_report(plan.size(), contents, fixed, reporter)?;
     closure::tell_of_links(from, plan.saved_by_links(), plan.counts().files, reporter);
     reporter.note(&format!(
         "{} that knows {store_paths} store paths, {}; {:.1} s",

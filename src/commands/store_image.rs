@@ -7,7 +7,7 @@ use imagegen::image::store_image::{self, Verified};
 
 use super::{closure, fixed_values};
 use crate::cli::StoreImageArgs;
-use crate::image_job::ImageJob;
+use crate::image_output::ImageOutput;
 use crate::progress::Reporter;
 
 /// Writes the image and, if asked to, its report.
@@ -21,7 +21,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.compress.is_some() && args.image.format == Format::Raw {
         anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
     }
-    let image_job = ImageJob::begin(&args.image, Some(&args.report), reporter)?;
+    let output = ImageOutput::begin(&args.image, Some(&args.report))?;
     let job = closure::job(from, reporter);
     let closure = closure::files(from, registration, false, &job)?;
     let options = ext4::Options {
@@ -30,11 +30,12 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
         ..ext4::Options::new(&args.label, args.uuid)
     };
     let plan = store_image::plan(&closure, &options, &job)?;
-    let counted = image_job
-        .write(plan.size(), &plan.allocated(), args.compress, |image| Ok(plan.write(image, &job)?))?;
+    let counted =
+        output.write(plan.size(), &plan.allocated(), args.compress, |image| Ok(plan.write(image, &job)?))?;
 
     let contents = closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), counted)?;
-    let finished = image_job.finish(plan.size(), contents, fixed_values::of_ext4(&options))?;
+    let finished =
+        output.finish_with_report(plan.size(), contents, fixed_values::of_ext4(&options), reporter)?;
     let Verified { verified, unverified } = counted;
     let store_paths = verified + unverified;
     if unverified > 0 && !from.no_verify {

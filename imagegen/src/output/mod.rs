@@ -49,9 +49,6 @@ pub enum OutputError {
     /// The path ends in `/`, `..` or nothing.
     #[error("`{}` has no file name", .0.display())]
     NoName(PathBuf),
-    /// The output would destroy what it is made from.
-    #[error("`{target}` is, or lies in, the input `{input}`; name another file for the output")]
-    Input { target: PathBuf, input: PathBuf },
     /// The finished file could not be given its name.
     #[error("cannot put the finished file in place as `{target}`")]
     Finish { target: PathBuf, source: io::Error },
@@ -67,32 +64,11 @@ impl OutputError {
             | Self::Flush { source, .. }
             | Self::Finish { source, .. } => ErrorKind::of(source),
             Self::DeviceTooSmall { .. } => ErrorKind::TooLarge,
-            Self::NotAFile { .. }
-            | Self::OpenFile(_)
-            | Self::StandardOutput
-            | Self::NoName(_)
-            | Self::Input { .. } => ErrorKind::InvalidInput,
+            Self::NotAFile { .. } | Self::OpenFile(_) | Self::StandardOutput | Self::NoName(_) => {
+                ErrorKind::InvalidInput
+            }
         }
     }
-}
-
-/// Refuses a target that is one of `inputs`, or lies in a directory among them.
-pub fn check_apart<'p>(target: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> Result<(), OutputError> {
-    // Where the directory cannot be found, nothing can be created either.
-    let Some(place) = place_of(target) else { return Ok(()) };
-    for input in inputs {
-        let is_inside = |input: Option<PathBuf>| input.is_some_and(|input| place.starts_with(input));
-        // The name, and what a link of that name leads to.
-        if is_inside(place_of(input)) || is_inside(input.canonicalize().ok()) {
-            return Err(OutputError::Input { target: target.to_owned(), input: input.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-/// The absolute path of a file that need not exist: its directory without links, and its own name.
-pub fn place_of(file: &Path) -> Option<PathBuf> {
-    Some(directory_of(file).canonicalize().ok()?.join(file.file_name()?))
 }
 
 /// What helps against a device that is in use.
@@ -109,34 +85,5 @@ fn directory_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_are_not_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        std::fs::create_dir(at("source")).unwrap();
-        std::fs::write(at("file"), "").unwrap();
-        std::os::unix::fs::symlink("file", at("link")).unwrap();
-        std::os::unix::fs::symlink("source", at("way")).unwrap();
-        for (target, input) in [
-            ("file", "file"),
-            ("link", "link"),
-            ("file", "link"),
-            ("source/new", "source"),
-            ("way/new", "source"),
-            ("source/../file", "file"),
-        ] {
-            let error = check_apart(&at(target), [at(input).as_path()]).unwrap_err().to_string();
-            assert!(error.contains("is, or lies in, the input"), "{error}");
-        }
-        for target in ["new", "sources", "missing/file"] {
-            check_apart(&at(target), [at("source").as_path(), &at("file"), &at("none")]).unwrap();
-        }
     }
 }
