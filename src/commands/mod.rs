@@ -33,18 +33,21 @@ pub use bench::clean_up;
 
 /// Carries out what the command line asks for.
 pub fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
-    let reporter = Reporter::new(invocation);
-    match &invocation.cli.command {
-        Command::StoreImage(args) => store_image::run(args, &reporter),
-        Command::BootDisk(args) => boot_disk::write(args, &reporter),
-        Command::RootDisk(args) => root_disk::run(args, &reporter),
-        Command::Registration(args) => registration::run(args, &reporter),
+    carry_out(&invocation.cli.command, &Reporter::new(invocation))
+}
+
+fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::StoreImage(args) => store_image::run(args, reporter),
+        Command::BootDisk(args) => boot_disk::write(args, reporter),
+        Command::RootDisk(args) => root_disk::run(args, reporter),
+        Command::Registration(args) => registration::run(args, reporter),
         Command::Builder => builder::run(),
-        Command::Disk(DiskCommand::Create(args)) => disk::create(args, &reporter),
+        Command::Disk(DiskCommand::Create(args)) => disk::create(args, reporter),
         Command::EfiVars(command) => match command {
             EfiVarsCommand::Create(args) => efi_vars::create(args),
-            EfiVarsCommand::Convert(args) => efi_vars::convert(args, &reporter),
-            EfiVarsCommand::List(args) => efi_vars::list(args, &reporter),
+            EfiVarsCommand::Convert(args) => efi_vars::convert(args, reporter),
+            EfiVarsCommand::List(args) => efi_vars::list(args, reporter),
             EfiVarsCommand::Set(args) => efi_vars::set(args),
             EfiVarsCommand::Delete(args) => efi_vars::delete(args),
             EfiVarsCommand::Import(args) => efi_vars::import(args),
@@ -52,11 +55,11 @@ pub fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
         },
         Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args),
-        Command::Verify(args) => verify::run(args, &reporter),
-        Command::Bench(args) => bench::run(args, &reporter),
+        Command::Verify(args) => verify::run(args, reporter),
+        Command::Bench(args) => bench::run(args, reporter),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
-        Command::Run(args) => run::run(args, &reporter),
+        Command::Run(args) => run::run(args, reporter),
         Command::Cleanup(args) => {
             cleanup::run(args);
             Ok(())

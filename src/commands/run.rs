@@ -7,14 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
-use clap::{Args, Parser};
 use imagegen::nix::store_path::StoreRoot;
 
-use super::{boot_disk, store_image};
-use crate::cli::{AcceleratorArg, BootDiskArgs, RunArgs, StoreImageArgs};
+use crate::cli::{AcceleratorArg, RunArgs};
+use crate::invocation::Invocation;
 use crate::launcher::config::Problems;
 use crate::launcher::host::{self, Host, Image, Machine};
-use crate::launcher::image_cache::{Cache, Recipe};
+use crate::launcher::image_cache::Cache;
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::tpm::Swtpm;
@@ -104,39 +103,24 @@ fn provide_images(
     reporter: &Reporter,
 ) -> anyhow::Result<Vec<OwnedFd>> {
     let cache = Cache::of(environment);
-    let store_root = [OsStr::new("--store-root"), args.store.store_root.as_os_str()];
     let mut images = Vec::new();
     for image in [&host.store_image, &host.boot_disk].into_iter().flatten() {
         let Image::Cached(entry) = image else { continue };
-        let output = [OsStr::new("--output"), entry.image.as_os_str()];
-        let make = || match &entry.recipe {
-            Recipe::StoreImage { registration } => {
-                let registration = [OsStr::new("--registration"), registration.as_os_str()];
-                let args: StoreImageArgs = with_defaults(&[store_root, output, registration], &["--sync"])?;
-                store_image::run(&args, reporter).context("cannot make the store image")
-            }
-            Recipe::BootDisk { toplevel, loaders } => {
-                let toplevel = [OsStr::new("--toplevel"), OsStr::new(toplevel)];
-                let loaders = [OsStr::new("--loader"), OsStr::new(loaders)];
-                let args: BootDiskArgs =
-                    with_defaults(&[store_root, output, toplevel, loaders], &["--sync"])?;
-                boot_disk::write(&args, reporter).context("cannot make the boot disk")
-            }
+        let make = || {
+            let (store_root, image) = (args.store.store_root.as_os_str(), entry.image.as_os_str());
+            let mut words = vec![OsString::from("nix-imagegen")];
+            words.extend_from_slice(&entry.command);
+            words.extend(
+                ["--store-root".as_ref(), store_root, "--output".as_ref(), image].map(OsStr::to_owned),
+            );
+            words.push("--sync".into());
+            let made = Invocation::parse(words).map_err(anyhow::Error::from);
+            let made = made.and_then(|invocation| super::carry_out(&invocation.cli.command, reporter));
+            made.map(drop).with_context(|| format!("cannot make the {}", entry.what))
         };
         images.push(cache.provide(entry, args.verify_cache, make, reporter)?);
     }
     Ok(images)
-}
-
-/// A subcommand's arguments, with the defaults of its command line for whatever is not given.
-fn with_defaults<A: Args>(given: &[[&OsStr; 2]], flags: &[&str]) -> anyhow::Result<A> {
-    #[derive(Parser)]
-    struct Line<A: Args> {
-        #[command(flatten)]
-        args: A,
-    }
-    let words = std::iter::once(OsStr::new("nix-imagegen")).chain(given.iter().flatten().copied());
-    Ok(Line::<A>::try_parse_from(words.chain(flags.iter().map(OsStr::new)))?.args)
 }
 
 fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::Result<()> {

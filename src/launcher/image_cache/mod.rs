@@ -8,6 +8,7 @@
 mod checksums;
 mod directory;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -41,20 +42,10 @@ pub struct Cache {
 pub struct Entry {
     /// The image.
     pub image: PathBuf,
-    /// How it is made.
-    pub recipe: Recipe,
-}
-
-/// What an image is made from.
-pub enum Recipe {
-    /// The store paths of a registration.
-    StoreImage { registration: PathBuf },
-    /// A system's kernel, initrd and boot loader.
-    BootDisk {
-        toplevel: String,
-        /// The names of its loaders, as `boot-disk` takes them.
-        loaders: &'static str,
-    },
+    /// What it is.
+    pub what: &'static str,
+    /// The subcommand that makes it, with the options that say from what.
+    pub command: Vec<OsString>,
 }
 
 impl Cache {
@@ -78,8 +69,8 @@ impl Cache {
     pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
         let bytes = closure_file::read(registration, "registration")?;
         let key = digest(&[b"store image", &store_bytes(store), &bytes]);
-        let recipe = Recipe::StoreImage { registration: registration.to_owned() };
-        Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), recipe })
+        let command = vec!["store-image".into(), "--registration".into(), registration.into()];
+        Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), what: "store image", command })
     }
 
     /// The boot disk of a system, with loaders for the firmware that the machine has.
@@ -100,8 +91,9 @@ impl Cache {
         physical.symlink_metadata().with_context(|| format!("cannot find `{}`", physical.display()))?;
         let system = toplevel.to_string();
         let key = digest(&[b"boot disk", &store_bytes(store), system.as_bytes(), loaders.as_bytes()]);
-        let recipe = Recipe::BootDisk { toplevel: system, loaders };
-        Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), recipe })
+        let words = ["boot-disk", "--toplevel", &system, "--loader", loaders];
+        let command = words.map(OsString::from).into();
+        Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), what: "boot disk", command })
     }
 
     /// Opens and locks an image, so that it stays as long as it is open somewhere. A missing or damaged image is made
