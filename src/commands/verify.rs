@@ -1,7 +1,5 @@
 //! `verify`: does an image hold what its registration says?
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::container::reader::{Image, Source, Window};
 use imagegen::fs::ext4::reader::FileSystem;
@@ -35,7 +33,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if args.json {
         streams::print_json(&report)?;
     } else {
-        streams::print(lines(&as_lines(&verification, args.strict)))?;
+        streams::print(lines(&as_lines(&report, args.strict)))?;
     }
     judge(&report, args, reporter)
 }
@@ -85,29 +83,12 @@ fn advice(name: &str) -> &'static str {
     }
 }
 
-fn as_lines(verification: &Verification, strict: bool) -> String {
-    let mut text = String::new();
-    for Verified { path, finding } in &verification.paths {
-        // Writing to a string cannot fail.
-        let _ = match finding {
-            Finding::Right | Finding::Unchecked => Ok(()),
-            Finding::WrongSize { found, expected } => {
-                writeln!(text, "wrong    {path}: its NAR has {found} bytes, not {expected}")
-            }
-            Finding::WrongHash { found, expected } => {
-                writeln!(text, "wrong    {path}: its NAR hash is {found}, not {expected}")
-            }
-            Finding::Unreadable(problem) => writeln!(text, "wrong    {path}: cannot be read: {problem}"),
-            Finding::Missing => writeln!(text, "missing  {path}"),
-            Finding::Extra => writeln!(text, "extra    {path}: not registered"),
-        };
-    }
-    if strict {
-        for deviation in &verification.deviations.first {
-            let _ = writeln!(text, "deviates {deviation}");
-        }
-    }
-    text
+/// What is wrong, a line each.
+fn as_lines(report: &Report<'_>, strict: bool) -> String {
+    let wrong = report.paths.iter().filter(|path| !matches!(path.finding, "right" | "unchecked"));
+    let wrong = wrong.map(|path| format!("{:8} {}{}\n", path.finding, path.path, path.told));
+    let deviations = report.deviations.first.iter().filter(|_| strict);
+    wrong.chain(deviations.map(|deviation| format!("deviates {deviation}\n"))).collect()
 }
 
 fn judge(report: &Report<'_>, args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -158,6 +139,9 @@ struct ReportedPath<'v> {
     nar_hash: Option<Pair<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'v str>,
+    /// The same for people, behind the path.
+    #[serde(skip)]
+    told: String,
 }
 
 #[derive(Serialize)]
@@ -178,22 +162,29 @@ impl<'v> Report<'v> {
 }
 
 impl<'v> ReportedPath<'v> {
-    fn new(verified: &'v Verified) -> Self {
-        let plain =
-            |finding| Self { path: &verified.path, finding, nar_size: None, nar_hash: None, problem: None };
-        match &verified.finding {
+    fn new(Verified { path, finding }: &'v Verified) -> Self {
+        let (told, nar_size, nar_hash, problem) = (String::new(), None, None, None);
+        let plain = |finding| Self { path, finding, nar_size, nar_hash, problem, told };
+        match finding {
             Finding::Right => plain("right"),
             Finding::Unchecked => plain("unchecked"),
             Finding::Missing => plain("missing"),
-            Finding::Extra => plain("extra"),
-            Finding::WrongSize { found, expected } => {
-                Self { nar_size: Some(Pair { found: *found, expected: *expected }), ..plain("wrong") }
-            }
+            Finding::Extra => Self { told: ": not registered".to_owned(), ..plain("extra") },
+            Finding::WrongSize { found, expected } => Self {
+                told: format!(": its NAR has {found} bytes, not {expected}"),
+                nar_size: Some(Pair { found: *found, expected: *expected }),
+                ..plain("wrong")
+            },
             Finding::WrongHash { found, expected } => Self {
+                told: format!(": its NAR hash is {found}, not {expected}"),
                 nar_hash: Some(Pair { found: found.to_string(), expected: expected.to_string() }),
                 ..plain("wrong")
             },
-            Finding::Unreadable(problem) => Self { problem: Some(problem), ..plain("wrong") },
+            Finding::Unreadable(problem) => Self {
+                told: format!(": cannot be read: {problem}"),
+                problem: Some(problem),
+                ..plain("wrong")
+            },
         }
     }
 }
