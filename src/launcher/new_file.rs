@@ -18,51 +18,46 @@ const COPIED_MAX: ByteCount = ByteCount(1 << 30);
 
 /// A file to make. What the machine writes to is its user's alone.
 pub enum NewFile {
-    /// A directory for this user alone, if there is none.
-    Directory(PathBuf),
-    /// A directory that the guest's users can read too, if there is none.
-    OpenDirectory(PathBuf),
+    /// A directory, if there is none. `access` decides whether the guest's users can read it.
+    Directory { path: PathBuf, access: Access },
     /// An empty qcow2 disk, if there is no file.
     EmptyDisk { path: PathBuf, mib: u64 },
     /// A writable layer over `backing`. Replaces any earlier one.
     Overlay { path: PathBuf, backing: PathBuf },
-    /// A copy for this user alone, if there is no file.
-    Copy { from: PathBuf, to: PathBuf },
-    /// A copy that replaces any earlier one. `access` decides whether the guest's users can read it.
-    FreshCopy { from: PathBuf, to: PathBuf, access: Access },
+    /// A copy, which replaces any earlier one if it is to be `fresh`.
+    Copy { from: PathBuf, to: PathBuf, access: Access, fresh: bool },
 }
 
 impl NewFile {
     /// Where the file is made.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Directory(path)
-            | Self::OpenDirectory(path)
+            Self::Directory { path, .. }
             | Self::EmptyDisk { path, .. }
             | Self::Overlay { path, .. }
-            | Self::Copy { to: path, .. }
-            | Self::FreshCopy { to: path, .. } => path,
+            | Self::Copy { to: path, .. } => path,
         }
     }
 
     /// Makes the file.
     pub fn make(&self) -> anyhow::Result<()> {
         match self {
-            Self::Directory(path) => PrivateDirectory::create_there(path).map(drop),
-            Self::OpenDirectory(path) => open_directory(path),
-            Self::EmptyDisk { path, .. } | Self::Copy { to: path, .. } if path.exists() => Ok(()),
+            Self::Directory { path, access: Access::Private } => {
+                PrivateDirectory::create_there(path).map(drop)
+            }
+            Self::Directory { path, .. } => open_directory(path),
+            Self::EmptyDisk { path, .. } | Self::Copy { to: path, fresh: false, .. } if path.exists() => {
+                Ok(())
+            }
             Self::EmptyDisk { path, mib } => {
                 empty_disk(path, *mib).with_context(|| format!("cannot create the disk `{}`", path.display()))
             }
             Self::Overlay { path, backing } => overlay(path, backing)
                 .with_context(|| format!("cannot put a writable layer over `{}`", backing.display())),
-            Self::Copy { from, to } => {
+            Self::Copy { from, to, access, fresh } => {
+                let copy = copy(from, to, *access)?;
                 // Another machine may have been faster, and use its copy by now.
-                let made = copy(from, to, Access::Private)?.finish_if_new().map(drop);
-                made.with_context(|| format!("cannot create `{}`", to.display()))
-            }
-            Self::FreshCopy { from, to, access } => {
-                let made = copy(from, to, *access)?.finish();
+                let made = if *fresh { copy.finish() } else { copy.finish_if_new().map(drop) };
                 made.with_context(|| format!("cannot create `{}`", to.display()))
             }
         }

@@ -45,8 +45,9 @@ impl Plan {
     /// Checks that the directories exist or are made with the plan's files.
     pub fn find_directories(&self, problems: &mut Problems) {
         for (option, path) in &self.directories {
-            let is_made =
-                self.files.iter().any(|file| matches!(file, NewFile::Directory(made) | NewFile::OpenDirectory(made) if made == path));
+            let is_it =
+                |file: &NewFile| matches!(file, NewFile::Directory { path: made, .. } if made == path);
+            let is_made = self.files.iter().any(is_it);
             if !is_made && !path.is_dir() {
                 problems.add(option, format_args!("there is no directory `{}`", path.display()));
             }
@@ -148,15 +149,14 @@ pub fn plan(machine: &Machine<'_>, more: &[OsString], problems: &mut Problems) -
     {
         let from = host.current_directory.join(path);
         let to = host.exchange().join(REGISTRATION);
-        files.push(NewFile::FreshCopy { from, to, access: Access::Private });
+        files.push(NewFile::Copy { from, to, access: Access::Private, fresh: true });
     }
     files.extend(drives.files);
-    files.extend(
-        host.efi
-            .iter()
-            .filter_map(|efi| Some(NewFile::Copy { from: efi.template.clone()?, to: efi.variables.clone() })),
-    );
-    files.extend(host.tpm.iter().map(|tpm| NewFile::Directory(tpm.directory.clone())));
+    let access = Access::Private;
+    if let Some((efi, from)) = host.efi.as_ref().and_then(|efi| Some((efi, efi.template.clone()?))) {
+        files.push(NewFile::Copy { from, to: efi.variables.clone(), access, fresh: false });
+    }
+    files.extend(host.tpm.iter().map(|tpm| NewFile::Directory { path: tpm.directory.clone(), access }));
     Plan { arguments: all.list, files, directories: shared.directories, images: drives.images }
 }
 

@@ -31,12 +31,12 @@ pub struct SharedDirectories {
 /// Plans all shared directories in the order of their tags: the module's own and the config's.
 pub fn plan(machine: &Machine<'_>, problems: &mut Problems) -> SharedDirectories {
     let Machine { config, host, .. } = machine;
-    let mut files = vec![NewFile::Directory(host.exchange())];
+    let mut files = vec![NewFile::Directory { path: host.exchange(), access: Access::Private }];
     if config.use_host_certs {
         let directory = host.directory.join(CERTIFICATES_TAG);
         let (to, access) = (directory.join(CERTIFICATES), Access::Usual);
-        files.push(NewFile::OpenDirectory(directory));
-        files.extend(host.certificates.clone().map(|from| NewFile::FreshCopy { from, to, access }));
+        files.push(NewFile::Directory { path: directory, access });
+        files.extend(host.certificates.clone().map(|from| NewFile::Copy { from, to, access, fresh: true }));
     }
     let mut shared = SharedDirectories { arguments: Vec::new(), files, directories: Vec::new() };
     for (tag, directory) in all(config) {
