@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use imagegen::container::reader::Image;
 use imagegen::reading::inspect::{
-    AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, Table, inspect,
+    AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, MbrPartition, StorePathUse, Table, Usage,
+    inspect,
 };
 use imagegen::text::lines;
 use imagegen::units::ByteCount;
@@ -52,12 +53,8 @@ fn container(out: &mut String, file: &AllocatedFile, depth: usize) -> std::fmt::
     let totals = file.allocation;
     write!(out, "  allocation  {} data", ByteCount(totals.data_bytes))?;
     if totals.compressed_bytes > 0 {
-        write!(
-            out,
-            ", {} compressed into {}",
-            ByteCount(totals.compressed_bytes),
-            ByteCount(totals.compressed_into_bytes)
-        )?;
+        let (data, into) = (ByteCount(totals.compressed_bytes), ByteCount(totals.compressed_into_bytes));
+        write!(out, ", {data} compressed into {into}")?;
     }
     if totals.zero_bytes > 0 {
         write!(out, ", {} marked as zeros", ByteCount(totals.zero_bytes))?;
@@ -89,12 +86,8 @@ fn contents(out: &mut String, contents: &Contents, indent: &str) -> std::fmt::Re
 
 fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
     let hybrid = if table.hybrid { ", hybrid MBR" } else { "" };
-    writeln!(
-        out,
-        "Partition table  {}{hybrid}, boot code: {}",
-        table.scheme.to_uppercase(),
-        table.boot_code
-    )?;
+    let scheme = table.scheme.to_uppercase();
+    writeln!(out, "Partition table  {scheme}{hybrid}, boot code: {}", table.boot_code)?;
     for problem in &table.problems {
         writeln!(out, "  problem: {problem}")?;
     }
@@ -113,12 +106,8 @@ fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
     out.write_str(&aligned(&rows, "  ", 0..0))?;
     if table.scheme == "gpt" {
         writeln!(out, "  MBR records")?;
-        for record in &table.mbr {
-            writeln!(
-                out,
-                "    {}  type {:02x}, LBA {}, {} sectors",
-                record.number, record.os_type, record.first_lba, record.sectors
-            )?;
+        for MbrPartition { number, os_type, first_lba, sectors, .. } in &table.mbr {
+            writeln!(out, "    {number}  type {os_type:02x}, LBA {first_lba}, {sectors} sectors")?;
         }
     }
     for partition in &table.partitions {
@@ -129,72 +118,53 @@ fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
 }
 
 fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result {
-    let bytes = |blocks: u64| ByteCount(blocks.saturating_mul(file_system.block_bytes));
-    writeln!(out, "{indent}ext4  label `{}`, UUID {}", file_system.label, file_system.uuid)?;
-    writeln!(
-        out,
-        "{indent}  size      {}: {} blocks of {}, {} groups",
-        bytes(file_system.blocks),
-        file_system.blocks,
-        ByteCount(file_system.block_bytes),
-        file_system.groups.len()
-    )?;
-    writeln!(
-        out,
-        "{indent}  free      {}, {} of {} inodes",
-        bytes(file_system.free_blocks),
-        file_system.free_inodes,
-        file_system.inodes
-    )?;
-    let usage = &file_system.usage;
-    writeln!(
-        out,
-        "{indent}  holds     {} files of {}, {} directories, {} symbolic links",
-        usage.files,
-        ByteCount(usage.file_bytes),
-        usage.directories,
-        usage.symlinks
-    )?;
-    if let Some(lost) = &file_system.lost_found {
-        let usage = &lost.usage;
+    let Ext4 { label, uuid, blocks, free_inodes, inodes, usage, journal, .. } = file_system;
+    let [size, free] = [*blocks, file_system.free_blocks]
+        .map(|blocks| ByteCount(blocks.saturating_mul(file_system.block_bytes)));
+    let (block, groups) = (ByteCount(file_system.block_bytes), file_system.groups.len());
+    writeln!(out, "{indent}ext4  label `{label}`, UUID {uuid}")?;
+    writeln!(out, "{indent}  size      {size}: {blocks} blocks of {block}, {groups} groups")?;
+    writeln!(out, "{indent}  free      {free}, {free_inodes} of {inodes} inodes")?;
+    writeln!(out, "{indent}  holds     {}", in_words(usage, usage.directories))?;
+    if let Some(StorePathUse { name, usage, problem, .. }) = &file_system.lost_found {
         // Not counting itself.
-        let directories = usage.directories.saturating_sub(1);
-        let problem = lost.problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default();
-        writeln!(
-            out,
-            "{indent}  lost      {} files of {}, {directories} directories, {} symbolic links, in `{}`{problem}",
-            usage.files,
-            ByteCount(usage.file_bytes),
-            usage.symlinks,
-            lost.name
-        )?;
+        let lost = in_words(usage, usage.directories.saturating_sub(1));
+        writeln!(out, "{indent}  lost      {lost}, in `{name}`{}", in_brackets(problem))?;
     }
-    writeln!(out, "{indent}  journal   {}", file_system.journal)?;
+    writeln!(out, "{indent}  journal   {journal}")?;
     writeln!(out, "{indent}  features  {}", file_system.features.join(" "))?;
     writeln!(out, "{indent}Largest paths")?;
     let mut rows = vec![["SIZE", "FILES", "PATH"].map(str::to_owned)];
     rows.extend(file_system.store_paths.iter().take(ROWS).map(|path| {
-        let problem = path.problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default();
         [
             ByteCount(path.usage.allocated_bytes).to_string(),
             path.usage.files.to_string(),
-            format!("{}{problem}", path.name),
+            format!("{}{}", path.name, in_brackets(&path.problem)),
         ]
     }));
     out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))?;
-    more(out, indent, file_system.store_paths.len())
+    match file_system.store_paths.len().saturating_sub(ROWS) {
+        0 => Ok(()),
+        more => writeln!(out, "{indent}  and {more} more (--json has all)"),
+    }
+}
+
+fn in_words(usage: &Usage, directories: u64) -> String {
+    let Usage { files, symlinks, .. } = usage;
+    let bytes = ByteCount(usage.file_bytes);
+    format!("{files} files of {bytes}, {directories} directories, {symlinks} symbolic links")
+}
+
+fn in_brackets(problem: &Option<String>) -> String {
+    problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default()
 }
 
 fn fat(out: &mut String, file_system: &Fat, indent: &str) -> std::fmt::Result {
     let label = file_system.label.as_deref().unwrap_or("");
     writeln!(out, "{indent}{}  label `{label}`, volume id {}", file_system.width, file_system.volume_id)?;
-    writeln!(
-        out,
-        "{indent}  clusters  {} of {}, {} free",
-        file_system.clusters,
-        ByteCount(file_system.cluster_bytes),
-        file_system.free_clusters
-    )?;
+    let Fat { clusters, free_clusters, .. } = file_system;
+    let size = ByteCount(file_system.cluster_bytes);
+    writeln!(out, "{indent}  clusters  {clusters} of {size}, {free_clusters} free")?;
     for entry in &file_system.entries {
         writeln!(out, "{indent}  entry     {}  ({})", entry.title, entry.file)?;
         for (key, value) in [
@@ -209,17 +179,14 @@ fn fat(out: &mut String, file_system: &Fat, indent: &str) -> std::fmt::Result {
         }
     }
     writeln!(out, "{indent}Files")?;
-    let rows: Vec<_> = file_system
-        .files
-        .iter()
-        .map(|file| {
-            let depth = file.path.matches('/').count();
-            let name = file.path.rsplit('/').next().unwrap_or_default();
-            let slash = if file.directory { "/" } else { "" };
-            let size = if file.directory { String::new() } else { ByteCount(file.bytes).to_string() };
-            [size, format!("{}{name}{slash}", "  ".repeat(depth))]
-        })
-        .collect();
+    let rows = file_system.files.iter().map(|file| {
+        let depth = file.path.matches('/').count();
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let slash = if file.directory { "/" } else { "" };
+        let size = if file.directory { String::new() } else { ByteCount(file.bytes).to_string() };
+        [size, format!("{}{name}{slash}", "  ".repeat(depth))]
+    });
+    let rows: Vec<_> = rows.collect();
     out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))
 }
 
@@ -229,18 +196,11 @@ fn efi_variables(out: &mut String, store: &EfiVariables, indent: &str) -> std::f
         "{indent}EFI variables  {}, {} of {} bytes used",
         store.format, store.used_bytes, store.capacity_bytes
     )?;
-    let rows: Vec<_> = store
-        .variables
-        .iter()
-        .map(|variable| {
-            let vendor = variable.vendor.map_or_else(|| variable.guid.clone(), str::to_owned);
-            let value = variable.value.clone().unwrap_or_default();
-            [variable.name.clone(), vendor, variable.bytes.to_string(), value]
-        })
-        .collect();
+    let rows = store.variables.iter().map(|variable| {
+        let vendor = variable.vendor.map_or_else(|| variable.guid.clone(), str::to_owned);
+        let value = variable.value.clone().unwrap_or_default();
+        [variable.name.clone(), vendor, variable.bytes.to_string(), value]
+    });
+    let rows: Vec<_> = rows.collect();
     out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))
-}
-
-fn more(out: &mut String, indent: &str, all: usize) -> std::fmt::Result {
-    if all > ROWS { writeln!(out, "{indent}  and {} more (--json has all)", all - ROWS) } else { Ok(()) }
 }
