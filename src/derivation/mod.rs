@@ -57,7 +57,7 @@ impl Derivation {
             options: attributes.options()?,
             graphs: attributes.graphs(directory).context("the attribute `exportReferencesGraph`")?,
             output: attributes.output()?,
-            program: attributes.text("builder")?,
+            program: attributes.text("builder")?.to_owned(),
         })
     }
 }
