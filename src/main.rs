@@ -12,6 +12,7 @@ mod invocation;
 mod launcher;
 mod outputs;
 mod progress;
+mod removal;
 mod report;
 mod small_file;
 mod streams;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::removal::{self, Left};
 use crate::cli::CleanupArgs;
+use crate::removal::{self, Left};
 use crate::streams;
 
 /// Starts the process. It cleans up when the returned file and all copies of it are closed. It reports what it cannot

@@ -23,7 +23,6 @@ pub mod plan;
 pub mod platform;
 mod private_directory;
 pub mod qemu;
-mod removal;
 mod search;
 mod shared_directories;
 mod shell;

@@ -14,6 +14,7 @@ use wait4::{ResourceUsage, Wait4};
 use super::contenders::Contender;
 use super::scratch::{self, Scratch};
 use super::survey::walk;
+use crate::removal;
 
 /// How much of what a failed command said is told.
 const COMPLAINT_MAX: usize = 500;
@@ -105,7 +106,8 @@ impl<'s> Bench<'s> {
 
     fn empty(&self) -> anyhow::Result<()> {
         let out = self.scratch.path("out");
-        let emptied = scratch::remove_tree(&out).and_then(|()| std::fs::create_dir(&out));
+        let left = removal::remove(&out).named.into_iter().next();
+        let emptied = left.map_or(Ok(()), |(_, error)| Err(error)).and_then(|()| std::fs::create_dir(&out));
         emptied.with_context(|| format!("cannot empty `{}`", out.display()))
     }
 

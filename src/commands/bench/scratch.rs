@@ -1,8 +1,6 @@
 //! The temporary directory of a benchmark, which goes away however the program ends.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -11,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
+use crate::removal;
 
 /// How long killed processes may take to be gone.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Drop for Scratch {
         let mut state = state();
         state.directory = None;
         // What cannot be removed is in the user's own temporary directory; the result is worth more than a complaint.
-        let _ = remove_tree(&self.directory);
+        let _ = removal::remove(&self.directory);
     }
 }
 
@@ -88,38 +88,8 @@ pub fn clean_up() {
         }
     }
     if let Some(directory) = &state.directory {
-        let _ = remove_tree(directory);
+        let _ = removal::remove(directory);
     }
     // Whoever waits for the lock would go on with the work.
     std::mem::forget(state);
-}
-
-/// Removes a file or a tree, also one with directories that their owner may not write, as a store has them.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(path),
-        Ok(_) => match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                make_writable(path)?;
-                std::fs::remove_dir_all(path)
-            }
-            result => result,
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn make_writable(directory: &Path) -> io::Result<()> {
-    let mut todo = vec![directory.to_owned()];
-    while let Some(directory) = todo.pop() {
-        std::fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
-        for entry in directory.read_dir()? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                todo.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Removes a machine's directory, whatever its guest left there.
+//! Removes a directory, whatever a guest or a benchmarked tool left there.
 //!
 //! Links are not followed, and mounted file systems are not touched. The tree may be deeper than a process can have
 //! directories open: what is deeper than [`DEPTH_MAX`] is moved up to the top directory first.
