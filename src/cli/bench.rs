@@ -48,8 +48,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub skip: Vec<String>,
     /// Add a contender: a shell command that reads $STORE (or $ROOT and $REGISTRATION) and writes $OUT
-    #[arg(long, value_name = "NAME=COMMAND")]
-    pub peer: Vec<PeerArg>,
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = peer)]
+    pub peer: Vec<(String, String)>,
     /// Name all contenders, say which of them can run here, and measure nothing
     #[arg(long)]
     pub list: bool,
@@ -78,25 +78,13 @@ pub enum ShapeArg {
     Mix,
 }
 
-/// A contender on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerArg {
-    /// Its name in the table.
-    pub name: String,
-    /// What a shell is to run.
-    pub command: String,
-}
-
-impl std::str::FromStr for PeerArg {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, command)) if !name.is_empty() && command.contains("$OUT") => {
-                Ok(Self { name: name.to_owned(), command: command.to_owned() })
-            }
-            Some((name, _)) if !name.is_empty() => Err("the command must write to $OUT"),
-            _ => Err("write NAME=COMMAND, as in `tar=tar -cf $OUT $STORE`"),
+/// Reads a contender's name in the table, and what a shell is to run.
+fn peer(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, command)) if !name.is_empty() && command.contains("$OUT") => {
+            Ok((name.to_owned(), command.to_owned()))
         }
+        Some((name, _)) if !name.is_empty() => Err("the command must write to $OUT"),
+        _ => Err("write NAME=COMMAND, as in `tar=tar -cf $OUT $STORE`"),
     }
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use imagegen::container::Format;
+use imagegen::fs::ext4;
+use imagegen::units::{ByteCount, SizeError};
 
+use super::StoreRootArg;
 use super::words::one_of;
-use super::{ClosureArgs, SizeArg, StoreRootArg};
 
 /// Arguments of every command that writes an image: where it goes, and in which container.
 #[derive(Debug, Args)]
@@ -35,6 +37,22 @@ pub struct ReportArg {
     pub report: Option<PathBuf>,
 }
 
+/// Where a closure and what the store says of it are told; exactly one of these.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct ClosureArgs {
+    /// The closure's registration, as `nix-store --dump-db` prints it and `nix-store --load-db` reads it
+    #[arg(long, value_name = "FILE")]
+    pub registration: Option<PathBuf>,
+    /// Files that Nix writes for `exportReferencesGraph`, `.attrs.json` included, or the output of `nix path-info --json
+    /// --recursive` in any of its formats
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub references_graph: Vec<PathBuf>,
+    /// Store paths, or links to such as ./result, whose closure the store's own database tells
+    #[arg(long, value_name = "STORE_PATH", num_args = 1..)]
+    pub closure: Vec<PathBuf>,
+}
+
 /// Arguments of every command that puts files of a store into an ext4 file system.
 #[derive(Debug, Args)]
 pub struct FromStoreArgs {
@@ -45,8 +63,8 @@ pub struct FromStoreArgs {
     #[command(flatten)]
     pub store: StoreRootArg,
     /// The size of the image, or `auto` for what the files need and the free space
-    #[arg(long, value_name = "SIZE", default_value = "auto")]
-    pub size: SizeArg,
+    #[arg(long, value_name = "SIZE", default_value = "auto", value_parser = size)]
+    pub size: AutoSize,
     /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
     #[arg(long)]
     pub optimise: bool,
@@ -59,6 +77,20 @@ pub struct FromStoreArgs {
     /// are started than can have something to do
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+}
+
+/// A size in bytes; none if it is to be computed.
+pub type AutoSize = Option<ByteCount>;
+
+fn size(text: &str) -> Result<AutoSize, SizeError> {
+    if text == "auto" { Ok(None) } else { text.parse().map(Some) }
+}
+
+impl FromStoreArgs {
+    /// The size of the file system, with so much free space if it is to be computed.
+    pub fn file_system_size(&self, additional: ByteCount) -> ext4::Size {
+        self.size.map_or(ext4::Size::Auto { additional }, ext4::Size::Fixed)
+    }
 }
 
 /// Whether a crash of the machine leaves the outputs.

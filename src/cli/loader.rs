@@ -28,8 +28,8 @@ pub struct MenuArgs {
     #[arg(long, value_name = "PARAM", allow_hyphen_values = true)]
     pub kernel_param: Vec<String>,
     /// Offer this system too, as generation N; the toplevel gets the next number if it is not among them
-    #[arg(long, value_name = "N=STORE_PATH")]
-    pub generation: Vec<GenerationArg>,
+    #[arg(long, value_name = "N=STORE_PATH", value_parser = generation)]
+    pub generation: Vec<(u32, PathBuf)>,
     /// Boot this specialisation of the toplevel by default
     #[arg(long, value_name = "NAME")]
     pub default_specialisation: Option<String>,
@@ -51,7 +51,8 @@ pub struct MenuArgs {
     /// Install initrds without the secrets that a script of the system would add to them: that of generation N, several
     /// if repeated, or all if no N is given
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = ALL)]
-    pub ignore_initrd_secrets: Vec<IgnoredSecretsArg>,
+    #[arg(value_parser = ignored)]
+    pub ignore_initrd_secrets: Vec<Option<u32>>,
 }
 
 impl MenuArgs {
@@ -91,53 +92,28 @@ pub const LOADERS: [(&str, Loader, &str); 2] =
 const FATS: [(&str, Fat, &str); 2] =
     [("16", Fat::Fat16, "FAT16: up to 4 GiB"), ("32", Fat::Fat32, "FAT32: from 33 MiB on")];
 
-/// A generation on the command line.
-#[derive(Debug, Clone)]
-pub struct GenerationArg {
-    /// Its number.
-    pub number: u32,
-    /// The toplevel, as `--toplevel` takes it.
-    pub toplevel: PathBuf,
-}
-
-impl std::str::FromStr for GenerationArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (number, toplevel) =
-            text.split_once('=').ok_or("write N=STORE_PATH, as in `3=/nix/store/…-nixos-system`")?;
-        let number = number
-            .parse()
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or("the number must be one from 1 to 4294967295")?;
-        if toplevel.is_empty() {
-            return Err(format!("generation {number} has no store path behind the `=`"));
-        }
-        Ok(Self { number, toplevel: toplevel.into() })
+/// Reads a generation's number and its toplevel, as `--toplevel` takes it.
+fn generation(text: &str) -> Result<(u32, PathBuf), String> {
+    let (number, toplevel) =
+        text.split_once('=').ok_or("write N=STORE_PATH, as in `3=/nix/store/…-nixos-system`")?;
+    let number = positive(number).ok_or("the number must be one from 1 to 4294967295")?;
+    if toplevel.is_empty() {
+        return Err(format!("generation {number} has no store path behind the `=`"));
     }
+    Ok((number, toplevel.into()))
 }
 
 /// The generations meant by `--ignore-initrd-secrets` without a number.
 const ALL: &str = "all";
 
-/// What `--ignore-initrd-secrets` names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IgnoredSecretsArg {
-    /// Every generation.
-    All,
-    /// The generation of this number.
-    Generation(u32),
+/// Reads the number of a generation; none stands for all of them.
+fn ignored(text: &str) -> Result<Option<u32>, &'static str> {
+    if text == ALL {
+        return Ok(None);
+    }
+    positive(text).map(Some).ok_or("write the number of a generation, from 1 on, or no value for all")
 }
 
-impl std::str::FromStr for IgnoredSecretsArg {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == ALL {
-            return Ok(Self::All);
-        }
-        let number = text.parse().ok().filter(|number| *number > 0);
-        number.map(Self::Generation).ok_or("write the number of a generation, from 1 on, or no value for all")
-    }
+fn positive(number: &str) -> Option<u32> {
+    number.parse().ok().filter(|number| *number > 0)
 }

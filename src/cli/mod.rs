@@ -2,7 +2,6 @@
 
 mod bench;
 mod boot_disk;
-mod closure;
 mod diff;
 mod disk;
 mod efi_vars;
@@ -23,7 +22,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::*;
 pub use boot_disk::*;
-pub use closure::*;
 pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;

@@ -50,30 +50,3 @@ const METHODS: [(&str, Compress, &str); 3] = [
     ("zlib", Some(Compression::Zlib), "Deflate, which every QEMU reads"),
     ("zstd", Some(Compression::Zstd), "Zstandard, for QEMU 5.1 and later: faster and smaller than zlib"),
 ];
-
-/// A size, or the wish to have it computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeArg {
-    /// Just enough.
-    Auto,
-    /// This many bytes.
-    Fixed(ByteCount),
-}
-
-impl SizeArg {
-    /// The size of a file system, with so much free space if it is to be computed.
-    pub const fn of_file_system(self, additional: ByteCount) -> imagegen::fs::ext4::Size {
-        match self {
-            Self::Auto => imagegen::fs::ext4::Size::Auto { additional },
-            Self::Fixed(size) => imagegen::fs::ext4::Size::Fixed(size),
-        }
-    }
-}
-
-impl std::str::FromStr for SizeArg {
-    type Err = imagegen::units::SizeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Fixed) }
-    }
-}

@@ -7,7 +7,7 @@ use imagegen::boot::{Generations, IgnoredSecrets, Loader, Loaders, Menu};
 use imagegen::nix::store_path::StoreRoot;
 
 use super::store_path::store_path;
-use crate::cli::{IgnoredSecretsArg, MenuArgs};
+use crate::cli::MenuArgs;
 use crate::progress::Reporter;
 
 /// Reads the system and the others that the menu is to offer.
@@ -18,22 +18,12 @@ pub fn generations(menu: &MenuArgs, toplevel: &Path, store_root: &Path) -> anyho
         Ok(toplevel::read(&store, &toplevel)?)
     };
     let toplevel = read(toplevel)?;
-    let others: anyhow::Result<Vec<_>> = menu
-        .generation
-        .iter()
-        .map(|generation| Ok((generation.number, read(&generation.toplevel)?)))
-        .collect();
-    let generations = Generations::new(toplevel, others?, menu.default_specialisation.clone())?;
-    generations.check_secrets(&ignored_secrets(menu))?;
+    let others = menu.generation.iter().map(|(number, toplevel)| Ok((*number, read(toplevel)?)));
+    let others = others.collect::<anyhow::Result<Vec<_>>>()?;
+    let generations = Generations::new(toplevel, others, menu.default_specialisation.clone())?;
+    let ignored: Option<_> = menu.ignore_initrd_secrets.iter().copied().collect();
+    generations.check_secrets(&ignored.map_or(IgnoredSecrets::All, IgnoredSecrets::Of))?;
     Ok(generations)
-}
-
-fn ignored_secrets(menu: &MenuArgs) -> IgnoredSecrets {
-    let numbers = menu.ignore_initrd_secrets.iter().map(|ignored| match ignored {
-        IgnoredSecretsArg::All => None,
-        IgnoredSecretsArg::Generation(number) => Some(*number),
-    });
-    numbers.collect::<Option<_>>().map_or(IgnoredSecrets::All, IgnoredSecrets::Of)
 }
 
 /// Tells what of the systems in the menu is not followed, or not enough to boot by.

@@ -33,7 +33,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let systems = Systems::read(args)?;
     let mut options = Options::new(ext4::Options {
         growth: Some(args.growth()),
-        ..ext4::Options::writable(&args.label, args.uuid, from.size.of_file_system(args.additional_space))
+        ..ext4::Options::writable(&args.label, args.uuid, from.file_system_size(args.additional_space))
     });
     options.profile = systems.profile();
     options.with_store = args.with_store;

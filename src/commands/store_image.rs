@@ -26,7 +26,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let closure = closure::files(from, registration, false, &job)?;
     let options = ext4::Options {
         journal: args.journal,
-        size: from.size.of_file_system(args.additional_space),
+        size: from.file_system_size(args.additional_space),
         ..ext4::Options::new(&args.label, args.uuid)
     };
     let plan = store_image::plan(&closure, &options, &job)?;

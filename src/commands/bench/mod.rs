@@ -62,10 +62,10 @@ fn all_contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
         Some(_) => contenders::boot_disk(),
         None => contenders::store_image(),
     };
-    for peer in &args.peer {
-        let taken = all.iter().any(|contender| contender.name == peer.name);
-        ensure!(!taken, "--peer: there is a contender `{}` already; give yours another name", peer.name);
-        all.push(Role::Peer.contender(&peer.name, "given by --peer", &peer.command));
+    for (name, command) in &args.peer {
+        let taken = all.iter().any(|contender| contender.name == *name);
+        ensure!(!taken, "--peer: there is a contender `{name}` already; give yours another name");
+        all.push(Role::Peer.contender(name, "given by --peer", command));
     }
     Ok(all)
 }
