@@ -8,6 +8,7 @@ use imagegen::boot::systemd_boot::SystemdBootError;
 use imagegen::container::reader::ReadError;
 use imagegen::disk::layout::LayoutError;
 use imagegen::firmware::efi_vars::EfiVarsError;
+use imagegen::fs::ext4::Ext4Error;
 use imagegen::image::BootPartsError;
 use imagegen::image::boot_disk::BootDiskError;
 use imagegen::image::root_disk::RootDiskError;
@@ -33,6 +34,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_grub))
         .or_else(|| error.downcast_ref().and_then(of_boot_disk))
         .or_else(|| error.downcast_ref().and_then(of_root_disk))
+        .or_else(|| error.downcast_ref().and_then(of_ext4))
         .or_else(|| error.downcast_ref().and_then(of_image))
         .or_else(|| error.downcast_ref().and_then(of_variables))
         .or_else(|| error.downcast_ref().and_then(of_registration))
@@ -126,6 +128,16 @@ fn of_root_disk(error: &RootDiskError) -> Option<String> {
             Some("; use --partition-table efi".to_owned())
         }
         RootDiskError::Parts(BootPartsError::Grub(error)) => of_grub(error),
+        _ => None,
+    }
+}
+
+fn of_ext4(error: &Ext4Error) -> Option<String> {
+    match error {
+        Ext4Error::TooSmall { needed, .. } => Some(format!("; give at least --size {needed}")),
+        Ext4Error::TooMuchSpace(_) => Some("; give a smaller --size".to_owned()),
+        Ext4Error::TooManyInodes(_) => Some("; give a larger --bytes-per-inode".to_owned()),
+        Ext4Error::BytesPerInode(_) => Some("; give a --bytes-per-inode from 1K to 64M".to_owned()),
         _ => None,
     }
 }

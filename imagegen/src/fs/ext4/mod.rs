@@ -140,9 +140,7 @@ pub enum Ext4Error {
     #[error("the root of the file system must be a directory")]
     Root,
     /// The size was given and is not enough.
-    #[error(
-        "the files need a file system of {needed} bytes, {missing} more than {asked}; give at least --size {needed}"
-    )]
+    #[error("the files need a file system of {needed} bytes, {missing} more than {asked}")]
     TooSmall {
         /// What was asked for.
         asked: u64,
@@ -155,18 +153,13 @@ pub enum Ext4Error {
     #[error("more files than ext4 has inode numbers for: split the closure")]
     TooManyFiles,
     /// More free space than there are inodes for.
-    #[error(
-        "a file system of this size would have 2^32 inodes or more, one for every {0} free bytes; give a smaller --size"
-    )]
+    #[error("a file system of this size would have 2^32 inodes or more, one for every {0} free bytes")]
     TooMuchSpace(u64),
     /// More inodes than they have numbers.
-    #[error(
-        "a file system of this size with an inode for every {0} bytes would have 2^32 inodes or more; give a larger \
-         --bytes-per-inode"
-    )]
+    #[error("a file system of this size with an inode for every {0} bytes would have 2^32 inodes or more")]
     TooManyInodes(u64),
     /// A ratio that mke2fs would refuse too.
-    #[error("there cannot be an inode for every {0} bytes; give a --bytes-per-inode from 1K to 64M")]
+    #[error("there cannot be an inode for every {0} bytes")]
     BytesPerInode(u32),
     /// More hard links than a file can have.
     #[error("a file has {0} names; ext4 holds {NAMES_MAX} at most")]
