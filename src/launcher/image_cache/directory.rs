@@ -12,14 +12,13 @@ use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, RawMod
 use rustix::io::{Errno, retry_on_intr};
 
 use super::super::private_directory::{PrivateDirectory, is_trusted};
-use super::checksums::{Checksums, Damage};
+use super::seal::{Damage, Seal};
 
 /// How long an image is kept after its last use.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The endings of the files of one image: the image, its checksums ("seal" to earlier versions), and the lock of whoever
-/// makes it.
+/// The endings of the files of one image: the image, its seal, and the lock of whoever makes it.
 pub const IMAGE: &str = "qcow2";
-pub const CHECKSUMS: &str = "seal";
+pub const SEAL: &str = "seal";
 pub const LOCK: &str = "lock";
 const OWNER_ONLY: RawMode = 0o600;
 
@@ -116,16 +115,16 @@ impl CacheDirectory {
             if matches!(&image, Ok(Some(image)) if !is_unused(image)) {
                 continue;
             }
-            for ending in [IMAGE, CHECKSUMS] {
+            for ending in [IMAGE, SEAL] {
                 let name = name.with_extension(ending);
                 let _ = rustix::fs::unlinkat(self.directory.file(), name, AtFlags::empty());
             }
         }
     }
 
-    /// The checksums of an image, if it has one.
-    pub fn checksums(&self, image: &Path) -> Option<Checksums> {
-        Checksums::read(&self.file(&image.with_extension(CHECKSUMS)).ok()??)
+    /// The seal of an image, if it has one.
+    pub fn seal(&self, image: &Path) -> Option<Seal> {
+        Seal::read(&self.file(&image.with_extension(SEAL)).ok()??)
     }
 
     fn open_at(&self, name: &Path, flags: OFlags) -> Result<File, Errno> {

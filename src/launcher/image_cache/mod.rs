@@ -3,10 +3,10 @@
 //! An image's name is a digest of its inputs. Whoever makes an image holds the exclusive lock of a file beside it. While
 //! a machine runs from the image, QEMU holds a lock of the image itself. Images are removed a month after their last use.
 //!
-//! Nobody else can write to the directory, and an image is used only if its [`checksums`] prove it whole.
+//! Nobody else can write to the directory, and an image is used only if its [`seal`] proves it whole.
 
-mod checksums;
 mod directory;
+mod seal;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,8 +27,8 @@ use super::environment::Environment;
 use super::platform::Platform;
 use crate::closure_file;
 use crate::progress::Reporter;
-use checksums::{Checksums, Damage};
 use directory::CacheDirectory;
+use seal::{Damage, Seal};
 
 /// A part of every name. Raise it when the same inputs give other images.
 const GENERATION: &str = concat!("nix-imagegen ", env!("CARGO_PKG_VERSION"), " just in time 2");
@@ -170,15 +170,15 @@ impl CachedFile<'_> {
         make()?;
         let context = || format!("cannot keep `{shown}`");
         let image = directory.close(name).with_context(context)?.with_context(context)?;
-        let checksums = Checksums::of(&image, *reporter).with_context(context)?;
-        self.keep(&checksums).with_context(context)?;
+        let seal = Seal::of(&image, *reporter).with_context(context)?;
+        self.keep(&seal).with_context(context)?;
         Ok(image)
     }
 
     /// The image, if it is whole. Nothing if no file has its name.
     fn find(&self) -> Result<Option<File>, Damage> {
         let Some(image) = self.directory.file(self.name)? else { return Ok(None) };
-        let known = self.directory.checksums(self.name).ok_or(Damage::Unknown)?;
+        let known = self.directory.seal(self.name).ok_or(Damage::Unknown)?;
         if let Some(again) = known.check(&image, self.thoroughly, self.reporter)? {
             // In a cache that cannot be written to, the next start compares it again.
             let _ = self.keep(&again);
@@ -186,13 +186,13 @@ impl CachedFile<'_> {
         Ok(Some(image))
     }
 
-    fn keep(&self, checksums: &Checksums) -> anyhow::Result<()> {
-        let name = self.name.with_extension(directory::CHECKSUMS);
+    fn keep(&self, seal: &Seal) -> anyhow::Result<()> {
+        let name = self.name.with_extension(directory::SEAL);
         if let Err(Damage::NotOwn) = self.directory.file(&name) {
             self.directory.clear(&name)?;
         }
         let output = OutputFile::create_for(&self.directory.path(&name), Access::Private)?.durable(true);
-        output.file().write_all(&checksums.to_bytes()?)?;
+        output.file().write_all(&seal.to_bytes()?)?;
         Ok(output.finish()?)
     }
 }

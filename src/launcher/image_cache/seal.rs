@@ -24,7 +24,7 @@ const LENGTH_MAX: u64 = 4096;
 /// An image's length and digests, and when the whole image was last compared with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Checksums {
+pub struct Seal {
     version: u32,
     length: u64,
     /// Of the whole image.
@@ -48,7 +48,7 @@ struct Compared {
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// It has no checksums: it was cut off before they were written, or comes from somewhere else.
+    /// It has no seal: it was cut off before that was written, or comes from somewhere else.
     #[error("nothing says that it is whole")]
     Unknown,
     /// It is a link, a pipe, a directory or somebody else's.
@@ -65,8 +65,8 @@ pub enum Damage {
     Unreadable(#[from] io::Error),
 }
 
-impl Checksums {
-    /// Computes the checksums of an image, all of which is on the disk.
+impl Seal {
+    /// Computes the seal of an image, all of which is on the disk.
     pub fn of(image: &File, progress: &dyn Progress) -> io::Result<Self> {
         let length = image.metadata()?.len();
         Ok(Self {
@@ -82,7 +82,7 @@ impl Checksums {
     pub fn read(file: &File) -> Option<Self> {
         let mut bytes = Vec::new();
         file.take(LENGTH_MAX).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok().filter(|checksums: &Self| checksums.version == VERSION)
+        serde_json::from_slice(&bytes).ok().filter(|seal: &Self| seal.version == VERSION)
     }
 
     /// The bytes of the file.
@@ -93,7 +93,7 @@ impl Checksums {
     }
 
     /// Compares an image's length and ends. Compares all of it if asked to, or if it is the first time since this machine
-    /// was started or the file was touched; then the result is the new checksums.
+    /// was started or the file was touched; then the result is the new seal.
     pub fn check(
         &self,
         image: &File,
@@ -154,37 +154,37 @@ mod tests {
         let bytes: Vec<u8> = (0..1 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
         std::fs::write(&path, &bytes).unwrap();
         let open = || File::options().read(true).write(true).open(&path).unwrap();
-        let written = Checksums::of(&open(), &Silent).unwrap();
-        std::fs::write(directory.path().join("checksums"), written.to_bytes().unwrap()).unwrap();
-        let checksums = Checksums::read(&File::open(directory.path().join("checksums")).unwrap()).unwrap();
-        assert_eq!(checksums, written);
-        assert!(checksums.check(&open(), false, &Silent).unwrap().is_none());
-        assert_eq!(checksums.check(&open(), true, &Silent).unwrap().unwrap(), checksums);
+        let written = Seal::of(&open(), &Silent).unwrap();
+        std::fs::write(directory.path().join("seal"), written.to_bytes().unwrap()).unwrap();
+        let seal = Seal::read(&File::open(directory.path().join("seal")).unwrap()).unwrap();
+        assert_eq!(seal, written);
+        assert!(seal.check(&open(), false, &Silent).unwrap().is_none());
+        assert_eq!(seal.check(&open(), true, &Silent).unwrap().unwrap(), seal);
 
         // After another start of this machine, all is compared once.
-        let mut earlier = checksums.clone();
+        let mut earlier = seal.clone();
         earlier.compared.boot = "another".to_owned();
         let again = earlier.check(&open(), false, &Silent).unwrap().unwrap();
-        assert_eq!(again, checksums);
+        assert_eq!(again, seal);
 
         for offset in [0, 1 << 19, (1 << 20) - 1] {
             open().write_all_at(&[0xa5], offset).unwrap();
-            assert!(matches!(checksums.check(&open(), false, &Silent), Err(Damage::Digest)), "{offset}");
+            assert!(matches!(seal.check(&open(), false, &Silent), Err(Damage::Digest)), "{offset}");
             open().write_all_at(&bytes[usize::try_from(offset).unwrap()..][..1], offset).unwrap();
         }
         open().set_len(1 << 19).unwrap();
-        assert!(matches!(checksums.check(&open(), false, &Silent), Err(Damage::Length { .. })));
+        assert!(matches!(seal.check(&open(), false, &Silent), Err(Damage::Length { .. })));
         open().set_len(0).unwrap();
-        assert!(Checksums::of(&open(), &Silent).unwrap().check(&open(), true, &Silent).is_ok());
+        assert!(Seal::of(&open(), &Silent).unwrap().check(&open(), true, &Silent).is_ok());
     }
 
     #[test]
     fn what_is_damaged_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("checksums");
+        let path = directory.path().join("seal");
         for text in ["", "{}", "\0\0\0\0", "{\"version\":2}"] {
             std::fs::write(&path, text).unwrap();
-            assert!(Checksums::read(&File::open(&path).unwrap()).is_none());
+            assert!(Seal::read(&File::open(&path).unwrap()).is_none());
         }
     }
 }
