@@ -6,7 +6,9 @@ use imagegen::fs::ext4::reader::FileSystem;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::reading::probe::Contents;
-use imagegen::reading::verify::{Counts, Deviations, Finding, Verification, Verified, VerifyError, verify};
+use imagegen::reading::verify::{
+    Counts, Deviations, Finding, Verification, VerifiedPath, VerifyError, verify,
+};
 use imagegen::text::{lines, shown};
 use serde::Serialize;
 
@@ -162,7 +164,7 @@ impl<'v> Report<'v> {
 }
 
 impl<'v> ReportedPath<'v> {
-    fn new(Verified { path, finding }: &'v Verified) -> Self {
+    fn new(VerifiedPath { path, finding }: &'v VerifiedPath) -> Self {
         let (told, nar_size, nar_hash, problem) = (String::new(), None, None, None);
         let plain = |finding| Self { path, finding, nar_size, nar_hash, problem, told };
         match finding {

@@ -27,14 +27,14 @@ const PIECE: u64 = 1 << 20;
 #[non_exhaustive]
 pub struct Verification {
     /// What was found.
-    pub paths: Vec<Verified>,
+    pub paths: Vec<VerifiedPath>,
     /// Files whose owner, permissions or time are not a store's. A NAR has none of these.
     pub deviations: Deviations,
 }
 
 /// A path and what was found about it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedPath {
     /// The path in the store; a name out of the image is made fit for a terminal.
     pub path: String,
     /// What was found.
@@ -143,13 +143,14 @@ pub fn verify(
     for registered in registration.paths() {
         match there.remove(registered.path.base_name().as_bytes()) {
             Some(inode) => work.push((registered, inode)),
-            None => paths.push(Verified { path: registered.path.to_string(), finding: Finding::Missing }),
+            None => paths.push(VerifiedPath { path: registered.path.to_string(), finding: Finding::Missing }),
         }
     }
     paths.extend(
-        there
-            .keys()
-            .map(|name| Verified { path: format!("{STORE_DIR}/{}", shown(name)), finding: Finding::Extra }),
+        there.keys().map(|name| VerifiedPath {
+            path: format!("{STORE_DIR}/{}", shown(name)),
+            finding: Finding::Extra,
+        }),
     );
     // The largest first, so that all threads have work to the end.
     work.sort_by_key(|(registered, _)| std::cmp::Reverse(registered.nar.map_or(0, |nar| nar.size)));
@@ -167,7 +168,7 @@ pub fn verify(
                 Err(error) => (Finding::Unreadable(error.to_string()), Deviations::default()),
             };
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.0.push(Verified { path: registered.path.to_string(), finding });
+            results.0.push(VerifiedPath { path: registered.path.to_string(), finding });
             results.1.push((name.to_vec(), deviations));
         }
     };
