@@ -20,20 +20,14 @@ const JSON_EVERY: Duration = Duration::from_millis(500);
 
 /// Shows progress and keeps the time of each phase for reports.
 pub struct Reporter {
-    show: Show,
+    /// Never `Auto`.
+    show: ProgressKind,
     quiet: bool,
     arguments: Vec<String>,
     started: Instant,
     state: Mutex<State>,
     /// Bytes of the current phase; apart from the rest, since many threads add to it.
     done: AtomicU64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Show {
-    Nothing,
-    Bars,
-    Json,
 }
 
 #[derive(Default)]
@@ -65,11 +59,10 @@ impl Reporter {
     /// What the command line asks for.
     pub fn new(Invocation { cli, arguments }: &Invocation) -> Self {
         let show = match cli.progress {
-            _ if cli.quiet => Show::Nothing,
-            ProgressKind::Json => Show::Json,
-            ProgressKind::Bar => Show::Bars,
-            ProgressKind::Auto if std::io::stderr().is_terminal() => Show::Bars,
-            ProgressKind::Auto | ProgressKind::None => Show::Nothing,
+            _ if cli.quiet => ProgressKind::None,
+            ProgressKind::Auto if std::io::stderr().is_terminal() => ProgressKind::Bar,
+            ProgressKind::Auto => ProgressKind::None,
+            asked => asked,
         };
         Self {
             show,
@@ -118,29 +111,20 @@ impl Progress for Reporter {
 
     fn advance(&self, amount: u64) {
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
-        if self.show == Show::Nothing {
+        if self.show == ProgressKind::None {
             return;
         }
         // Another thread updates the display. The next call shows this amount too.
         let Ok(mut state) = self.state.try_lock() else { return };
         let Some(current) = &mut state.current else { return };
         let now = Instant::now();
-        match self.show {
-            Show::Nothing => {}
-            Show::Bars => {
-                if current.bar.is_none() && now.duration_since(current.started) >= BAR_AFTER {
-                    current.bar = Some(bar(current.name, current.total));
-                }
-                if let Some(bar) = &current.bar {
-                    bar.set_position(done);
-                }
+        if self.show == ProgressKind::Json {
+            if now.duration_since(current.said) >= JSON_EVERY {
+                current.said = now;
+                say(&Line { phase: current.name, bytes: done, total: current.total, seconds: None });
             }
-            Show::Json => {
-                if now.duration_since(current.said) >= JSON_EVERY {
-                    current.said = now;
-                    say(&Line { phase: current.name, bytes: done, total: current.total, seconds: None });
-                }
-            }
+        } else if now.duration_since(current.started) >= BAR_AFTER {
+            current.bar.get_or_insert_with(|| bar(current.name, current.total)).set_position(done);
         }
     }
 
@@ -152,7 +136,7 @@ impl Progress for Reporter {
         if let Some(bar) = current.bar {
             bar.finish_and_clear();
         }
-        if self.show == Show::Json {
+        if self.show == ProgressKind::Json {
             say(&Line { phase: current.name, bytes, total: current.total, seconds: Some(seconds) });
         }
         state.finished.push(Phase { name: current.name, seconds, bytes });
