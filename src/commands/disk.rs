@@ -8,53 +8,44 @@ use anyhow::{Context, bail, ensure};
 use imagegen::container::{self, Foreign, Format};
 use imagegen::units::ByteCount;
 
-use crate::cli::DiskCreateArgs;
+use crate::cli::{DiskCreateArgs, ImageArgs};
 use crate::image_output::ImageOutput;
 use crate::outputs;
 use crate::progress::Reporter;
 
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let format = args.image.format;
-    let backing = args.backing.as_deref().zip(args.backing_format);
-    let size = match backing {
+    let ImageArgs { output, format, .. } = &args.image;
+    let (size, on) = match args.backing.as_deref().zip(args.backing_format) {
         Some((backing, backing_format)) => {
             ensure!(
-                format == Format::Qcow2,
+                *format == Format::Qcow2,
                 "only a qcow2 disk can have a backing file; leave out --format raw"
             );
-            let backing_size = backing_size(&args.image.output, backing, backing_format)?;
-            args.size.unwrap_or(backing_size)
+            let path = as_qemu_finds_it(output, backing);
+            let backing_size = backing_size(&path, backing_format)?;
+            let size = args.size.unwrap_or(backing_size);
+            outputs::check_input(output, &path)?;
+            let image = ImageOutput::begin(&args.image, None)?;
+            container::create_overlay(image.file(), backing, backing_format, size)?;
+            image.finish()?;
+            (size, format!(" on {}", backing.display()))
         }
-        None => args.size.context("give the size of the disk with --size")?,
+        None => {
+            let size = args.size.context("give the size of the disk with --size")?;
+            let image = ImageOutput::begin(&args.image, None)?;
+            image.write(size, &[], None, |_| Ok(()))?;
+            image.finish()?;
+            (size, String::new())
+        }
     };
-
-    if let Some((backing, _)) = backing {
-        outputs::check_input(&args.image.output, &as_qemu_finds_it(&args.image.output, backing))?;
-    }
-    let output = ImageOutput::begin(&args.image, None)?;
-    match backing {
-        Some((backing, backing_format)) => {
-            container::create_overlay(output.file(), backing, backing_format, size)?;
-        }
-        None => output.write(size, &[], None, |_| Ok(()))?,
-    }
-    output.finish()?;
-
-    let on = backing.map(|(backing, _)| format!(" on {}", backing.display())).unwrap_or_default();
-    reporter.note(&format!(
-        "{}: {} of {}{on}",
-        args.image.output.display(),
-        format.name(),
-        ByteCount(size.0)
-    ));
+    reporter.note(&format!("{}: {} of {size}{on}", output.display(), format.name()));
     Ok(())
 }
 
 /// The virtual size of the backing file, which must be there and of the given format: QEMU would notice only when
 /// the machine starts.
-fn backing_size(output: &Path, backing: &Path, format: Format) -> anyhow::Result<ByteCount> {
-    let path = as_qemu_finds_it(output, backing);
+fn backing_size(path: &Path, format: Format) -> anyhow::Result<ByteCount> {
     let shown = path.display();
     let cannot_open = || format!("cannot open the backing file `{shown}`");
     // A pipe would be waited for.
@@ -62,12 +53,12 @@ fn backing_size(output: &Path, backing: &Path, format: Format) -> anyhow::Result
     if !kind.is_file() && !kind.is_block_device() {
         bail!("the backing file `{shown}` is neither a file nor a block device");
     }
-    let file = File::open(&path).with_context(cannot_open)?;
+    let file = File::open(path).with_context(cannot_open)?;
     let cannot_read = || format!("cannot read the backing file `{shown}`");
     let length = container::virtual_size(&file, Format::Raw).with_context(cannot_read)?.0;
     let found = container::detect_format(&file).with_context(cannot_read)?;
     if let Some(foreign) = Foreign::of(&file, length).with_context(cannot_read)? {
-        bail!("the backing file `{shown}` {}", foreign.described(&path));
+        bail!("the backing file `{shown}` {}", foreign.described(path));
     }
     if format == Format::Raw && found == Format::Qcow2 {
         bail!("the backing file `{shown}` is a qcow2 image; give --backing-format qcow2");

@@ -39,7 +39,11 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let qemu = qemu::find(&config, &environment, platform, &mut problems);
     let mut host = host::find(&config, &environment, &store, platform, &mut problems)?;
     if let Some(qemu) = &qemu {
-        host.accelerator = accelerator(args.accel, qemu, platform);
+        host.accelerator = match args.accel {
+            AcceleratorArg::Auto => choose(qemu, platform),
+            AcceleratorArg::Kvm => Accelerator::Kvm,
+            AcceleratorArg::Tcg => Accelerator::Tcg,
+        };
     }
     // After the probe, which takes its time: until the plan is made, a signal would leave the directory behind.
     let directory = WorkingDirectory::open(&environment)?;
@@ -76,14 +80,6 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
         tpm.start()?;
     }
     become_qemu(&qemu, &plan, &directory, &kept_open)
-}
-
-fn accelerator(wanted: AcceleratorArg, qemu: &Path, platform: Platform) -> Accelerator {
-    match wanted {
-        AcceleratorArg::Auto => choose(qemu, platform),
-        AcceleratorArg::Kvm => Accelerator::Kvm,
-        AcceleratorArg::Tcg => Accelerator::Tcg,
-    }
 }
 
 /// Returns only on failure.
