@@ -12,8 +12,8 @@ use imagegen::nix::store_path::StoreRoot;
 use crate::cli::{AcceleratorArg, RunArgs};
 use crate::invocation::Invocation;
 use crate::launcher::config::Problems;
-use crate::launcher::host::{self, Host, Image, Machine};
-use crate::launcher::image_cache::Cache;
+use crate::launcher::host::{self, Host, Machine};
+use crate::launcher::image_cache::{Cache, Image};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::tpm::Swtpm;
@@ -100,21 +100,21 @@ fn provide_images(
 ) -> anyhow::Result<Vec<OwnedFd>> {
     let cache = Cache::of(environment);
     let mut images = Vec::new();
-    for image in [&host.store_image, &host.boot_disk].into_iter().flatten() {
-        let Image::Cached(entry) = image else { continue };
+    for (what, image) in [("store image", &host.store_image), ("boot disk", &host.boot_disk)] {
+        let Some(Image { path, recipe: Some(recipe) }) = image else { continue };
         let make = || {
-            let (store_root, image) = (args.store.store_root.as_os_str(), entry.image.as_os_str());
+            let (store_root, output) = (args.store.store_root.as_os_str(), path.as_os_str());
             let mut words = vec![OsString::from("nix-imagegen")];
-            words.extend_from_slice(&entry.command);
+            words.extend_from_slice(recipe);
             words.extend(
-                ["--store-root".as_ref(), store_root, "--output".as_ref(), image].map(OsStr::to_owned),
+                ["--store-root".as_ref(), store_root, "--output".as_ref(), output].map(OsStr::to_owned),
             );
             words.push("--sync".into());
             let made = Invocation::parse(words).map_err(anyhow::Error::from);
             let made = made.and_then(|invocation| super::carry_out(&invocation.cli.command, reporter));
-            made.map(drop).with_context(|| format!("cannot make the {}", entry.what))
+            made.map(drop).with_context(|| format!("cannot make the {what}"))
         };
-        images.push(cache.provide(entry, args.verify_cache, make, reporter)?);
+        images.push(cache.provide(path, args.verify_cache, make, reporter)?);
     }
     Ok(images)
 }

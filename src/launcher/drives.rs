@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::config::{BOOT_DRIVE, Config, DiskImage, DiskInterface, Drive, Problems, ROOT_DRIVE, STORE_DRIVE};
-use super::host::{Image, Machine};
+use super::host::Machine;
+use super::image_cache::Image;
 use super::new_file::NewFile;
 use super::{qemu, shell};
 
@@ -29,8 +30,8 @@ pub fn plan(machine: &Machine<'_>, problems: &mut Problems) -> Drives {
     // Images of the cache need no check: this program made them, and makes damaged ones anew.
     let named = [
         ("diskImage", host.root_disk.as_deref()),
-        ("storeImage", host.store_image.as_ref().and_then(Image::of_config)),
-        ("bootDisk", host.boot_disk.as_ref().and_then(Image::of_config)),
+        ("storeImage", host.store_image.as_ref().and_then(Image::path_of_config)),
+        ("bootDisk", host.boot_disk.as_ref().and_then(Image::path_of_config)),
     ];
     let named = named.map(|(option, image)| Some((option.to_owned(), image?.to_owned())));
     let mut images: Vec<_> = named.into_iter().flatten().collect();
@@ -53,7 +54,7 @@ pub fn plan(machine: &Machine<'_>, problems: &mut Problems) -> Drives {
         root.map(|(path, mib)| NewFile::EmptyDisk { path: path.clone(), mib: mib.0 }).into_iter().collect();
     let layers = [(&host.store_image, STORE_LAYER), (&host.boot_disk, BOOT_LAYER)];
     let layers = layers.map(|(image, name)| {
-        let backing = image.as_ref()?.path().to_owned();
+        let backing = image.as_ref()?.path.clone();
         Some(NewFile::Overlay { path: host.directory.join(name), backing })
     });
     let empty = (0..)

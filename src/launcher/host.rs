@@ -12,7 +12,7 @@ use super::config::{Config, DiskImage, Problems, Side};
 use super::direct_boot::{DirectBoot, LINE_MAX};
 use super::environment::Environment;
 use super::firmware::{self, EfiFlash};
-use super::image_cache::{Cache, Entry};
+use super::image_cache::{Cache, Image};
 use super::platform::Platform;
 use super::search::{Search, program};
 use super::shell::Variables;
@@ -58,32 +58,6 @@ impl Host {
     /// The directory that is shared as `xchg`.
     pub fn exchange(&self) -> PathBuf {
         self.directory.join(EXCHANGE)
-    }
-}
-
-/// An image that the machine only reads; QEMU writes to a layer over it.
-pub enum Image {
-    /// The config names it.
-    OfConfig(PathBuf),
-    /// It is made if the cache does not have it.
-    Cached(Entry),
-}
-
-impl Image {
-    /// Where it is or will be.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::OfConfig(path) => path,
-            Self::Cached(entry) => &entry.image,
-        }
-    }
-
-    /// The image, unless it is the cache's.
-    pub fn of_config(&self) -> Option<&Path> {
-        match self {
-            Self::OfConfig(path) => Some(path),
-            Self::Cached(_) => None,
-        }
     }
 }
 
@@ -141,7 +115,7 @@ pub fn find(
     let root_disk = search.root_disk();
     let store_image = search.store_image(&cache);
     let boot_disk = search.boot_disk(&cache);
-    let efi = firmware::find(&mut search, boot_disk.as_ref().and_then(Image::of_config));
+    let efi = firmware::find(&mut search, boot_disk.as_ref().and_then(Image::path_of_config));
     let tpm = search.tpm();
     let netcat = search.netcat();
     let direct_boot = search.direct_boot();
@@ -187,12 +161,12 @@ impl Search<'_> {
             return None;
         }
         if let Some(image) = &self.config.store_image {
-            return Some(Image::OfConfig(self.image("storeImage", image, product::STORE_IMAGE)));
+            return Some(Image::of_config(self.image("storeImage", image, product::STORE_IMAGE)));
         }
         // Without either, the rules have reported it.
         let registration = self.absolute(self.config.registration.as_deref()?);
-        let entry = cache.store_image(&registration, self.store);
-        self.found("registration", entry).map(Image::Cached)
+        let image = cache.store_image(&registration, self.store);
+        self.found("registration", image)
     }
 
     fn boot_disk(&mut self, cache: &Cache) -> Option<Image> {
@@ -200,7 +174,7 @@ impl Search<'_> {
             return None;
         }
         if let Some(disk) = &self.config.boot_disk {
-            return Some(Image::OfConfig(self.image("bootDisk", disk, "disk.img")));
+            return Some(Image::of_config(self.image("bootDisk", disk, product::BOOT_DISK)));
         }
         if self.platform == Platform::Aarch64
             && !self.config.boots_directly()
@@ -211,9 +185,9 @@ impl Search<'_> {
             self.problems.add("useBootLoader", what);
         }
         let toplevel = StorePath::parse(self.config.toplevel.as_deref()?).map_err(anyhow::Error::from);
-        let entry =
+        let image =
             toplevel.and_then(|toplevel| cache.boot_disk(&toplevel, self.store, self.platform, self.config));
-        self.found("toplevel", entry).map(Image::Cached)
+        self.found("toplevel", image)
     }
 
     fn tpm(&mut self) -> Option<Swtpm> {

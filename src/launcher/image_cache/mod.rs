@@ -38,14 +38,24 @@ pub struct Cache {
     directory: PathBuf,
 }
 
-/// An image that the cache may have already.
-pub struct Entry {
-    /// The image.
-    pub image: PathBuf,
-    /// What it is.
-    pub what: &'static str,
-    /// The subcommand that makes it, with the options that say from what.
-    pub command: Vec<OsString>,
+/// An image that the machine only reads; QEMU writes to a layer over it.
+pub struct Image {
+    /// Where it is or will be.
+    pub path: PathBuf,
+    /// How it is made, unless the config names it: the subcommand, and the options that say from what.
+    pub recipe: Option<Vec<OsString>>,
+}
+
+impl Image {
+    /// One that is there.
+    pub fn of_config(path: PathBuf) -> Self {
+        Self { path, recipe: None }
+    }
+
+    /// Its path, unless it is the cache's.
+    pub fn path_of_config(&self) -> Option<&Path> {
+        self.recipe.is_none().then_some(&self.path)
+    }
 }
 
 impl Cache {
@@ -66,11 +76,11 @@ impl Cache {
     }
 
     /// The store image of a registration. Store paths never change, so their names and hashes identify what is in them.
-    pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Entry> {
+    pub fn store_image(&self, registration: &Path, store: &StoreRoot) -> anyhow::Result<Image> {
         let bytes = closure_file::read(registration, "registration")?;
         let key = digest(&[b"store image", &store_bytes(store), &bytes]);
-        let command = vec!["store-image".into(), "--registration".into(), registration.into()];
-        Ok(Entry { image: self.directory.join(format!("{key}-store.qcow2")), what: "store image", command })
+        let recipe = vec!["store-image".into(), "--registration".into(), registration.into()];
+        Ok(Image { path: self.directory.join(format!("{key}-store.qcow2")), recipe: Some(recipe) })
     }
 
     /// The boot disk of a system, with loaders for the firmware that the machine has.
@@ -80,7 +90,7 @@ impl Cache {
         store: &StoreRoot,
         platform: Platform,
         config: &Config,
-    ) -> anyhow::Result<Entry> {
+    ) -> anyhow::Result<Image> {
         let by_efi = config.use_efi_boot || platform == Platform::Aarch64;
         let loaders = match (by_efi, config.use_bios_boot) {
             (true, true) => "systemd-boot,grub",
@@ -92,8 +102,8 @@ impl Cache {
         let system = toplevel.to_string();
         let key = digest(&[b"boot disk", &store_bytes(store), system.as_bytes(), loaders.as_bytes()]);
         let words = ["boot-disk", "--toplevel", &system, "--loader", loaders];
-        let command = words.map(OsString::from).into();
-        Ok(Entry { image: self.directory.join(format!("{key}-boot.qcow2")), what: "boot disk", command })
+        let recipe = words.map(OsString::from).into();
+        Ok(Image { path: self.directory.join(format!("{key}-boot.qcow2")), recipe: Some(recipe) })
     }
 
     /// Opens and locks an image, so that it stays as long as it is open somewhere. A missing or damaged image is made
@@ -101,18 +111,18 @@ impl Cache {
     /// the image, this one waits.
     pub fn provide(
         &self,
-        entry: &Entry,
+        path: &Path,
         thoroughly: bool,
         make: impl FnOnce() -> anyhow::Result<()>,
         reporter: &Reporter,
     ) -> anyhow::Result<OwnedFd> {
         let directory = CacheDirectory::open(&self.directory)?;
-        let name = Path::new(entry.image.file_name().context("an image has a name")?);
+        let name = Path::new(path.file_name().context("an image has a name")?);
         let lock = directory.lock(&name.with_extension(directory::LOCK))?;
         let image = CachedFile { directory, name, thoroughly, reporter }.provide(lock.as_ref(), make)?;
         // While the lock is still held: whoever removes images needs both.
         let shared = retry_on_intr(|| rustix::fs::flock(&image, FlockOperation::NonBlockingLockShared));
-        shared.with_context(|| format!("cannot lock `{}`", entry.image.display()))?;
+        shared.with_context(|| format!("cannot lock `{}`", path.display()))?;
         lock.iter().for_each(directory::used_now);
         Ok(image.into())
     }
