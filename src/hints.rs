@@ -72,10 +72,7 @@ fn of_registration(error: &RegistrationError) -> Option<String> {
 }
 
 fn of_graph(error: &GraphError) -> Option<String> {
-    match error {
-        GraphError::Text(error) => of_registration(error),
-        _ => None,
-    }
+    if let GraphError::Text(error) = error { of_registration(error) } else { None }
 }
 
 fn of_generations(error: &GenerationsError) -> Option<String> {
@@ -114,22 +111,23 @@ fn of_boot_disk(error: &BootDiskError) -> Option<String> {
 }
 
 fn of_root_disk(error: &RootDiskError) -> Option<String> {
-    match error {
-        RootDiskError::Toplevel(_) => Some("; name it with --closure, or register its closure".to_owned()),
-        RootDiskError::NotInClosure(_) => Some("; name it with --closure, or register it".to_owned()),
-        RootDiskError::TooSmall { needed, .. } => Some(format!("; give at least --size {needed}")),
+    let hint = match error {
+        RootDiskError::Toplevel(_) => "; name it with --closure, or register its closure",
+        RootDiskError::NotInClosure(_) => "; name it with --closure, or register it",
+        RootDiskError::TooSmall { needed, .. } => return Some(format!("; give at least --size {needed}")),
         RootDiskError::BootSize { enough, .. } => {
-            Some(format!("; --boot-size {}M is the smallest that will do", enough.0 >> 20))
+            return Some(format!("; --boot-size {}M is the smallest that will do", enough.0 >> 20));
         }
         RootDiskError::Parts(BootPartsError::Layout(LayoutError::End { .. })) => {
-            Some("; give a larger --boot-size".to_owned())
+            "; give a larger --boot-size"
         }
         RootDiskError::Parts(BootPartsError::Layout(LayoutError::TooLarge(_))) => {
-            Some("; use --partition-table efi".to_owned())
+            "; use --partition-table efi"
         }
-        RootDiskError::Parts(BootPartsError::Grub(error)) => of_grub(error),
-        _ => None,
-    }
+        RootDiskError::Parts(BootPartsError::Grub(error)) => return of_grub(error),
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_ext4(error: &Ext4Error) -> Option<String> {
@@ -151,12 +149,8 @@ fn of_image(error: &ReadError) -> Option<String> {
 }
 
 fn of_variables(error: &EfiVarsError) -> Option<String> {
-    match error {
-        EfiVarsError::DoNotFit { .. } => {
-            Some("; delete what is not needed with `efi-vars delete`, or take a larger template".to_owned())
-        }
-        _ => None,
-    }
+    let hint = "; delete what is not needed with `efi-vars delete`, or take a larger template";
+    matches!(error, EfiVarsError::DoNotFit { .. }).then(|| hint.to_owned())
 }
 
 #[cfg(test)]

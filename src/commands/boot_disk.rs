@@ -25,7 +25,7 @@ use crate::small_file;
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if let Some((option, loader)) = args.option_without_loader() {
-        wrong_usage(&format!("{option} is for {}, which --loader does not name", loader));
+        wrong_usage(&format!("{option} is for {loader}, which --loader does not name"));
     }
     let root = &args.store.store_root;
     let generations = loaders::generations(&args.menu, &args.toplevel, root)?;

@@ -56,14 +56,10 @@ fn image(derivation: &Derivation, product: &Image) -> anyhow::Result<()> {
     let products = std::iter::once((format!("{format}-image"), image))
         .chain(efi_vars.map(|file| ("efi-vars".to_owned(), file)))
         .map(|(kind, file)| format!("file {kind} {}\n", file.display()));
-    hydra_products(&derivation.output, &products.collect::<String>())
-}
-
-/// Tells Hydra, and whoever else reads this file, what there is to download.
-fn hydra_products(output: &Path, lines: &str) -> anyhow::Result<()> {
-    let directory = output.join("nix-support");
+    // Tells Hydra, and whoever else reads this file, what there is to download.
+    let directory = derivation.output.join("nix-support");
     create_directory(&directory)?;
-    write(&directory.join("hydra-build-products"), lines)
+    write(&directory.join("hydra-build-products"), &products.collect::<String>())
 }
 
 /// The options of a virtual machine.

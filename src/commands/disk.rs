@@ -16,28 +16,26 @@ use crate::progress::Reporter;
 /// Writes the disk.
 pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let ImageArgs { output, format, .. } = &args.image;
-    let (size, on) = match args.backing.as_deref().zip(args.backing_format) {
-        Some((backing, backing_format)) => {
-            ensure!(
-                *format == Format::Qcow2,
-                "only a qcow2 disk can have a backing file; leave out --format raw"
-            );
-            let path = as_qemu_finds_it(output, backing);
-            let backing_size = backing_size(&path, backing_format)?;
-            let size = args.size.unwrap_or(backing_size);
-            outputs::check_input(output, &path)?;
-            let image = ImageOutput::begin(&args.image, None)?;
-            container::create_overlay(image.file(), backing, backing_format, size)?;
-            image.finish()?;
-            (size, format!(" on {}", backing.display()))
-        }
-        None => {
-            let size = args.size.context("give the size of the disk with --size")?;
-            let image = ImageOutput::begin(&args.image, None)?;
-            image.write(size, &[], None, |_| Ok(()))?;
-            image.finish()?;
-            (size, String::new())
-        }
+    let backing = args.backing.as_deref().zip(args.backing_format);
+    let (size, on) = if let Some((backing, backing_format)) = backing {
+        ensure!(
+            *format == Format::Qcow2,
+            "only a qcow2 disk can have a backing file; leave out --format raw"
+        );
+        let path = as_qemu_finds_it(output, backing);
+        let backing_size = backing_size(&path, backing_format)?;
+        let size = args.size.unwrap_or(backing_size);
+        outputs::check_input(output, &path)?;
+        let image = ImageOutput::begin(&args.image, None)?;
+        container::create_overlay(image.file(), backing, backing_format, size)?;
+        image.finish()?;
+        (size, format!(" on {}", backing.display()))
+    } else {
+        let size = args.size.context("give the size of the disk with --size")?;
+        let image = ImageOutput::begin(&args.image, None)?;
+        image.write(size, &[], None, |_| Ok(()))?;
+        image.finish()?;
+        (size, String::new())
     };
     reporter.note(&format!("{}: {} of {size}{on}", output.display(), format.name()));
     Ok(())

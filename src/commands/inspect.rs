@@ -129,7 +129,7 @@ fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result 
     if let Some(StorePathUse { name, usage, problem, .. }) = &file_system.lost_found {
         // Not counting itself.
         let lost = in_words(usage, usage.directories.saturating_sub(1));
-        writeln!(out, "{indent}  lost      {lost}, in `{name}`{}", in_brackets(problem))?;
+        writeln!(out, "{indent}  lost      {lost}, in `{name}`{}", in_brackets(problem.as_ref()))?;
     }
     writeln!(out, "{indent}  journal   {journal}")?;
     writeln!(out, "{indent}  features  {}", file_system.features.join(" "))?;
@@ -139,7 +139,7 @@ fn ext4(out: &mut String, file_system: &Ext4, indent: &str) -> std::fmt::Result 
         [
             ByteCount(path.usage.allocated_bytes).to_string(),
             path.usage.files.to_string(),
-            format!("{}{}", path.name, in_brackets(&path.problem)),
+            format!("{}{}", path.name, in_brackets(path.problem.as_ref())),
         ]
     }));
     out.write_str(&aligned(&rows, &format!("{indent}  "), 0..0))?;
@@ -155,8 +155,8 @@ fn in_words(usage: &Usage, directories: u64) -> String {
     format!("{files} files of {bytes}, {directories} directories, {symlinks} symbolic links")
 }
 
-fn in_brackets(problem: &Option<String>) -> String {
-    problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default()
+fn in_brackets(problem: Option<&String>) -> String {
+    problem.map(|problem| format!("  ({problem})")).unwrap_or_default()
 }
 
 fn fat(out: &mut String, file_system: &Fat, indent: &str) -> std::fmt::Result {

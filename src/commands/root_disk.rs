@@ -121,7 +121,7 @@ fn store_and_loaders(args: &RootDiskArgs, Verified { verified, .. }: Verified) -
     };
     match args.loader[..] {
         [] => store,
-        [first] => format!("{store}, boots by {}", first),
-        [first, second, ..] => format!("{store}, boots by {} and {}", first, second),
+        [first] => format!("{store}, boots by {first}"),
+        [first, second, ..] => format!("{store}, boots by {first} and {second}"),
     }
 }

@@ -87,8 +87,8 @@ pub fn make(shape: Shape, directory: &Path) -> anyhow::Result<()> {
 
 /// Writes the registration of store paths below `root`, with the hashes that Nix would find.
 fn register(root: &Path, names: &[String], file: &Path) -> anyhow::Result<()> {
-    let unhashed = names.iter().map(|name| format!("{STORE_DIR}/{name}\n\n0\n\n0\n")).collect::<String>();
-    let mut registration = Registration::parse(file, unhashed.as_bytes())?;
+    let unhashed: Vec<_> = names.iter().map(|name| format!("{STORE_DIR}/{name}\n\n0\n\n0\n")).collect();
+    let mut registration = Registration::parse(file, unhashed.concat().as_bytes())?;
     hash_missing(&mut registration, StoreRoot::new(root), &Job::default())?;
     fs::write(file, registration.to_string()).with_context(|| format!("cannot write `{}`", file.display()))
 }
