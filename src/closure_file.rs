@@ -1,7 +1,6 @@
 //! Files that list a closure: registrations and references graphs. Of a wrong file only the beginning is read.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -23,7 +22,8 @@ pub fn read(file: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let before = bytes.len();
-        read_piece(&mut source, &mut bytes).with_context(context)?;
+        // A pipe gives less at a time.
+        Read::take(&mut source, PIECE).read_to_end(&mut bytes).with_context(context)?;
         let piece = bytes.get(before..).unwrap_or_default();
         let is_first = before == 0;
         if piece.is_empty() || piece.contains(&0) || is_first && !may_be_closure(piece) {
@@ -39,11 +39,6 @@ pub fn read(file: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// Reads until the piece is full or the file ends: a pipe gives less at a time.
-fn read_piece(source: &mut File, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    source.take(PIECE).read_to_end(bytes)
-}
-
 /// Whether a file that begins like this is JSON or begins with a store path.
 fn may_be_closure(beginning: &[u8]) -> bool {
     if let Some(b'[' | b'{') = beginning.trim_ascii_start().first() {
@@ -56,6 +51,8 @@ fn may_be_closure(beginning: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs::File;
 
     use super::*;
 

@@ -65,18 +65,11 @@ pub fn convert(args: &EfiVarsConvertArgs, reporter: &Reporter) -> anyhow::Result
 pub fn list(args: &EfiVarsListArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let image = read(&args.image)?;
     let store = parse(&args.image, &image)?;
-    if args.json {
-        streams::print_json(&listing(&store))?;
-    } else {
-        streams::print(list_as_table(&store))?;
-    }
-    reporter.note(&format!(
-        "{}: {} variables, {} of {} bytes used",
-        args.image.display(),
-        store.variables().len(),
-        store.used(),
-        store.capacity()
-    ));
+    let listing = listing(&store);
+    if args.json { streams::print_json(&listing) } else { streams::print(as_table(&listing)) }?;
+    let (shown, count) = (args.image.display(), listing.variables.len());
+    let Listing { used_bytes, capacity_bytes, .. } = listing;
+    reporter.note(&format!("{shown}: {count} variables, {used_bytes} of {capacity_bytes} bytes used"));
     Ok(())
 }
 
@@ -171,16 +164,13 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     input::read(path, ByteCount(IMAGE_MAX))
 }
 
-fn list_as_table(store: &VariableStore<'_>) -> String {
+fn as_table(listing: &Listing) -> String {
     let mut rows = vec![["NAME", "VENDOR", "ATTRIBUTES", "SIZE", "VALUE"].map(str::to_owned)];
-    rows.extend(store.variables().iter().map(|variable| {
-        [
-            line(&variable.name.to_string()),
-            vendor_name(variable.vendor).map_or_else(|| variable.vendor.to_string(), str::to_owned),
-            variable.attributes.to_string(),
-            variable.data.len().to_string(),
-            line(&describe(variable).unwrap_or_default()),
-        ]
+    rows.extend(listing.variables.iter().map(|variable| {
+        let ListedVariable { name, guid, vendor, attributes, size, value, .. } = variable;
+        let vendor = vendor.unwrap_or(guid);
+        let value = value.as_deref().unwrap_or_default();
+        [line(name), vendor.to_owned(), attributes.clone(), size.to_string(), line(value)]
     }));
     aligned(&rows, "", 3..4)
 }
@@ -209,22 +199,19 @@ struct ListedVariable {
 }
 
 fn listing(store: &VariableStore<'_>) -> Listing {
+    let variables = store.variables().iter().map(|variable| ListedVariable {
+        name: variable.name.to_string(),
+        guid: variable.vendor.to_string(),
+        vendor: vendor_name(variable.vendor),
+        attributes: variable.attributes.to_string(),
+        attr: variable.attributes.0,
+        size: variable.data.len(),
+        value: describe(variable),
+    });
     Listing {
         format: store.format().name(),
         used_bytes: store.used(),
         capacity_bytes: store.capacity(),
-        variables: store
-            .variables()
-            .iter()
-            .map(|variable| ListedVariable {
-                name: variable.name.to_string(),
-                guid: variable.vendor.to_string(),
-                vendor: vendor_name(variable.vendor),
-                attributes: variable.attributes.to_string(),
-                attr: variable.attributes.0,
-                size: variable.data.len(),
-                value: describe(variable),
-            })
-            .collect(),
+        variables: variables.collect(),
     }
 }

@@ -119,9 +119,6 @@ fn store_and_loaders(args: &RootDiskArgs, Verified { verified, .. }: Verified) -
     } else {
         "without a store".to_owned()
     };
-    match args.loader[..] {
-        [] => store,
-        [first] => format!("{store}, boots by {first}"),
-        [first, second, ..] => format!("{store}, boots by {first} and {second}"),
-    }
+    let loaders = args.loader.iter().map(Loader::to_string).collect::<Vec<_>>().join(" and ");
+    if loaders.is_empty() { store } else { format!("{store}, boots by {loaders}") }
 }

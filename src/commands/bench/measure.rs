@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::Serialize;
-use wait4::{ResourceUsage, Wait4};
+use wait4::{ResUse, Wait4};
 
 use super::contenders::Contender;
 use super::scratch::{self, Scratch};
@@ -63,8 +63,8 @@ impl<'s> Bench<'s> {
 
     /// Reads what contenders will read.
     pub fn warm_up(&self, command: &str) -> anyhow::Result<()> {
-        let ended = finish(&mut self.shell(command), self.scratch)?;
-        ensure!(ended.status.success(), "cannot read the input: {}", ended.complaint);
+        let (used, complaint) = finish(&mut self.shell(command), self.scratch)?;
+        ensure!(used.status.success(), "cannot read the input: {complaint}");
         self.settle()
     }
 
@@ -79,20 +79,18 @@ impl<'s> Bench<'s> {
             )
         };
         let start = Instant::now();
-        let ended = finish(&mut self.shell(&contender.command), self.scratch)?;
+        let (used, complaint) = finish(&mut self.shell(&contender.command), self.scratch)?;
         let seconds = start.elapsed().as_secs_f64();
-        if !ended.status.success() {
-            bail!(failed(&format!("{}: {}", ended.status, ended.complaint)));
-        }
+        ensure!(used.status.success(), failed(&format!("{}: {complaint}", used.status)));
         let output_bytes =
             bytes_on_disk(&self.scratch.path("out/image")).with_context(|| failed("no output"))?;
         self.empty()?;
         self.settle()?;
         Ok(Run {
             seconds,
-            user_seconds: ended.usage.utime.as_secs_f64(),
-            system_seconds: ended.usage.stime.as_secs_f64(),
-            peak_memory_bytes: ended.usage.maxrss,
+            user_seconds: used.rusage.utime.as_secs_f64(),
+            system_seconds: used.rusage.stime.as_secs_f64(),
+            peak_memory_bytes: used.rusage.maxrss,
             output_bytes,
         })
     }
@@ -120,18 +118,9 @@ impl<'s> Bench<'s> {
     }
 }
 
-/// How a command ended.
-pub struct Ended {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// What it and its processes used.
-    pub usage: ResourceUsage,
-    /// The end of what it said on stderr.
-    pub complaint: String,
-}
-
-/// Runs a command to its end, without input and with its output put aside.
-pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<Ended> {
+/// Runs a command to its end, without input and with its output put aside. Gives how it ended, what it and its processes
+/// used, and if it failed, the end of what it said on stderr.
+pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<(ResUse, String)> {
     let log = scratch.path("log");
     let stderr = File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
@@ -141,7 +130,7 @@ pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<Ended>
     scratch::over();
     let used = used.with_context(|| format!("cannot wait for `{name}`"))?;
     let complaint = if used.status.success() { String::new() } else { complaint(&log)? };
-    Ok(Ended { status: used.status, usage: used.rusage, complaint })
+    Ok((used, complaint))
 }
 
 /// The last lines of a log as one.

@@ -89,8 +89,8 @@ fn made_closure(args: &BenchArgs, scratch: &Scratch, reporter: &Reporter) -> any
     if let Some(total) = args.total {
         command.args(["--total", &total.0.to_string()]);
     }
-    let ended = measure::finish(&mut command, scratch)?;
-    ensure!(ended.status.success(), "cannot make the closure: {}", ended.complaint);
+    let (used, complaint) = measure::finish(&mut command, scratch)?;
+    ensure!(used.status.success(), "cannot make the closure: {complaint}");
     store_image(&directory.join("root"), &directory.join("registration"), Some(name))
 }
 
@@ -131,8 +131,8 @@ fn given_closure(
     for some in paths.chunks(1000) {
         let mut command = Command::new("cp");
         command.arg("-a").arg("--").args(some.iter().map(|path| store.physical(path))).arg(&target);
-        let ended = measure::finish(&mut command, scratch)?;
-        ensure!(ended.status.success(), "cannot copy the closure: {}", ended.complaint);
+        let (used, complaint) = measure::finish(&mut command, scratch)?;
+        ensure!(used.status.success(), "cannot copy the closure: {complaint}");
     }
     store_image(&copy, registration, None)
 }
