@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagegen::fs::file_tree::{Kind, NodeId};
+use imagegen::fs::file_tree::Kind;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
 use imagegen::nix::closure::{Closure, ScanError, scan};
@@ -41,21 +41,13 @@ impl Store {
 /// The whole NAR, contents included.
 fn serialise(closure: &Closure) -> Vec<u8> {
     let root = closure.roots[0];
-    let mut place = closure.store.physical(&closure.registration.paths()[0].path);
+    let place = closure.store.physical(&closure.registration.paths()[0].path);
     let mut out = Vec::new();
-    let mut walk = Walk::new(&closure.tree, root);
-    let name = |node: NodeId| OsStr::from_bytes(closure.tree.name(node));
+    let mut walk = Walk::new(&closure.tree, root).at(place);
     while let Some(step) = walk.next(&mut out) {
-        match step {
-            Step::Framing => {}
-            Step::Enter(node) if node == root => {}
-            Step::Enter(node) => place.push(name(node)),
-            Step::Leave => drop(place.pop()),
-            Step::Contents { file, size } => {
-                let path = if file == root { place.clone() } else { place.join(name(file)) };
-                out.extend(fs::read(path).unwrap());
-                out.extend(nar::padding(size));
-            }
+        if let Step::Contents { size, .. } = step {
+            out.extend(fs::read(walk.place()).unwrap());
+            out.extend(nar::padding(size));
         }
     }
     assert_eq!(usize::try_from(nar::size(&closure.tree, root)).unwrap(), out.len());

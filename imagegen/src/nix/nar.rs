@@ -5,7 +5,10 @@
 //! to a multiple of 8. The framing is written here, so that file contents are read straight into their place
 //! between it, hashed in large pieces, and written to the image from the same buffer.
 
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use super::nar_hash::NarHash;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
@@ -26,10 +29,6 @@ pub enum Step {
         /// Its length in bytes.
         size: u64,
     },
-    /// A directory whose entries follow.
-    Enter(NodeId),
-    /// The directory entered last is over.
-    Leave,
 }
 
 /// Goes through the NAR of one subtree. It keeps a stack of its own, since the depth is the input's choice.
@@ -45,13 +44,27 @@ pub struct Walk<'t> {
     /// A file's contents were announced; its closing is due.
     after_contents: bool,
     started: bool,
+    /// Where the node that was begun last lies.
+    place: PathBuf,
 }
 
 impl<'t> Walk<'t> {
     /// The NAR of the subtree below `root`; the root's own name is not part of it.
     pub fn new(tree: &'t Tree, root: NodeId) -> Self {
         let Range { start, end } = tree.subtree(root);
-        Self { tree, next: start, end, open: Vec::new(), after_contents: false, started: false }
+        let (open, place) = (Vec::new(), PathBuf::new());
+        Self { tree, next: start, end, open, after_contents: false, started: false, place }
+    }
+
+    /// The same of a root that lies at a place of this machine.
+    #[must_use]
+    pub fn at(self, place: PathBuf) -> Self {
+        Self { place, ..self }
+    }
+
+    /// Where the file is whose contents come next.
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Appends the next piece of framing to `out` and says what follows it; nothing when the NAR is complete.
@@ -61,15 +74,10 @@ impl<'t> Walk<'t> {
             self.started = true;
             string(out, MAGIC);
         }
-        if self.after_contents {
-            self.after_contents = false;
+        let next = self.next;
+        if std::mem::take(&mut self.after_contents) || self.open.pop_if(|end| *end == next).is_some() {
             self.close_node(out);
             return Some(Step::Framing);
-        }
-        if self.open.last().is_some_and(|&end| end == self.next) {
-            self.open.pop();
-            self.close_node(out);
-            return Some(Step::Leave);
         }
         if self.next == self.end {
             return None;
@@ -77,14 +85,16 @@ impl<'t> Walk<'t> {
         let node = NodeId(self.next);
         self.next += 1;
         if !self.open.is_empty() {
-            strings(out, &[b"entry", b"(", b"name", self.tree.name(node), b"node"]);
+            let name = self.tree.name(node);
+            strings(out, &[b"entry", b"(", b"name", name, b"node"]);
+            self.place.push(OsStr::from_bytes(name));
         }
         strings(out, &[b"(", b"type"]);
         Some(match self.tree.kind(node) {
             Kind::Directory => {
                 string(out, b"directory");
                 self.open.push(self.tree.subtree(node).end);
-                Step::Enter(node)
+                Step::Framing
             }
             Kind::Symlink { target } => {
                 strings(out, &[b"symlink", b"target", target]);
@@ -105,10 +115,11 @@ impl<'t> Walk<'t> {
     }
 
     /// Ends a node, and the directory entry that it is in.
-    fn close_node(&self, out: &mut Vec<u8>) {
+    fn close_node(&mut self, out: &mut Vec<u8>) {
         string(out, b")");
         if !self.open.is_empty() {
             string(out, b")");
+            self.place.pop();
         }
     }
 }

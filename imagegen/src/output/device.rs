@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use super::OutputError;
@@ -44,7 +44,16 @@ impl OutputDevice {
             let size = ByteCount(file.seek(SeekFrom::End(0))?);
             Ok(Self { file, target: target.to_owned(), size })
         };
-        open().map_err(|source| OutputError::OpenDevice { target: target.to_owned(), source })
+        open().map_err(|source| {
+            let advice = match source.kind() {
+                io::ErrorKind::ResourceBusy => {
+                    "; unmount it, and take it out of any swap or other device that it is a part of"
+                }
+                _ => "",
+            };
+            let problem = format!("cannot open the block device `{}`{advice}", target.display());
+            OutputError::Io { problem, source }
+        })
     }
 
     /// The device to write and read.
@@ -68,27 +77,25 @@ impl OutputDevice {
             let target = self.target.clone();
             return Err(OutputError::DeviceTooSmall { target, size, available: self.size });
         }
-        devices().push(self.target.clone());
+        HALF_WRITTEN.lock().push(self.target.clone());
         Ok(())
     }
 
     /// Waits until everything is on the device; the image is complete after it.
     pub fn finish(self) -> Result<(), OutputError> {
-        self.file
-            .sync_all()
-            .map_err(|source| OutputError::FlushDevice { target: self.target.clone(), source })?;
-        devices().retain(|target| target != &self.target);
+        self.file.sync_all().map_err(|source| {
+            let target = self.target.display();
+            let problem = format!("the device `{target}` did not take all that was written to it");
+            OutputError::Io { problem, source }
+        })?;
+        HALF_WRITTEN.lock().retain(|target| target != &self.target);
         Ok(())
     }
 }
 
 /// The devices that hold only a part of an image. For a program that fails or is stopped.
 pub fn half_written() -> Vec<PathBuf> {
-    devices().clone()
-}
-
-fn devices() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
-    HALF_WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+    HALF_WRITTEN.lock().clone()
 }
 
 #[cfg(test)]

@@ -43,10 +43,13 @@ impl OutputFile {
         check_target(target)?;
         remove_abandoned(target);
         let directory = directory_of(target);
-        let error = |source: io::Error| OutputError::Create {
-            target: target.to_owned(),
-            directory: directory.to_owned(),
-            source,
+        let error = |source: io::Error| {
+            let (target, directory) = (target.display(), directory.display());
+            let advice = "the directory must exist and be writable";
+            OutputError::Io {
+                problem: format!("cannot create `{target}` in `{directory}`; {advice}"),
+                source,
+            }
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::open(directory, flags, access.mode())) {
@@ -78,7 +81,7 @@ impl OutputFile {
     /// Gives the file its name, in the place of any earlier file of that name.
     pub fn finish(mut self) -> Result<(), OutputError> {
         self.flush(|output| output.file.sync_all())?;
-        self.put_in_place().map_err(|source| OutputError::Finish { target: self.target.clone(), source })?;
+        self.put_in_place().map_err(|source| self.not_in_place(source))?;
         self.flush(|output| File::open(directory_of(&output.target))?.sync_all())
     }
 
@@ -86,7 +89,15 @@ impl OutputFile {
         if !self.durable {
             return Ok(());
         }
-        sync(self).map_err(|source| OutputError::Flush { target: self.target.clone(), source })
+        sync(self).map_err(|source| {
+            let problem = format!("cannot flush `{}` to the disk", self.target.display());
+            OutputError::Io { problem, source }
+        })
+    }
+
+    fn not_in_place(&self, source: io::Error) -> OutputError {
+        let problem = format!("cannot put the finished file in place as `{}`", self.target.display());
+        OutputError::Io { problem, source }
     }
 
     fn put_in_place(&mut self) -> io::Result<()> {
@@ -121,7 +132,7 @@ impl OutputFile {
         match placed {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(OutputError::Finish { target: self.target.clone(), source: errno.into() }),
+            Err(errno) => Err(self.not_in_place(errno.into())),
         }
     }
 
@@ -156,14 +167,19 @@ impl Drop for OutputFile {
 }
 
 fn check_target(target: &Path) -> Result<(), OutputError> {
+    let error = |problem: String| Err(OutputError::Target(problem));
+    let shown = target.display();
     if target.file_name().is_none() {
-        return Err(OutputError::NoName(target.to_owned()));
+        return error(format!("`{shown}` has no file name"));
     }
     if target == Path::new("-") {
-        return Err(OutputError::StandardOutput);
+        let advice = "`./-` is a file of that name";
+        return error(format!("`-` stands for standard output, where this cannot be written; {advice}"));
     }
     if leads_to_open_file(target) {
-        return Err(OutputError::OpenFile(target.to_owned()));
+        return error(format!(
+            "`{shown}` leads to a file that is open already; name a regular file or a new one"
+        ));
     }
     // What cannot be examined will fail on creation, with the system's own reason.
     let Ok(found) = target.metadata() else { return Ok(()) };
@@ -173,7 +189,7 @@ fn check_target(target: &Path) -> Result<(), OutputError> {
         kind if kind.is_dir() => "directory",
         _ => "character device, pipe or socket",
     };
-    Err(OutputError::NotAFile { target: target.to_owned(), kind })
+    error(format!("`{shown}` is a {kind}; name a regular file or a new one"))
 }
 
 fn link_open_file(file: &File, name: &Path) -> Result<(), Errno> {

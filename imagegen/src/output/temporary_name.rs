@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
@@ -18,7 +18,7 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes every hidden file that is still being written. For a program that was told to stop and is about to.
 pub fn remove_unfinished() {
-    for hidden in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for hidden in UNFINISHED.lock().drain(..) {
         let _ = std::fs::remove_file(hidden);
     }
 }
@@ -101,10 +101,10 @@ pub fn lock(file: &File) -> bool {
 
 /// Makes [`remove_unfinished`] remove the name.
 fn remember(hidden: &Path) {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(hidden.to_owned());
+    UNFINISHED.lock().push(hidden.to_owned());
 }
 
 /// Keeps [`remove_unfinished`] from removing the name.
 pub fn forget(hidden: &Path) {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| name != hidden);
+    UNFINISHED.lock().retain(|name| name != hidden);
 }

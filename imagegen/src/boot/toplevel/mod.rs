@@ -133,8 +133,9 @@ pub fn read(store: &StoreRoot, toplevel: &StorePath) -> Result<System, ToplevelE
     let reader = Reader { store, toplevel: toplevel.to_string() };
     let directory = PathBuf::from(toplevel.to_string());
     let mut document = if reader.exists(&directory, JSON_FILENAME)? {
-        let Text { path, text } = reader.text("bootspec", &directory.join(JSON_FILENAME))?;
-        Document::parse(&path, &text)?
+        let file = directory.join(JSON_FILENAME);
+        let physical = reader.resolve("bootspec", &file)?.physical;
+        Document::parse(&physical, &reader.text("bootspec", &file)?)?
     } else {
         reader.synthesize(&directory)?
     };
@@ -303,20 +304,11 @@ impl Reader<'_> {
         Ok(names)
     }
 
-    fn text(&self, what: &'static str, path: &Path) -> Result<Text, ToplevelError> {
+    fn text(&self, what: &'static str, path: &Path) -> Result<String, ToplevelError> {
         let path = self.resolve(what, path)?.physical;
-        let bytes = read_small(what, &path)?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Text { path, text }),
-            Err(_) => Err(ToplevelError::Unusable(format!("`{}` is not UTF-8 text", path.display()))),
-        }
+        String::from_utf8(read_small(what, &path)?)
+            .map_err(|_| ToplevelError::Unusable(format!("`{}` is not UTF-8 text", path.display())))
     }
-}
-
-/// A text file's contents and, for messages, where it is.
-struct Text {
-    path: PathBuf,
-    text: String,
 }
 
 /// Whether NixOS's script for initrd secrets has none to add. It then says `exit 0`, not indented, before the part

@@ -16,9 +16,9 @@ impl Reader<'_> {
     }
 
     fn synthesize_bootspec(&self, directory: &Path) -> Result<BootSpecV1, ToplevelError> {
-        let version = self.text("version", &directory.join("nixos-version"))?.text;
-        let system = self.text("system double", &directory.join("system"))?.text;
-        let kernel_params = self.text("kernel parameters", &directory.join("kernel-params"))?.text;
+        let version = self.text("version", &directory.join("nixos-version"))?;
+        let system = self.text("system double", &directory.join("system"))?;
+        let kernel_params = self.text("kernel parameters", &directory.join("kernel-params"))?;
         let kernel_version = self.kernel_version(directory)?;
         let path_of = |name: &str| Ok(self.exists(directory, name)?.then(|| directory.join(name)));
         Ok(BootSpecV1 {

@@ -1,10 +1,8 @@
 //! From the files of a store path to blocks, each byte read once.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,21 +50,11 @@ impl Reading<'_> {
     }
 
     async fn read(&self, path: &StorePath, root: NodeId, mut output: Output<'_>) -> Result<(), ReadError> {
-        let mut path_on_disk = self.closure.store.physical(path);
-        let mut walk = Walk::new(&self.closure.tree, root);
+        let mut walk = Walk::new(&self.closure.tree, root).at(self.closure.store.physical(path));
         while let Some(step) = output.block.append_to_nar(|framing| walk.next(framing)) {
-            match step {
-                Step::Framing => {}
-                Step::Enter(node) if node == root => {}
-                Step::Enter(node) => path_on_disk.push(self.name(node)),
-                Step::Leave => {
-                    // Leaving the root pops the store path itself, after its last file.
-                    path_on_disk.pop();
-                }
-                Step::Contents { file, size } => {
-                    self.contents(&mut path_on_disk, file, root, size, &mut output).await?;
-                    output.block.append_to_nar(|framing| framing.extend_from_slice(nar::padding(size)));
-                }
+            if let Step::Contents { file, size } = step {
+                self.contents(walk.place(), file, size, &mut output).await?;
+                output.block.append_to_nar(|framing| framing.extend_from_slice(nar::padding(size)));
             }
             if output.block.is_full() {
                 output.hand_on().await;
@@ -76,16 +64,11 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn name(&self, node: NodeId) -> &OsStr {
-        OsStr::from_bytes(self.closure.tree.name(node))
-    }
-
-    /// Reads the contents of one file. It lies in the directory `path_on_disk`, or is that itself if it is the root.
+    /// Reads the contents of one file.
     async fn contents(
         &self,
-        path_on_disk: &mut PathBuf,
+        path: &Path,
         file: NodeId,
-        root: NodeId,
         size: u64,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
@@ -102,18 +85,11 @@ impl Reading<'_> {
             return Ok(());
         }
         let digest = Check::new(self.closure.linked.digest(first_name));
-        if file != root {
-            path_on_disk.push(self.name(file));
-        }
-        let result = if first_name == file {
-            self.regular_file(path_on_disk, file, size, digest, output).await
+        if first_name == file {
+            self.regular_file(path, file, size, digest, output).await
         } else {
-            self.further_name(path_on_disk, size, digest, output).await
-        };
-        if file != root {
-            path_on_disk.pop();
+            self.further_name(path, size, digest, output).await
         }
-        result
     }
 
     async fn regular_file(

@@ -1,8 +1,6 @@
 //! The NAR hashes of paths whose registration has none.
 
-use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -62,28 +60,15 @@ pub fn hash_missing(
 }
 
 fn hash(closure: &Closure, path: &StorePath, root: NodeId, job: &Job<'_>) -> Result<NarInfo, ScanError> {
-    let mut place = closure.store.physical(path);
     let mut hasher = Hasher::default();
-    let mut walk = Walk::new(&closure.tree, root);
+    let mut walk = Walk::new(&closure.tree, root).at(closure.store.physical(path));
     let mut framing = Vec::new();
     let mut piece = vec![0; PIECE];
-    let name = |node| OsStr::from_bytes(closure.tree.name(node));
     while let Some(step) = walk.next(&mut framing) {
         hasher.update(&framing);
         framing.clear();
-        match step {
-            Step::Framing => {}
-            Step::Enter(node) if node == root => {}
-            Step::Enter(node) => place.push(name(node)),
-            Step::Leave => _ = place.pop(),
-            Step::Contents { file, size } if file == root => {
-                contents(&place, size, &mut hasher, &mut piece, job)?;
-            }
-            Step::Contents { file, size } => {
-                place.push(name(file));
-                contents(&place, size, &mut hasher, &mut piece, job)?;
-                place.pop();
-            }
+        if let Step::Contents { size, .. } = step {
+            contents(walk.place(), size, &mut hasher, &mut piece, job)?;
         }
     }
     Ok(NarInfo { hash: hasher.finish(), size: nar::size(&closure.tree, root) })

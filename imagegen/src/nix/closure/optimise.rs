@@ -9,8 +9,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::hash::{PIECE, contents};
@@ -110,7 +110,7 @@ fn hash(candidates: &mut [Candidate], places: &Places<'_>, job: &Job<'_>) -> Res
     let outcomes = rayon::broadcast(|_| {
         let mut piece = vec![0; PIECE];
         loop {
-            let next = todo.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = todo.lock().next();
             let Some([first, further @ ..]) = next else { return Ok(()) };
             if first.kind.0 == 0 {
                 // Only empty files are left.
@@ -120,7 +120,7 @@ fn hash(candidates: &mut [Candidate], places: &Places<'_>, job: &Job<'_>) -> Res
             let read = contents(&places.path(first.node), first.kind.0, &mut hasher, &mut piece, job);
             if read.is_err() {
                 // The others need not go on.
-                todo.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
+                todo.lock().by_ref().for_each(drop);
             }
             read?;
             first.digest = hasher.finish().0;

@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::linked::Linked;
 use crate::error_kind::ErrorKind;
@@ -128,9 +129,7 @@ enum What {
 
 /// The listings of all directories so far, filled by many threads.
 #[derive(Default)]
-struct Listings {
-    state: Mutex<State>,
-}
+struct Listings(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -145,7 +144,7 @@ impl Listings {
         for entry in entries {
             let What::Directory(number) = &mut entry.what else { continue };
             {
-                let mut state = self.lock();
+                let mut state = self.0.lock();
                 *number = state.listings.len();
                 state.listings.push(Listing::default());
             }
@@ -156,26 +155,22 @@ impl Listings {
     }
 
     fn list_into<'s>(&'s self, scope: &rayon::Scope<'s>, number: usize, path: &Path) {
-        if self.lock().failure.is_some() {
+        if self.0.lock().failure.is_some() {
             return;
         }
         match Listing::of(path) {
             Ok(mut listing) => {
                 self.enter(scope, &mut listing, path);
-                self.lock().listings[number] = listing;
+                self.0.lock().listings[number] = listing;
             }
             Err(error) => {
-                self.lock().failure.get_or_insert(error);
+                self.0.lock().failure.get_or_insert(error);
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn into_listings(self) -> Result<Vec<Listing>, ScanError> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let state = self.0.into_inner();
         state.failure.map_or(Ok(state.listings), Err)
     }
 }
