@@ -2,7 +2,8 @@
 //!
 //! The table is byte for byte what sgdisk makes of the command line in nixpkgs' `qemu-vm.nix`.
 
-use super::boot_parts::{BootParts, BootPartsError, smallest};
+use super::boot_parts::{BootParts, BootPartsError};
+use super::smallest_disk::smallest;
 use crate::boot::Loaders;
 use crate::boot::grub::BootDirectory;
 use crate::container::Sink;

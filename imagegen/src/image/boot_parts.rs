@@ -9,12 +9,7 @@ use crate::disk::layout::{Content, Layout, LayoutError, Table};
 use crate::error_kind::{ErrorKind, InternalError};
 use crate::fs::fat::{self, Contents, Fat, FatError};
 use crate::job::Job;
-use crate::units::{ByteCount, GuestOffset, GuestRange, length};
-
-/// Sizes are proposed in these steps.
-const STEP: u64 = 1 << 20;
-/// The largest sizes that are proposed: FAT16 ends at 4 GiB, FAT32 at 2 TiB.
-const LARGEST: [u64; 2] = [4 << 30, 2 << 40];
+use crate::units::{GuestOffset, GuestRange, length};
 
 /// What does not fit on a disk that is to boot, or cannot be written to it.
 #[derive(Debug, thiserror::Error)]
@@ -147,23 +142,4 @@ impl BootParts {
         job.progress.end();
         Ok(())
     }
-}
-
-/// The first number of whole MiB from `least` on with which the layout has an EFI system partition that holds the
-/// contents.
-pub(super) fn smallest(
-    least: u64,
-    contents: &Contents,
-    fat: Option<Fat>,
-    layout: impl Fn(ByteCount) -> Result<Layout, LayoutError>,
-) -> Option<ByteCount> {
-    let [of_fat16, of_fat32] = LARGEST;
-    let largest = if fat == Some(Fat::Fat16) { of_fat16 } else { of_fat32 };
-    let holds = |size: &ByteCount| {
-        let part = layout(*size).ok().and_then(|layout| layout.part(Content::Fat));
-        part.is_some_and(|part| fat::fits(part, contents, fat))
-    };
-    (least.max(contents.file_bytes() / STEP)..=largest / STEP)
-        .map(|steps| ByteCount(steps * STEP))
-        .find(holds)
 }

@@ -3,5 +3,6 @@
 pub mod boot_disk;
 mod boot_parts;
 pub mod root_disk;
+mod smallest_disk;
 pub mod store_image;
 pub use boot_parts::BootPartsError;

@@ -6,7 +6,8 @@ mod directory;
 mod partition_table;
 mod skeleton;
 
-use super::boot_parts::{BootParts, BootPartsError, smallest};
+use super::boot_parts::{BootParts, BootPartsError};
+use super::smallest_disk::smallest;
 use crate::boot::grub::BootDirectory;
 use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
