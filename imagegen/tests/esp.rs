@@ -76,7 +76,7 @@ fn mkfs(path: &Path, sectors: u64, fat: Option<Fat>) -> bool {
         .args(match fat {
             None => &[][..],
             Some(Fat::Fat16) => &["-F", "16"],
-            Some(Fat::Fat32) => &["-F", "32"],
+            Some(_) => &["-F", "32"],
         })
         .args(["-h", "2048", "-i", &volume_id, "-n", label])
         .arg(path)

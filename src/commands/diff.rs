@@ -36,7 +36,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 
 fn as_lines(differences: &[Difference]) -> String {
     let mut text = String::new();
-    for Difference { layer, place, what, left, right } in differences {
+    for Difference { layer, place, what, left, right, .. } in differences {
         // A partition is its own place.
         let place = match place.strip_prefix(layer) {
             Some(number) => number.to_owned(),

@@ -36,7 +36,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let contents = closure::Contents::new(&closure, plan.counts(), plan.saved_by_links(), counted)?;
     let finished =
         output.finish_with_report(plan.size(), contents, fixed_values::of_ext4(&options), reporter)?;
-    let Verified { verified, unverified } = counted;
+    let Verified { verified, unverified, .. } = counted;
     let store_paths = verified + unverified;
     if unverified > 0 && !from.no_verify {
         reporter.note(&format!(

@@ -94,7 +94,7 @@ fn as_lines(report: &Report<'_>, strict: bool) -> String {
 }
 
 fn judge(report: &Report<'_>, args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let Counts { right, unchecked, wrong, missing, extra } = report.counts;
+    let Counts { right, unchecked, wrong, missing, extra, .. } = report.counts;
     let deviations = report.deviations.count;
     if unchecked > 0 {
         reporter.note(&format!(
@@ -164,7 +164,7 @@ impl<'v> Report<'v> {
 }
 
 impl<'v> ReportedPath<'v> {
-    fn new(VerifiedPath { path, finding }: &'v VerifiedPath) -> Self {
+    fn new(VerifiedPath { path, finding, .. }: &'v VerifiedPath) -> Self {
         let (told, nar_size, nar_hash, problem) = (String::new(), None, None, None);
         let plain = |finding| Self { path, finding, nar_size, nar_hash, problem, told };
         match finding {

@@ -34,6 +34,7 @@ pub struct Generations {
 
 /// A system with its number in the system profile.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Generation {
     /// The number, from one.
     pub number: u32,

@@ -75,6 +75,7 @@ impl Format {
 
 /// How the clusters of a qcow2 image are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Deflate, which every QEMU reads.
     Zlib,

@@ -100,6 +100,7 @@ impl Options {
 
 /// The size of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Size {
     /// What the files need and so much more.
     Auto {

@@ -30,6 +30,7 @@ const ROOT_ENTRIES_MIN: u64 = 512;
 
 /// How wide the entries of the allocation table are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fat {
     /// 16 bits: up to 65,524 clusters, and a root directory of fixed size.
     Fat16,

@@ -68,6 +68,7 @@ impl Options<'_> {
 
 /// The systems of a machine, by their numbers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Profile<'o> {
     /// Every generation.
     pub generations: Vec<(u32, &'o StorePath)>,

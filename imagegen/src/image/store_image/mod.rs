@@ -69,6 +69,7 @@ struct PathSize {
 
 /// How a write went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified {
     /// Store paths whose NAR hash and size were those of the registration.
     pub verified: u64,

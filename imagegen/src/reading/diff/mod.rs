@@ -22,6 +22,7 @@ const READABLE: &str = "readable";
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// How far in it is: `container`, `disk`, `mbr`, `gpt`, `partition`, `file-system`, `group`, `entry`, `file`,
     /// `efi-variable` or `bytes`.

@@ -12,6 +12,7 @@ const CONFIG_MAX: u64 = 1 << 20;
 
 /// A FAT file system.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Fat {
     /// `FAT12`, `FAT16` or `FAT32`.
     pub width: &'static str,

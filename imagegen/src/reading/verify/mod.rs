@@ -34,6 +34,7 @@ pub struct Verification {
 
 /// A path and what was found about it.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VerifiedPath {
     /// The path in the store; a name out of the image is made fit for a terminal.
     pub path: String,
@@ -72,6 +73,7 @@ pub enum Finding {
 
 /// How many paths there are of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Counts {
     /// With the registered hash.
     pub right: u64,
