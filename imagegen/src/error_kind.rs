@@ -58,6 +58,41 @@ impl InternalError {
     }
 }
 
+/// A failure that only its text tells from others of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    kind: ErrorKind,
+    text: String,
+}
+
+impl Failure {
+    /// What the caller gave is wrong.
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::InvalidInput, text: text.into() }
+    }
+
+    /// What the caller gave is right and not supported.
+    pub(crate) fn unsupported(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Unsupported, text: text.into() }
+    }
+
+    /// What the caller gave is larger than a format or a limit allows.
+    pub(crate) fn too_large(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::TooLarge, text: text.into() }
+    }
+
+    /// Contents are not what a checksum says.
+    pub(crate) fn mismatch(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Mismatch, text: text.into() }
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
 impl fmt::Display for InternalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "internal error: {} ({}); please report it", self.problem, self.place)

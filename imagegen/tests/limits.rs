@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imagegen::container::{Format, ImageFile};
+use imagegen::error_kind::Failure;
 use imagegen::fixed;
 use imagegen::fs::ext4::{self, Options};
-use imagegen::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
+use imagegen::fs::file_tree::{NodeId, Tree, TreeBuilder};
 use imagegen::image::store_image;
 use imagegen::job::Job;
 use imagegen::nix::closure::scan;
@@ -139,7 +140,7 @@ fn names_and_targets_at_their_longest() {
         let root = tree.open_directory(b"").unwrap();
         tree.add_symlink(&vec![b'n'; name], &vec![b't'; target])?;
         tree.close_directory(root).unwrap();
-        Ok::<_, TreeError>(tree.finish().unwrap().tree)
+        Ok::<_, Failure>(tree.finish().unwrap().tree)
     };
     let image = Image::write(&tree(255, 4095).unwrap(), Format::Raw);
     assert!(image.debugfs(&format!("stat /{}", "n".repeat(255))).contains("Size: 4095"));

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::first_cluster::FirstCluster;
-use super::{DEPTH_MAX, ReadError, open_file};
+use super::{DEPTH_MAX, ReadError, open_file, too_deep};
 use crate::container::{Format, detect_format};
 
 /// Which backing files of an image are opened.
@@ -100,7 +100,7 @@ pub fn check_backing(image: &Path, backing: &Backing) -> Result<(), ReadError> {
         first.check_data_file(&path)?;
         next = allowed.backing(&first, &path)?;
     }
-    Err(ReadError::TooDeep(image.to_owned()))
+    Err(too_deep(image))
 }
 
 /// The first cluster of a qcow2 file; other files name no backing file.

@@ -47,14 +47,15 @@ impl FirstCluster {
     /// cannot read.
     pub fn read(path: &Path, file: &File, file_length: u64) -> Result<Self, ReadError> {
         let first = Self::read_any(path, file, file_length)?;
-        check_features(&first.header)
-            .map_err(|problem| ReadError::Unsupported { path: path.to_owned(), problem })?;
+        check_features(&first.header).map_err(|problem| unsupported(path, &problem))?;
         Ok(first)
     }
 
     /// The same, whatever features the file has.
     pub fn read_any(path: &Path, file: &File, file_length: u64) -> Result<Self, ReadError> {
-        let damaged = |problem: String| ReadError::Header { path: path.to_owned(), problem };
+        let damaged = |problem: String| {
+            ReadError::damaged(format!("the qcow2 header of `{}` is damaged: {problem}", path.display()))
+        };
         let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
         let mut header = Header::new_zeroed();
         let size = index(file_length).min(size_of::<Header>());
@@ -78,39 +79,44 @@ impl FirstCluster {
         if !self.header.incompatible_features().contains(IncompatibleFeatures::EXTERNAL_DATA) {
             return Ok(());
         }
-        Err(ReadError::Unsupported { path: path.to_owned(), problem: DATA_FILE.to_owned() })
+        Err(unsupported(path, DATA_FILE))
     }
 
     /// The backing file of the image at `path`: its path as seen from here, and its format if the image names it.
     pub fn backing(&self, path: &Path) -> Result<Option<(PathBuf, Option<Format>)>, ReadError> {
         let Some(name) = &self.backing_name else { return Ok(None) };
-        let unsupported = |problem: String| Err(ReadError::Unsupported { path: path.to_owned(), problem });
         let named = self.extensions.iter().find(|extension| extension.kind == EXTENSION_BACKING_FORMAT);
         let format = match named.map(|extension| extension.data.as_slice()) {
             None => None,
             Some(b"raw") => Some(Format::Raw),
             Some(b"qcow2") => Some(Format::Qcow2),
             Some(other) => {
-                return unsupported(format!(
+                let problem = format!(
                     "has a backing file of the format `{}`, which is not read; make a plain image of it with `qemu-img \
                      convert -O qcow2`",
                     shown(other)
-                ));
+                );
+                return Err(unsupported(path, &problem));
             }
         };
         let name = name.strip_prefix(b"file:").unwrap_or(name);
         // To QEMU, a name with a colon and no slash before it begins with a protocol.
         let colon = name.iter().position(|&byte| byte == b':');
         if colon.is_some_and(|colon| !name[..colon].contains(&b'/')) {
-            return unsupported(format!(
+            let problem = format!(
                 "has the backing file `{}`, which is no plain file name; make a plain image of it with \
                  `qemu-img convert`",
                 shown(name)
-            ));
+            );
+            return Err(unsupported(path, &problem));
         }
         let directory = path.parent().unwrap_or(Path::new(""));
         Ok(Some((directory.join(OsStr::from_bytes(name)), format)))
     }
+}
+
+fn unsupported(path: &Path, problem: &str) -> ReadError {
+    ReadError::unsupported(format!("`{}` {problem}", path.display()))
 }
 
 /// Sets the fields that a header of this version or length lacks to the values that the specification gives them.

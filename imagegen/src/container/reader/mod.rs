@@ -10,6 +10,7 @@ mod first_cluster;
 mod qcow2;
 mod window;
 
+use std::fmt;
 use std::fs::{File, FileType};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
@@ -19,7 +20,7 @@ use std::sync::OnceLock;
 
 use super::qcow2::disk::Mapping;
 use super::{Foreign, Format, detect_format};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, Failure};
 use crate::host_file::open_without_waiting;
 use crate::units::{GuestOffset, index, length};
 
@@ -60,12 +61,14 @@ pub trait Source: Sync {
         let size = self.size();
         match offset.checked_add(count) {
             Some(end) if end <= size => Ok(()),
-            _ => Err(ReadError::Outside { offset, length: count, size }),
+            _ => Err(ReadError::damaged(format!(
+                "the {count} bytes at offset {offset:#x} lie beyond the end at {size:#x}; is the image cut short?"
+            ))),
         }
     }
 }
 
-/// Why an image file cannot be read.
+/// Why an image, or what is in it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -78,40 +81,6 @@ pub enum ReadError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
-    },
-    /// A directory, pipe or the like.
-    #[error("`{path}` is a {kind}; name an image file or a block device")]
-    NotAnImage {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// A header that contradicts itself, or the length of its file.
-    #[error("the qcow2 header of `{path}` is damaged: {problem}")]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A qcow2 feature without which the contents cannot be told.
-    #[error("`{path}` {problem}")]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What is used, and what to do.
-        problem: String,
-    },
-    /// The tables of a qcow2 file lead nowhere.
-    #[error("`{path}` is damaged: guest offset {guest:#x}: {problem}; `qemu-img check` says more")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The guest offset that was looked up.
-        guest: u64,
-        /// What is wrong.
-        problem: String,
     },
     /// An image file of another program, or one that has to be unpacked first.
     #[error("`{path}` {advice}")]
@@ -134,24 +103,10 @@ pub enum ReadError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// Backing files in a circle.
-    #[error("`{}` is its own backing file, directly or through others", .0.display())]
-    Cycle(PathBuf),
-    /// Too many backing files.
-    #[error("`{}` stands on more than {DEPTH_MAX} backing files", .0.display())]
-    TooDeep(PathBuf),
-    /// A structure leads beyond the end of the disk.
-    #[error(
-        "the {length} bytes at offset {offset:#x} lie beyond the end at {size:#x}; is the image cut short?"
-    )]
-    Outside {
-        /// Where they begin.
-        offset: u64,
-        /// Their number.
-        length: u64,
-        /// The size of the disk or partition.
-        size: u64,
-    },
+    /// What is there is damaged ([`ErrorKind::InvalidInput`], or [`ErrorKind::Mismatch`] by a checksum), not supported, or
+    /// larger than anybody's.
+    #[error(transparent)]
+    Failure(#[from] Failure),
 }
 
 impl ReadError {
@@ -159,14 +114,18 @@ impl ReadError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } => ErrorKind::of(source),
-            Self::Unsupported { .. } | Self::Foreign { .. } | Self::TooDeep(_) => ErrorKind::Unsupported,
-            Self::NotAnImage { .. }
-            | Self::Header { .. }
-            | Self::Damaged { .. }
-            | Self::Backing { .. }
-            | Self::Cycle(_)
-            | Self::Outside { .. } => ErrorKind::InvalidInput,
+            Self::Foreign { .. } => ErrorKind::Unsupported,
+            Self::Backing { .. } => ErrorKind::InvalidInput,
+            Self::Failure(failure) => failure.kind(),
         }
+    }
+
+    pub(crate) fn damaged(problem: impl Into<String>) -> Self {
+        Failure::invalid(problem).into()
+    }
+
+    pub(crate) fn unsupported(problem: impl Into<String>) -> Self {
+        Failure::unsupported(problem).into()
     }
 }
 
@@ -199,11 +158,14 @@ impl Image {
         let mut next = Some((path.to_owned(), path.to_owned(), format));
         while let Some((path, target, format)) = next {
             if layers.len() > DEPTH_MAX {
-                return Err(ReadError::TooDeep(path));
+                return Err(too_deep(&path));
             }
             let (layer, identity) = Layer::open(&path, &target, format)?;
             if identities.contains(&identity) {
-                return Err(ReadError::Cycle(path));
+                return Err(ReadError::damaged(format!(
+                    "`{}` is its own backing file, directly or through others",
+                    path.display()
+                )));
             }
             identities.push(identity);
             next = match &layer.qcow2 {
@@ -308,6 +270,10 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges
 }
 
+fn too_deep(path: &Path) -> ReadError {
+    ReadError::unsupported(format!("`{}` stands on more than {DEPTH_MAX} backing files", path.display()))
+}
+
 /// What a file is by its first or last bytes; images of other programs are errors.
 fn format_of(path: &Path, file: &File, file_length: u64) -> Result<Format, ReadError> {
     let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
@@ -325,7 +291,8 @@ fn open_file(path: &Path, target: &Path) -> Result<(File, u64, (u64, u64)), Read
             return Ok(());
         }
         let kind = if kind.is_dir() { "directory" } else { "device, pipe or socket" };
-        Err(ReadError::NotAnImage { path: path.to_owned(), kind })
+        let path = path.display();
+        Err(ReadError::damaged(format!("`{path}` is a {kind}; name an image file or a block device")))
     };
     // Some devices do something when they are opened.
     check(target.metadata().map_err(io("open"))?.file_type())?;
@@ -392,8 +359,11 @@ impl Layer {
         self.file.read_exact_at(front, offset).map_err(|source| self.io("read", source))
     }
 
-    fn damaged(&self, guest: u64, problem: impl Into<String>) -> ReadError {
-        ReadError::Damaged { path: self.path.clone(), guest, problem: problem.into() }
+    fn damaged(&self, guest: u64, problem: impl fmt::Display) -> ReadError {
+        ReadError::damaged(format!(
+            "`{}` is damaged: guest offset {guest:#x}: {problem}; `qemu-img check` says more",
+            self.path.display()
+        ))
     }
 
     fn io(&self, action: &'static str, source: io::Error) -> ReadError {

@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Node, NodeId, Permissions, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Tree};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::Failure;
 use crate::units::{index, length};
 
 /// Linux has no longer names.
@@ -48,44 +48,6 @@ pub struct Built {
     moved: Vec<NodeId>,
 }
 
-/// Why a tree cannot be built.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TreeError {
-    /// Node numbers are 32 bits wide, as ext4's inode numbers are.
-    #[error("more than {} files: split the closure", u32::MAX)]
-    TooManyNodes,
-    /// No Linux file system has such names.
-    #[error(
-        "`{path}`: a name has 1 to 255 bytes, no slash and no NUL, and is neither `.` nor `..`; this one has {length} bytes"
-    )]
-    Name {
-        /// Where it is.
-        path: PathBuf,
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// Two entries of a directory with the same name.
-    #[error("`{0}` is in the tree twice")]
-    Twice(PathBuf),
-    /// A directory that was not closed, or not the one that was to be closed.
-    #[error("the directory `{0}` is open; close each directory before the one that it lies in")]
-    Open(PathBuf),
-    /// Nothing was added, or something beside the root.
-    #[error("a tree has one root, and everything else lies in it")]
-    Root,
-}
-
-impl TreeError {
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::TooManyNodes => ErrorKind::TooLarge,
-            _ => ErrorKind::InvalidInput,
-        }
-    }
-}
-
 impl Built {
     /// The node of an entry.
     pub fn node(&self, Added(node): Added) -> NodeId {
@@ -95,14 +57,14 @@ impl Built {
 
 impl TreeBuilder {
     /// Opens a directory: what is added until [`TreeBuilder::close_directory`] lies in it.
-    pub fn open_directory(&mut self, name: &[u8]) -> Result<Added, TreeError> {
+    pub fn open_directory(&mut self, name: &[u8]) -> Result<Added, Failure> {
         let added = self.add(S_IFDIR | Permissions::STORE_EXECUTABLE.bits(), name, 0, &[])?;
         self.open.push(Open { directory: added.0, last: None, is_appended: false, is_sorted: true });
         Ok(added)
     }
 
     /// Closes the directory that was opened last.
-    pub fn close_directory(&mut self, directory: Added) -> Result<(), TreeError> {
+    pub fn close_directory(&mut self, directory: Added) -> Result<(), Failure> {
         match self.open.pop_if(|open| open.directory == directory.0) {
             Some(open) => {
                 self.tree.nodes[index(directory.0.0.into())].end = self.count()?;
@@ -111,18 +73,18 @@ impl TreeBuilder {
                 }
                 Ok(())
             }
-            None => Err(TreeError::Open(self.path_of(b""))),
+            None => Err(self.is_open()),
         }
     }
 
     /// Adds a regular file of `size` bytes.
-    pub fn add_file(&mut self, name: &[u8], size: u64, executable: bool) -> Result<Added, TreeError> {
+    pub fn add_file(&mut self, name: &[u8], size: u64, executable: bool) -> Result<Added, Failure> {
         let permissions = if executable { Permissions::STORE_EXECUTABLE } else { Permissions::STORE_FILE };
         self.add(S_IFREG | permissions.bits(), name, size, &[])
     }
 
     /// Adds a symbolic link.
-    pub fn add_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<Added, TreeError> {
+    pub fn add_symlink(&mut self, name: &[u8], target: &[u8]) -> Result<Added, Failure> {
         self.add(S_IFLNK | Permissions::SYMLINK.bits(), name, length(target.len()), target)
     }
 
@@ -135,11 +97,12 @@ impl TreeBuilder {
     }
 
     /// Adds a whole tree, its root under the name given, and leaves the root open: further entries come behind its own.
-    pub fn append(&mut self, name: &[u8], other: &Tree) -> Result<Added, TreeError> {
+    pub fn append(&mut self, name: &[u8], other: &Tree) -> Result<Added, Failure> {
         let first = self.count()?;
         // Checks the sum before any node is added.
-        first.checked_add(other.count()).ok_or(TreeError::TooManyNodes)?;
-        let root = other.nodes.first().filter(|root| root.mode & S_IFMT == S_IFDIR).ok_or(TreeError::Root)?;
+        first.checked_add(other.count()).ok_or_else(too_many_nodes)?;
+        let root =
+            other.nodes.first().filter(|root| root.mode & S_IFMT == S_IFDIR).ok_or_else(not_one_root)?;
         let added = self.add(root.mode, name, 0, &[])?;
         let text = length(self.tree.text.len());
         self.tree.text.extend_from_slice(&other.text);
@@ -156,20 +119,20 @@ impl TreeBuilder {
     }
 
     /// The tree, with the entries of each directory in the order of their names' bytes.
-    pub fn finish(mut self) -> Result<Built, TreeError> {
+    pub fn finish(mut self) -> Result<Built, Failure> {
         if !self.open.is_empty() {
-            return Err(TreeError::Open(self.path_of(b"")));
+            return Err(self.is_open());
         }
         if self.tree.is_empty() {
-            return Err(TreeError::Root);
+            return Err(not_one_root());
         }
         let moved = if self.unsorted.is_empty() { Vec::new() } else { self.sort()? };
         Ok(Built { tree: self.tree, moved })
     }
 
-    fn add(&mut self, mode: u16, name: &[u8], size: u64, target: &[u8]) -> Result<Added, TreeError> {
+    fn add(&mut self, mode: u16, name: &[u8], size: u64, target: &[u8]) -> Result<Added, Failure> {
         let id = NodeId(self.count()?);
-        let end = id.0.checked_add(1).ok_or(TreeError::TooManyNodes)?;
+        let end = id.0.checked_add(1).ok_or_else(too_many_nodes)?;
         let name_length = self.check(name, id)?;
         let text = length(self.tree.text.len());
         self.tree.text.extend_from_slice(name);
@@ -179,12 +142,18 @@ impl TreeBuilder {
     }
 
     /// Checks the name of a new entry of the innermost open directory.
-    fn check(&mut self, name: &[u8], id: NodeId) -> Result<u16, TreeError> {
-        let wrong = || TreeError::Name { path: self.path_of(name), length: name.len() };
+    fn check(&mut self, name: &[u8], id: NodeId) -> Result<u16, Failure> {
+        let wrong = || {
+            Failure::invalid(format!(
+                "`{}`: a name has 1 to 255 bytes, no slash and no NUL, and is neither `.` nor `..`; this one has {} bytes",
+                self.path_of(name).display(),
+                name.len()
+            ))
+        };
         let name_length = u16::try_from(name.len()).map_err(|_| wrong())?;
         let Some(open) = self.open.last() else {
             // No file system keeps the root's name.
-            return if id.0 == 0 { Ok(name_length) } else { Err(TreeError::Root) };
+            return if id.0 == 0 { Ok(name_length) } else { Err(not_one_root()) };
         };
         if !(1..=NAME_MAX).contains(&name.len())
             || matches!(name, b"." | b"..")
@@ -197,7 +166,7 @@ impl TreeBuilder {
         let is_twice =
             order == Ordering::Equal || open.is_appended && self.is_there(open.directory, id, name);
         if is_twice {
-            return Err(TreeError::Twice(self.path_of(name)));
+            return Err(twice(&self.path_of(name)));
         }
         if let Some(open) = self.open.last_mut() {
             open.last = Some(id);
@@ -212,7 +181,7 @@ impl TreeBuilder {
     }
 
     /// Moves each directory's entries into the order of their names. A node and its descendants move together.
-    fn sort(&mut self) -> Result<Vec<NodeId>, TreeError> {
+    fn sort(&mut self) -> Result<Vec<NodeId>, Failure> {
         self.unsorted.sort_unstable();
         let old = std::mem::take(&mut self.tree);
         let mut moved = vec![NodeId(0); old.len()];
@@ -230,7 +199,7 @@ impl TreeBuilder {
             if self.unsorted.binary_search(&node).is_ok() {
                 children.sort_unstable_by_key(|&child| old.name(child));
                 if let Some(pair) = children.windows(2).find(|pair| old.name(pair[0]) == old.name(pair[1])) {
-                    return Err(TreeError::Twice(old.path(pair[0])));
+                    return Err(twice(&old.path(pair[0])));
                 }
             }
             children.reverse();
@@ -250,9 +219,29 @@ impl TreeBuilder {
         directories.chain([name]).filter(|name| !name.is_empty()).map(OsStr::from_bytes).collect()
     }
 
-    fn count(&self) -> Result<u32, TreeError> {
-        u32::try_from(self.tree.nodes.len()).map_err(|_| TreeError::TooManyNodes)
+    fn is_open(&self) -> Failure {
+        Failure::invalid(format!(
+            "the directory `{}` is open; close each directory before the one that it lies in",
+            self.path_of(b"").display()
+        ))
     }
+
+    fn count(&self) -> Result<u32, Failure> {
+        u32::try_from(self.tree.nodes.len()).map_err(|_| too_many_nodes())
+    }
+}
+
+fn too_many_nodes() -> Failure {
+    // As ext4's inode numbers.
+    Failure::too_large(format!("more than {} files: split the closure", u32::MAX))
+}
+
+fn not_one_root() -> Failure {
+    Failure::invalid("a tree has one root, and everything else lies in it")
+}
+
+fn twice(path: &Path) -> Failure {
+    Failure::invalid(format!("`{}` is in the tree twice", path.display()))
 }
 
 #[cfg(test)]
@@ -291,7 +280,7 @@ mod tests {
         for name in [b"".as_slice(), b".", b"..", b"a/b", b"a\0", &long] {
             let (mut builder, _) = root();
             let error = builder.add_file(name, 0, false).unwrap_err();
-            assert!(matches!(error, TreeError::Name { length, .. } if length == name.len()), "{error}");
+            assert!(error.to_string().ends_with(&format!("this one has {} bytes", name.len())), "{error}");
             assert!(builder.open_directory(name).is_err() && builder.add_symlink(name, b"t").is_err());
         }
         assert!(root().0.add_file(&long[1..], 0, false).is_ok());
@@ -301,7 +290,7 @@ mod tests {
     fn two_entries_of_one_name_are_an_error() {
         let (mut builder, _) = root();
         builder.add_file(b"same", 0, false).unwrap();
-        assert_eq!(builder.open_directory(b"same"), Err(TreeError::Twice("same".into())));
+        assert_eq!(builder.open_directory(b"same"), Err(twice(Path::new("same"))));
 
         let (mut builder, root) = root();
         let directory = builder.open_directory(b"d").unwrap();
@@ -310,7 +299,7 @@ mod tests {
         }
         builder.close_directory(directory).unwrap();
         builder.close_directory(root).unwrap();
-        assert_eq!(builder.finish().unwrap_err(), TreeError::Twice("d/same".into()));
+        assert_eq!(builder.finish().unwrap_err(), twice(Path::new("d/same")));
     }
 
     #[test]
@@ -318,17 +307,22 @@ mod tests {
         let (mut builder, root) = root();
         builder.open_directory(b"d").unwrap();
         let inner = builder.open_directory(b"inner").unwrap();
-        assert_eq!(builder.close_directory(root), Err(TreeError::Open("d/inner".into())));
+        let is_open = |path| {
+            Failure::invalid(format!(
+                "the directory `{path}` is open; close each directory before the one that it lies in"
+            ))
+        };
+        assert_eq!(builder.close_directory(root), Err(is_open("d/inner")));
         builder.close_directory(inner).unwrap();
-        assert_eq!(builder.finish().unwrap_err(), TreeError::Open("d".into()));
+        assert_eq!(builder.finish().unwrap_err(), is_open("d"));
     }
 
     #[test]
     fn a_tree_has_one_root() {
-        assert_eq!(TreeBuilder::default().finish().unwrap_err(), TreeError::Root);
+        assert_eq!(TreeBuilder::default().finish().unwrap_err(), not_one_root());
         let (mut builder, root) = root();
         builder.close_directory(root).unwrap();
-        assert_eq!(builder.add_file(b"beside", 0, false), Err(TreeError::Root));
+        assert_eq!(builder.add_file(b"beside", 0, false), Err(not_one_root()));
     }
 
     #[test]
@@ -339,10 +333,10 @@ mod tests {
         let store = store.finish().unwrap().tree;
         let (mut builder, root) = root();
         let appended = builder.append(b"store", &store).unwrap();
-        assert_eq!(builder.add_file(b"b", 0, false), Err(TreeError::Twice("store/b".into())));
+        assert_eq!(builder.add_file(b"b", 0, false), Err(twice(Path::new("store/b"))));
         let links = builder.open_directory(b".links").unwrap();
         builder.close_directory(links).unwrap();
-        assert_eq!(builder.open_directory(b".links"), Err(TreeError::Twice("store/.links".into())));
+        assert_eq!(builder.open_directory(b".links"), Err(twice(Path::new("store/.links"))));
         builder.close_directory(appended).unwrap();
         builder.add_file(b"another", 0, false).unwrap();
         builder.close_directory(root).unwrap();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::units::index;
 
-pub use builder::{Added, Built, TreeBuilder, TreeError};
+pub use builder::{Added, Built, TreeBuilder};
 
 /// The number of a node in its [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

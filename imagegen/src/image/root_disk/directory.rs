@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::error_kind::Failure;
 use crate::fs::file_source::FileSource;
-use crate::fs::file_tree::{NodeId, Permissions, Tree, TreeBuilder, TreeError};
+use crate::fs::file_tree::{NodeId, Permissions, Tree, TreeBuilder};
 
 /// What a directory has if nobody says otherwise.
 const USUAL: u16 = 0o755;
@@ -70,7 +71,7 @@ impl<'t> Directory<'t> {
     }
 
     /// The same as a tree, as its root directory.
-    pub fn into_files(self) -> Result<Files, TreeError> {
+    pub fn into_files(self) -> Result<Files, Failure> {
         let mut tree = TreeBuilder::default();
         let (mut contents, mut store) = (Vec::new(), None);
         let mut open: Vec<(PathBuf, _)> = Vec::new();

@@ -12,12 +12,12 @@ use crate::boot::grub::BootDirectory;
 use crate::boot::{Generation, Generations, Installed, Loader, Loaders};
 use crate::container::{Part, Sink, ranges_of_part};
 use crate::disk::layout::{Content, Layout};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, Failure};
 use crate::fixed;
 use crate::fs::ext4::{self, Ext4Error, FileDataError, SavedByLinks, Size};
 use crate::fs::fat::{Contents, Fat};
 use crate::fs::file_source::FileSource;
-use crate::fs::file_tree::{Counts, TreeError};
+use crate::fs::file_tree::Counts;
 use crate::image::store_image::{self, StoreImageError, Verified};
 use crate::job::Job;
 use crate::nix::closure::Closure;
@@ -112,7 +112,7 @@ pub enum RootDiskError {
     Database(#[from] DatabaseError),
     /// Too many files.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] Failure),
     /// The file system.
     #[error("cannot lay out the file system")]
     FileSystem(#[from] Ext4Error),

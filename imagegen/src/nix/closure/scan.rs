@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::linked::Linked;
-use crate::error_kind::ErrorKind;
-use crate::fs::file_tree::{NodeId, Tree, TreeBuilder, TreeError};
+use crate::error_kind::{ErrorKind, Failure};
+use crate::fs::file_tree::{NodeId, Tree, TreeBuilder};
 use crate::job::Job;
 use crate::nix::registration::Registration;
 use crate::nix::store_path::{StorePath, StoreRoot};
@@ -55,7 +55,7 @@ pub enum ScanError {
     Io { path: PathBuf, source: io::Error },
     /// Too many files.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] Failure),
 }
 
 impl ScanError {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::container::reader::Source;
-use crate::fs::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
+use crate::container::reader::{ReadError, Source};
+use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
 use crate::on_disk::{Field, Structure};
 use crate::text::shown;
 use crate::units::length;
@@ -93,7 +93,7 @@ pub struct Group {
 }
 
 impl Ext4 {
-    pub(super) fn of(source: &dyn Source) -> Result<Self, Ext4ReadError> {
+    pub(super) fn of(source: &dyn Source) -> Result<Self, ReadError> {
         let file_system = FileSystem::open(source)?;
         let superblock = file_system.superblock();
         let store = file_system.lookup(&[b"nix", b"store"])?.filter(|inode| inode.kind() == Type::Directory);
@@ -197,11 +197,7 @@ fn measure(file_system: &FileSystem<'_>, root: u32, name: &[u8]) -> StorePathUse
     used
 }
 
-fn try_measure(
-    file_system: &FileSystem<'_>,
-    root: u32,
-    used: &mut StorePathUse,
-) -> Result<(), Ext4ReadError> {
+fn try_measure(file_system: &FileSystem<'_>, root: u32, used: &mut StorePathUse) -> Result<(), ReadError> {
     let block = u64::from(file_system.superblock().block_size());
     let mut seen = HashSet::new();
     let mut todo = vec![root];

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::container::reader::Source;
-use crate::fs::fat::reader::{FatReadError, FileSystem, Found, Listing};
+use crate::container::reader::{ReadError, Source};
+use crate::fs::fat::reader::{FileSystem, Found, Listing};
 use crate::on_disk::Field;
 use crate::text::shown;
 
@@ -67,7 +67,7 @@ pub struct LoaderEntry {
 }
 
 impl Fat {
-    pub(super) fn of(source: &dyn Source) -> Result<Self, FatReadError> {
+    pub(super) fn of(source: &dyn Source) -> Result<Self, ReadError> {
         let file_system = FileSystem::open(source)?;
         let Listing { label, found } = file_system.list()?;
         let boot = file_system.boot_sector();
@@ -100,7 +100,7 @@ impl Fat {
 }
 
 /// The entries that a file defines, if it is a loader's.
-fn loader_entries(file_system: &FileSystem<'_>, found: &Found) -> Result<Vec<LoaderEntry>, FatReadError> {
+fn loader_entries(file_system: &FileSystem<'_>, found: &Found) -> Result<Vec<LoaderEntry>, ReadError> {
     let path = found.path.to_ascii_lowercase();
     let is_bls =
         path.strip_prefix("loader/entries/").is_some_and(|name| name.strip_suffix(".conf").is_some());

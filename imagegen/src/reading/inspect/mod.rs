@@ -10,8 +10,7 @@ use serde::Serialize;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
 use crate::disk::gpt::reader::{PartitionEntry, PartitionTable};
-use crate::fs::ext4::reader::Ext4ReadError;
-use crate::fs::fat::reader::FatReadError;
+use crate::error_kind::ErrorKind;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe;
 
@@ -145,15 +144,14 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Conte
         }
         probe::Contents::Partitions(_) => Contents::Other { name: "partition table" },
         probe::Contents::Ext4 => {
-            let unread = |error: Ext4ReadError| match (error.is_unread(), error.to_string()) {
-                (true, problem) => Contents::Unread { problem },
-                (false, problem) => damaged(problem),
+            let unread = |error: ReadError| match (error.kind(), error.to_string()) {
+                (ErrorKind::Unsupported, problem) => Contents::Unread { problem },
+                (_, problem) => damaged(problem),
             };
             Contents::Ext4(Box::new(Ext4::of(source).map_err(unread)?))
         }
         probe::Contents::Fat => {
-            let fat = Fat::of(source).map_err(|error: FatReadError| damaged(error.to_string()))?;
-            Contents::Fat(Box::new(fat))
+            Contents::Fat(Box::new(Fat::of(source).map_err(|error| damaged(error.to_string()))?))
         }
         probe::Contents::EfiVariables => {
             Contents::EfiVariables(Box::new(EfiVariables::of(source).map_err(damaged)?))

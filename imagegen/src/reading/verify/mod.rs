@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::container::reader::ReadError;
 use crate::error_kind::ErrorKind;
-use crate::fs::ext4::reader::{Ext4ReadError, FileSystem, LOST_FOUND, ROOT, Type};
+use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
 use crate::fs::file_tree::{Kind, NodeId};
 use crate::job::Job;
 use crate::nix::store_path::STORE_DIR;
@@ -15,7 +16,7 @@ use crate::nix::{NarHash, Registration, nar};
 use crate::text::shown;
 use crate::units::{index, length};
 
-pub use subtree::{Deviations, SubtreeError};
+pub use subtree::Deviations;
 
 use subtree::Subtree;
 
@@ -93,7 +94,7 @@ pub struct Counts {
 pub enum VerifyError {
     /// The file system is damaged above the store paths.
     #[error("cannot read the directory of store paths")]
-    Ext4(#[from] Ext4ReadError),
+    Directory(#[from] ReadError),
     /// Changes are still in the journal.
     #[error(
         "the ext4 file system was not unmounted: its journal must be replayed first, with `e2fsck -p` or a mount"
@@ -105,7 +106,7 @@ impl VerifyError {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Ext4(error) => error.kind(),
+            Self::Directory(error) => error.kind(),
             Self::Journal => ErrorKind::Unsupported,
         }
     }
@@ -184,7 +185,7 @@ pub fn verify(
 }
 
 /// The names and inodes of all store paths.
-fn store_entries(file_system: &FileSystem<'_>) -> Result<BTreeMap<Vec<u8>, u32>, Ext4ReadError> {
+fn store_entries(file_system: &FileSystem<'_>) -> Result<BTreeMap<Vec<u8>, u32>, ReadError> {
     let store = file_system.lookup(&[b"nix", b"store"])?;
     let directory = match store {
         Some(store) if store.kind() == Type::Directory => store,
@@ -203,7 +204,7 @@ fn examine(
     name: &[u8],
     registered: Option<crate::nix::NarInfo>,
     job: &Job<'_>,
-) -> Result<(Finding, Deviations), SubtreeError> {
+) -> Result<(Finding, Deviations), ReadError> {
     let subtree = Subtree::read(file_system, inode, name)?;
     let Some(registered) = registered else { return Ok((Finding::Unchecked, subtree.deviations)) };
     let size = nar::size(&subtree.tree, NodeId(0));
@@ -221,7 +222,7 @@ fn examine(
     Ok((finding, subtree.deviations))
 }
 
-fn hash(file_system: &FileSystem<'_>, subtree: &Subtree, job: &Job<'_>) -> Result<NarHash, Ext4ReadError> {
+fn hash(file_system: &FileSystem<'_>, subtree: &Subtree, job: &Job<'_>) -> Result<NarHash, ReadError> {
     let mut hasher = nar::Hasher::default();
     let mut walk = nar::Walk::new(&subtree.tree, NodeId(0));
     let mut framing = Vec::with_capacity(nar::FRAMING_MAX);

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::error_kind::ErrorKind;
+use crate::container::reader::ReadError;
 use crate::fixed;
-use crate::fs::ext4::reader::{Entry, Ext4ReadError, FileSystem, Inode, Type};
-use crate::fs::file_tree::{Added, NodeId, Tree, TreeBuilder, TreeError};
+use crate::fs::ext4::reader::{Entry, FileSystem, Inode, Type};
+use crate::fs::file_tree::{Added, NodeId, Tree, TreeBuilder};
 use crate::text::shown;
 use crate::units::index;
 
@@ -32,45 +32,9 @@ pub struct Deviations {
     pub first: Vec<String>,
 }
 
-/// Why a subtree cannot be read, or be part of a store.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubtreeError {
-    /// The file system is damaged.
-    #[error(transparent)]
-    Ext4(#[from] Ext4ReadError),
-    /// A device, pipe or socket.
-    #[error(
-        "`{0}` is a device, pipe or socket; a store path holds only files, directories and symbolic links"
-    )]
-    Special(String),
-    /// A directory in two places.
-    #[error("`{path}` is the directory with inode {inode}, which is in the tree twice")]
-    Twice {
-        /// The second place.
-        path: String,
-        /// The inode.
-        inode: u32,
-    },
-    /// Too many files.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-}
-
-impl SubtreeError {
-    /// The kind of failure.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Ext4(error) => error.kind(),
-            Self::Tree(error) => error.kind(),
-            _ => ErrorKind::InvalidInput,
-        }
-    }
-}
-
 impl Subtree {
     /// Reads the tree below `root`, which is called `name`.
-    pub fn read(file_system: &FileSystem<'_>, root: u32, name: &[u8]) -> Result<Self, SubtreeError> {
+    pub fn read(file_system: &FileSystem<'_>, root: u32, name: &[u8]) -> Result<Self, ReadError> {
         let mut tree = TreeBuilder::default();
         let (mut inodes, mut deviations) = (Vec::new(), Deviations::default());
         let mut entered = HashSet::new();
@@ -104,13 +68,22 @@ impl Subtree {
                 }
                 Type::Directory => {
                     if !entered.insert(entry.inode) {
-                        return Err(SubtreeError::Twice { path: shown(&path), inode: entry.inode });
+                        return Err(ReadError::damaged(format!(
+                            "`{}` is the directory with inode {}, which is in the tree twice",
+                            shown(&path),
+                            entry.inode
+                        )));
                     }
                     let node = tree.open_directory(&entry.name)?;
                     let entries = file_system.entries(&inode)?;
                     open.push((Some(node), entries.into_iter(), path.len()));
                 }
-                Type::Special => return Err(SubtreeError::Special(shown(&path))),
+                Type::Special => {
+                    return Err(ReadError::damaged(format!(
+                        "`{}` is a device, pipe or socket; a store path holds only files, directories and symbolic links",
+                        shown(&path)
+                    )));
+                }
             }
         }
         // The entries of each directory came sorted, so that no node has moved.

@@ -68,8 +68,6 @@ bitflags! {
     /// What has been initialised of a group: `bg_flags`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct GroupFlags: u16 {
-        /// Nobody has written the block bitmap: all blocks but the group's own metadata are free.
-        const BLOCK_UNINIT = 0x2;
         /// The inode table has been zeroed, so that no kernel thread needs to do it after the first mount.
         const INODE_ZEROED = 0x4;
     }

@@ -4,7 +4,8 @@
 use zerocopy::FromBytes;
 
 use super::inode::{Inode, Type};
-use super::{Ext4ReadError, FileSystem};
+use super::{FileSystem, check};
+use crate::container::reader::ReadError;
 use crate::fs::ext4::disk::{ENTRY_ALIGNMENT, EntryHeader, EntryTail, TYPE_TAIL};
 use crate::text::shown;
 use crate::units::{index, length};
@@ -20,7 +21,7 @@ pub struct Entry {
 
 impl FileSystem<'_> {
     /// The entries of a directory but `.` and `..`, sorted by the bytes of their names.
-    pub fn entries(&self, directory: &Inode) -> Result<Vec<Entry>, Ext4ReadError> {
+    pub fn entries(&self, directory: &Inode) -> Result<Vec<Entry>, ReadError> {
         if directory.kind() != Type::Directory {
             return Err(directory.damaged("is not a directory"));
         }
@@ -46,7 +47,7 @@ impl FileSystem<'_> {
     }
 
     /// Where a link points to.
-    pub fn link_target(&self, link: &Inode) -> Result<Vec<u8>, Ext4ReadError> {
+    pub fn link_target(&self, link: &Inode) -> Result<Vec<u8>, ReadError> {
         /// Linux has none that is longer.
         const TARGET_MAX: u64 = 4096;
         let size = link.size();
@@ -62,8 +63,8 @@ impl FileSystem<'_> {
 }
 
 /// Adds the names in one block.
-fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Result<(), Ext4ReadError> {
-    check(directory, bytes)?;
+fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Result<(), ReadError> {
+    check_block(directory, bytes)?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let malformed = || directory.damaged("has a malformed directory entry");
@@ -92,7 +93,7 @@ fn parse_block(directory: &Inode, bytes: &[u8], entries: &mut Vec<Entry>) -> Res
 }
 
 /// Compares the checksum at the end of a leaf block. Blocks of an index have theirs elsewhere and hold no names.
-fn check(directory: &Inode, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+fn check_block(directory: &Inode, bytes: &[u8]) -> Result<(), ReadError> {
     let Some(seed) = directory.seed else { return Ok(()) };
     let Ok((before, tail)) = EntryTail::read_from_suffix(bytes) else { return Ok(()) };
     let is_tail = tail.det_reserved_zero1.get() == 0
@@ -102,13 +103,6 @@ fn check(directory: &Inode, bytes: &[u8]) -> Result<(), Ext4ReadError> {
     if !is_tail {
         return Ok(());
     }
-    let (found, expected) = (seed.and(before).get(), tail.det_checksum.get());
-    if found == expected {
-        return Ok(());
-    }
-    Err(Ext4ReadError::Checksum {
-        what: format!("the directory with inode {}", directory.number),
-        found,
-        expected,
-    })
+    let what = format_args!("the directory with inode {}", directory.number);
+    check(what, seed.and(before).get(), tail.det_checksum.get())
 }

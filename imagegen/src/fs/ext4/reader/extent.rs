@@ -4,7 +4,8 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use super::inode::Inode;
-use super::{Ext4ReadError, FileSystem};
+use super::{FileSystem, check};
+use crate::container::reader::ReadError;
 use crate::fs::ext4::disk::{EXTENT_BLOCKS_MAX, EXTENT_MAGIC, Extent, ExtentHeader, ExtentIndex, join};
 use crate::units::index;
 
@@ -37,7 +38,7 @@ pub struct Blocks {
 
 impl Blocks {
     /// Reads the whole tree of an inode. Every node is visited once: logical numbers must rise from leaf to leaf.
-    pub(super) fn read(file_system: &FileSystem<'_>, inode: &Inode) -> Result<Self, Ext4ReadError> {
+    pub(super) fn read(file_system: &FileSystem<'_>, inode: &Inode) -> Result<Self, ReadError> {
         let mut blocks = Self::default();
         let root = Node::parse(inode, &inode.raw.i_block)?;
         if root.depth > DEPTH_MAX {
@@ -57,7 +58,7 @@ impl Blocks {
             let entry: ExtentIndex = zerocopy::transmute!(entry);
             let place = join(entry.ei_leaf_lo, entry.ei_leaf_hi);
             let bytes = file_system.block(place)?;
-            check(inode, place, &bytes)?;
+            check_node(inode, place, &bytes)?;
             let node = Node::parse(inode, &bytes)?;
             if node.depth != depth - 1 || node.entries.is_empty() {
                 return Err(inode.damaged(format!("has a malformed extent tree in block {place}")));
@@ -68,12 +69,7 @@ impl Blocks {
         Ok(blocks)
     }
 
-    fn add(
-        &mut self,
-        file_system: &FileSystem<'_>,
-        inode: &Inode,
-        extent: &Extent,
-    ) -> Result<(), Ext4ReadError> {
+    fn add(&mut self, file_system: &FileSystem<'_>, inode: &Inode, extent: &Extent) -> Result<(), ReadError> {
         let length = extent.ee_len.get();
         let unwritten = length > EXTENT_BLOCKS_MAX;
         let count = u64::from(if unwritten { length - EXTENT_BLOCKS_MAX } else { length });
@@ -97,7 +93,7 @@ struct Node {
 }
 
 impl Node {
-    fn parse(inode: &Inode, bytes: &[u8]) -> Result<Self, Ext4ReadError> {
+    fn parse(inode: &Inode, bytes: &[u8]) -> Result<Self, ReadError> {
         let malformed = || inode.damaged("has no extent tree where one should be");
         let (header, rest) = ExtentHeader::read_from_prefix(bytes).map_err(|_| malformed())?;
         let count = usize::from(header.eh_entries.get());
@@ -111,7 +107,7 @@ impl Node {
 }
 
 /// Compares the checksum behind the entries of a tree block.
-fn check(inode: &Inode, place: u64, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+fn check_node(inode: &Inode, place: u64, bytes: &[u8]) -> Result<(), ReadError> {
     let Some(seed) = inode.seed else { return Ok(()) };
     let Ok((header, _)) = ExtentHeader::read_from_prefix(bytes) else { return Ok(()) };
     let covered = size_of::<ExtentHeader>() + usize::from(header.eh_max.get()) * size_of::<Entry>();
@@ -120,17 +116,13 @@ fn check(inode: &Inode, place: u64, bytes: &[u8]) -> Result<(), Ext4ReadError> {
     let Some(tail) = tail else {
         return Err(inode.damaged(format!("has a malformed extent tree in block {place}")));
     };
-    let (found, expected) = (seed.and(&bytes[..covered]).get(), tail.get());
-    if found == expected {
-        return Ok(());
-    }
-    let what = format!("the extent block {place} of inode {}", inode.number);
-    Err(Ext4ReadError::Checksum { what, found, expected })
+    let what = format_args!("the extent block {place} of inode {}", inode.number);
+    check(what, seed.and(&bytes[..covered]).get(), tail.get())
 }
 
 impl FileSystem<'_> {
     /// The contents of a block of the file system.
-    pub(super) fn block(&self, number: u64) -> Result<Vec<u8>, Ext4ReadError> {
+    pub(super) fn block(&self, number: u64) -> Result<Vec<u8>, ReadError> {
         let offset = self.block_offset(number)?;
         Ok(self.source.bytes(offset, index(u64::from(self.superblock.block_size())))?)
     }

@@ -3,14 +3,14 @@
 use zerocopy::byteorder::little_endian::U16;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::Ext4ReadError;
-use crate::container::reader::Source;
-use crate::fs::ext4::disk::{GroupDescriptor, GroupFlags, Superblock, join};
+use super::{beyond_end, check};
+use crate::container::reader::{ReadError, Source};
+use crate::fs::ext4::disk::{GroupDescriptor, Superblock, join};
 use crate::units::index;
 
 impl GroupDescriptor {
     /// Reads the descriptors of all groups, whose number the superblock's check has bounded.
-    pub fn read_all(source: &dyn Source, superblock: &Superblock) -> Result<Vec<Self>, Ext4ReadError> {
+    pub fn read_all(source: &dyn Source, superblock: &Superblock) -> Result<Vec<Self>, ReadError> {
         let block = u64::from(superblock.block_size());
         let size = u64::from(superblock.descriptor_size());
         let per_block = block / size;
@@ -20,14 +20,14 @@ impl GroupDescriptor {
             let count = per_block.min(superblock.groups() - table_block * per_block);
             let place = superblock.descriptor_block(table_block, per_block);
             if place >= superblock.blocks_count() {
-                return Err(Ext4ReadError::Block(place));
+                return Err(beyond_end(place));
             }
             let bytes = source.bytes(place * block, index(count * size))?;
             for (bytes, number) in bytes.chunks(index(size)).zip(&mut numbers) {
                 let mut descriptor = Self::new_zeroed();
                 let known = bytes.len().min(size_of::<Self>());
                 descriptor.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
-                check(superblock, number, bytes)?;
+                check_descriptor(superblock, number, bytes)?;
                 all.push(descriptor);
             }
         }
@@ -58,15 +58,10 @@ impl GroupDescriptor {
     pub fn free_inodes(&self) -> u32 {
         u32::from(self.bg_free_inodes_count_hi.get()) << 16 | u32::from(self.bg_free_inodes_count_lo.get())
     }
-
-    /// Whether the block bitmap on disk means nothing.
-    pub fn bitmap_is_unwritten(&self) -> bool {
-        GroupFlags::from_bits_retain(self.bg_flags.get()).contains(GroupFlags::BLOCK_UNINIT)
-    }
 }
 
 /// Compares the checksum of a descriptor, taken with its own field as zeros.
-fn check(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<(), Ext4ReadError> {
+fn check_descriptor(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<(), ReadError> {
     let Some(seed) = superblock.seed() else { return Ok(()) };
     let field = std::mem::offset_of!(GroupDescriptor, bg_checksum);
     let mut covered = bytes.to_vec();
@@ -74,9 +69,5 @@ fn check(superblock: &Superblock, number: u32, bytes: &[u8]) -> Result<(), Ext4R
     let expected = U16::read_from_bytes(place).map_or(0, U16::get);
     place.fill(0);
     let found = seed.and(&number.to_le_bytes()).and(&covered).halves().0;
-    if found == expected {
-        return Ok(());
-    }
-    let what = format!("the descriptor of group {number}");
-    Err(Ext4ReadError::Checksum { what, found: found.into(), expected: expected.into() })
+    check(format_args!("the descriptor of group {number}"), found.into(), expected.into())
 }

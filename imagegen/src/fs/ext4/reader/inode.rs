@@ -1,9 +1,12 @@
 //! Inodes (the kernel's documentation of ext4, "Index Nodes").
 
-use zerocopy::byteorder::little_endian::{U16, U32};
+use std::fmt;
+
+use zerocopy::byteorder::little_endian::U16;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Ext4ReadError, FileSystem, HELP};
+use super::{FileSystem, HELP, check};
+use crate::container::reader::ReadError;
 use crate::fs::ext4::checksum::Checksum;
 use crate::fs::ext4::disk::{InodeFlags, RawInode, join};
 use crate::fs::file_tree::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
@@ -41,7 +44,7 @@ pub struct Inode {
 
 impl Inode {
     /// Reads and checks an inode.
-    pub(super) fn read(file_system: &FileSystem<'_>, number: u32) -> Result<Self, Ext4ReadError> {
+    pub(super) fn read(file_system: &FileSystem<'_>, number: u32) -> Result<Self, ReadError> {
         let offset = file_system.inode_offset(number)?;
         let bytes = file_system.source.bytes(offset, file_system.superblock.inode_size().into())?;
         let mut raw = RawInode::new_zeroed();
@@ -62,7 +65,7 @@ impl Inode {
     }
 
     /// Compares the checksum, taken with its own fields as zeros.
-    fn check(&self, mut bytes: Vec<u8>, has_high: bool) -> Result<(), Ext4ReadError> {
+    fn check(&self, mut bytes: Vec<u8>, has_high: bool) -> Result<(), ReadError> {
         let Some(seed) = self.seed else { return Ok(()) };
         bytes[CHECKSUM_LO..CHECKSUM_LO + 2].fill(0);
         let mut expected = u32::from(self.raw.l_i_checksum_lo.get());
@@ -72,11 +75,7 @@ impl Inode {
             expected |= u32::from(self.raw.i_checksum_hi.get()) << 16;
             mask = u32::MAX;
         }
-        let found = seed.and(&bytes).get() & mask;
-        if found == expected {
-            return Ok(());
-        }
-        Err(Ext4ReadError::Checksum { what: format!("inode {}", self.number), found, expected })
+        check(format_args!("inode {}", self.number), seed.and(&bytes).get() & mask, expected)
     }
 
     /// What it is, by the upper bits of its mode.
@@ -111,16 +110,9 @@ impl Inode {
 
     /// When the contents changed last, in seconds since 1970.
     pub fn modified(&self) -> i64 {
-        seconds(self.raw.i_mtime, self.raw.i_mtime_extra)
-    }
-
-    /// The other times, by their names: access, change of the inode, creation.
-    pub fn other_times(&self) -> [(&'static str, i64); 3] {
-        [
-            ("atime", seconds(self.raw.i_atime, self.raw.i_atime_extra)),
-            ("ctime", seconds(self.raw.i_ctime, self.raw.i_ctime_extra)),
-            ("crtime", seconds(self.raw.i_crtime, self.raw.i_crtime_extra)),
-        ]
+        // 32 signed bits, and two more above them in the extra field.
+        let low = i64::from(i32::from_le_bytes(self.raw.i_mtime.to_bytes()));
+        low + (i64::from(self.raw.i_mtime_extra.get() & 0b11) << 32)
     }
 
     /// Whether the block area holds extents.
@@ -133,28 +125,22 @@ impl Inode {
     }
 
     /// Refuses what cannot be read here.
-    pub(super) fn check_readable(&self) -> Result<(), Ext4ReadError> {
+    pub(super) fn check_readable(&self) -> Result<(), ReadError> {
         if self.flags().contains(InodeFlags::ENCRYPT) {
-            let help = "mount the file system with the key";
-            return Err(Ext4ReadError::Unread { number: self.number, problem: "is encrypted", help });
+            return Err(self.unread("is encrypted", "mount the file system with the key"));
         }
         if self.flags().contains(InodeFlags::INLINE_DATA) {
-            return Err(self.unread("has its contents in the inode (inline_data)"));
+            return Err(self.unread("has its contents in the inode (inline_data)", HELP));
         }
         Ok(())
     }
 
-    pub(super) fn unread(&self, problem: &'static str) -> Ext4ReadError {
-        Ext4ReadError::Unread { number: self.number, problem, help: HELP }
+    pub(super) fn unread(&self, problem: &str, help: &str) -> ReadError {
+        let number = self.number;
+        ReadError::unsupported(format!("inode {number} {problem}, which this program does not read; {help}"))
     }
 
-    pub(super) fn damaged(&self, problem: impl Into<String>) -> Ext4ReadError {
-        Ext4ReadError::Inode { number: self.number, problem: problem.into() }
+    pub(super) fn damaged(&self, problem: impl fmt::Display) -> ReadError {
+        ReadError::damaged(format!("inode {} {problem}", self.number))
     }
-}
-
-/// A time: 32 signed bits, and two more above them in the extra field.
-fn seconds(low: U32, extra: U32) -> i64 {
-    let low = i64::from(i32::from_le_bytes(low.to_bytes()));
-    low + (i64::from(extra.get() & 0b11) << 32)
 }

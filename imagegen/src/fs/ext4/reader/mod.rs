@@ -9,8 +9,10 @@ mod group;
 mod inode;
 mod superblock;
 
+use std::fmt;
+
 use crate::container::reader::{ReadError, Source};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::Failure;
 use crate::fs::file_on_disk::{FileOnDisk, Piece};
 use crate::units::index;
 
@@ -24,72 +26,19 @@ pub use inode::{Inode, Type};
 /// What to do about a feature that is not read.
 const HELP: &str = "mount it with Linux, or copy its files into a file system without that";
 
-/// Why a file system cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Ext4ReadError {
-    /// The image cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The superblock is impossible.
-    #[error("the ext4 superblock is damaged: {0}")]
-    Superblock(String),
-    /// A feature without which files cannot be found.
-    #[error("the ext4 file system uses {features}, which this program does not read; {help}")]
-    Feature {
-        /// Its name or names.
-        features: String,
-        /// What to do about it.
-        help: &'static str,
-    },
-    /// An inode whose contents are stored in a way that is not read.
-    #[error("inode {number} {problem}, which this program does not read; {help}")]
-    Unread {
-        /// Its number.
-        number: u32,
-        /// How they are stored.
-        problem: &'static str,
-        /// What to do about it.
-        help: &'static str,
-    },
-    /// Metadata is not what it was when it was written.
-    #[error("{what} is damaged: its checksum is {found:#x}, not {expected:#x}; `e2fsck -fn` says more")]
-    Checksum {
-        /// What is damaged.
-        what: String,
-        /// The checksum of what is there.
-        found: u32,
-        /// The checksum that is stored.
-        expected: u32,
-    },
-    /// An inode cannot be read.
-    #[error("inode {number} {problem}")]
-    Inode {
-        /// Its number.
-        number: u32,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A block number leads beyond the end.
-    #[error("block {0} is beyond the end of the ext4 file system")]
-    Block(u64),
+/// Compares a checksum of metadata with the stored one.
+fn check(what: fmt::Arguments<'_>, found: u32, expected: u32) -> Result<(), ReadError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Failure::mismatch(format!(
+        "{what} is damaged: its checksum is {found:#x}, not {expected:#x}; `e2fsck -fn` says more"
+    ))
+    .into())
 }
 
-impl Ext4ReadError {
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Read(error) => error.kind(),
-            Self::Feature { .. } | Self::Unread { .. } => ErrorKind::Unsupported,
-            Self::Checksum { .. } => ErrorKind::Mismatch,
-            _ => ErrorKind::InvalidInput,
-        }
-    }
-
-    /// Whether nothing is wrong but that this program cannot read it.
-    pub fn is_unread(&self) -> bool {
-        matches!(self, Self::Feature { .. } | Self::Unread { .. })
-    }
+fn beyond_end(block: u64) -> ReadError {
+    ReadError::damaged(format!("block {block} is beyond the end of the ext4 file system"))
 }
 
 /// A file system in a disk or partition.
@@ -101,7 +50,7 @@ pub struct FileSystem<'s> {
 
 impl<'s> FileSystem<'s> {
     /// Reads the superblock and the group descriptors.
-    pub fn open(source: &'s dyn Source) -> Result<Self, Ext4ReadError> {
+    pub fn open(source: &'s dyn Source) -> Result<Self, ReadError> {
         let superblock = Superblock::read(source)?;
         let groups = GroupDescriptor::read_all(source, &superblock)?;
         Ok(Self { source, superblock, groups })
@@ -123,12 +72,12 @@ impl<'s> FileSystem<'s> {
     }
 
     /// Reads an inode by its number.
-    pub fn inode(&self, number: u32) -> Result<Inode, Ext4ReadError> {
+    pub fn inode(&self, number: u32) -> Result<Inode, ReadError> {
         Inode::read(self, number)
     }
 
     /// The inode that a path of names leads to, from the root on; nothing if a name is not there.
-    pub fn lookup(&self, path: &[&[u8]]) -> Result<Option<Inode>, Ext4ReadError> {
+    pub fn lookup(&self, path: &[&[u8]]) -> Result<Option<Inode>, ReadError> {
         let mut inode = self.inode(ROOT)?;
         for name in path {
             if inode.kind() != Type::Directory {
@@ -144,19 +93,19 @@ impl<'s> FileSystem<'s> {
     }
 
     /// The blocks of a file, directory or long link.
-    pub fn blocks(&self, inode: &Inode) -> Result<Blocks, Ext4ReadError> {
+    pub fn blocks(&self, inode: &Inode) -> Result<Blocks, ReadError> {
         inode.check_readable()?;
         if inode.has_extents() {
             Blocks::read(self, inode)
         } else if inode.raw.i_block == [0; 60] {
             Ok(Blocks::default())
         } else {
-            Err(inode.unread("has a block map, as ext2 and ext3 have"))
+            Err(inode.unread("has a block map, as ext2 and ext3 have", HELP))
         }
     }
 
     /// The contents of a file, directory or long link.
-    pub fn file(&self, inode: &Inode) -> Result<FileOnDisk<'s>, Ext4ReadError> {
+    pub fn file(&self, inode: &Inode) -> Result<FileOnDisk<'s>, ReadError> {
         Ok(self.file_in(inode, &self.blocks(inode)?))
     }
 
@@ -172,16 +121,16 @@ impl<'s> FileSystem<'s> {
     }
 
     /// Where a block begins, in bytes.
-    pub fn block_offset(&self, block: u64) -> Result<u64, Ext4ReadError> {
+    pub fn block_offset(&self, block: u64) -> Result<u64, ReadError> {
         if block >= self.superblock.blocks_count() {
-            return Err(Ext4ReadError::Block(block));
+            return Err(beyond_end(block));
         }
         Ok(block * u64::from(self.superblock.block_size()))
     }
 
     /// Where an inode begins, in bytes.
-    fn inode_offset(&self, number: u32) -> Result<u64, Ext4ReadError> {
-        let missing = || Ext4ReadError::Inode { number, problem: "does not exist".to_owned() };
+    fn inode_offset(&self, number: u32) -> Result<u64, ReadError> {
+        let missing = || ReadError::damaged(format!("inode {number} does not exist"));
         let per_group = self.superblock.s_inodes_per_group.get();
         let i = number
             .checked_sub(1)
@@ -191,7 +140,7 @@ impl<'s> FileSystem<'s> {
         let within = u64::from(i % per_group) * u64::from(self.superblock.inode_size());
         let block = u64::from(self.superblock.block_size());
         let table = group.inode_table();
-        let first = table.checked_add(within / block).ok_or(Ext4ReadError::Block(table))?;
+        let first = table.checked_add(within / block).ok_or_else(|| beyond_end(table))?;
         Ok(self.block_offset(first)? + within % block)
     }
 }

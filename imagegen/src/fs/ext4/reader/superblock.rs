@@ -1,10 +1,12 @@
 //! The superblock (the kernel's documentation of ext4, "Super Block"), checked before anything is built on it.
 
+use std::fmt;
+
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Ext4ReadError, HELP};
-use crate::container::reader::Source;
+use super::{HELP, check};
+use crate::container::reader::{ReadError, Source};
 use crate::fs::ext4::checksum::Checksum;
 use crate::fs::ext4::disk::{
     CHECKSUM_CRC32C, Compat, DESCRIPTOR_SIZE, FIRST_BYTE, Incompat, MAGIC, RoCompat, Superblock, join, names,
@@ -25,7 +27,7 @@ const DESCRIPTORS_MAX: u64 = 512 << 20;
 
 impl Superblock {
     /// Reads the superblock and checks that what it says of sizes is possible.
-    pub fn read(source: &dyn Source) -> Result<Self, Ext4ReadError> {
+    pub fn read(source: &dyn Source) -> Result<Self, ReadError> {
         let bytes = source.bytes(FIRST_BYTE, size_of::<Self>())?;
         let superblock = Self::read_from_bytes(&bytes).map_err(|_| damaged("it is cut short"))?;
         if superblock.s_magic.get() != MAGIC {
@@ -34,35 +36,31 @@ impl Superblock {
         // Before the features: they may be what is damaged.
         if superblock.has_checksums() && superblock.s_checksum_type == CHECKSUM_CRC32C {
             let covered = std::mem::offset_of!(Self, s_checksum);
-            let (found, expected) =
-                (Checksum::START.and(&bytes[..covered]).get(), superblock.s_checksum.get());
-            if found != expected {
-                return Err(Ext4ReadError::Checksum { what: "the superblock".to_owned(), found, expected });
-            }
+            let found = Checksum::START.and(&bytes[..covered]).get();
+            check(format_args!("the superblock"), found, superblock.s_checksum.get())?;
         }
         superblock.check_features()?;
         superblock.check_sizes(source.size())?;
         Ok(superblock)
     }
 
-    fn check_features(&self) -> Result<(), Ext4ReadError> {
+    fn check_features(&self) -> Result<(), ReadError> {
         // Of the features that only forbid writing, one hides files from a reader.
-        let unread = names(self.incompat().difference(Incompat::all().difference(UNREAD)))
+        let unknown = names(self.incompat().difference(Incompat::all().difference(UNREAD)))
             .chain(names(self.ro_compat().intersection(RoCompat::BIGALLOC)));
-        let features = unread.collect::<Vec<_>>().join(", ");
+        let features = unknown.collect::<Vec<_>>().join(", ");
         if !features.is_empty() {
             let is_journal = self.incompat().contains(Incompat::JOURNAL_DEV);
             let help = if is_journal { HELP_JOURNAL } else { HELP };
-            return Err(Ext4ReadError::Feature { features, help });
+            return Err(unread(&features, help));
         }
         if self.has_checksums() && self.s_checksum_type != CHECKSUM_CRC32C {
-            let features = format!("checksums of type {}", self.s_checksum_type);
-            return Err(Ext4ReadError::Feature { features, help: HELP });
+            return Err(unread(&format!("checksums of type {}", self.s_checksum_type), HELP));
         }
         Ok(())
     }
 
-    fn check_sizes(&self, available: u64) -> Result<(), Ext4ReadError> {
+    fn check_sizes(&self, available: u64) -> Result<(), ReadError> {
         let log = self.s_log_block_size.get();
         if log > 6 {
             return Err(damaged(format!("blocks of 2^{} bytes are larger than 64 KiB", u64::from(log) + 10)));
@@ -226,6 +224,12 @@ impl Superblock {
     }
 }
 
-fn damaged(problem: impl Into<String>) -> Ext4ReadError {
-    Ext4ReadError::Superblock(problem.into())
+fn unread(features: &str, help: &str) -> ReadError {
+    ReadError::unsupported(format!(
+        "the ext4 file system uses {features}, which this program does not read; {help}"
+    ))
+}
+
+fn damaged(problem: impl fmt::Display) -> ReadError {
+    ReadError::damaged(format!("the ext4 superblock is damaged: {problem}"))
 }

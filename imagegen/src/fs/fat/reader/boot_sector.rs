@@ -1,10 +1,11 @@
 //! The boot sector of a FAT file system (Microsoft's "FAT: General Overview of On-Disk Format" 1.03, "Boot Sector and
 //! BPB Structure") and what follows from it.
 
+use std::fmt;
+
 use zerocopy::FromBytes;
 
-use super::FatReadError;
-use crate::container::reader::Source;
+use crate::container::reader::{ReadError, Source};
 use crate::fs::fat::disk::{Common, ENTRY, Fat32, SIGNATURE, Volume};
 use crate::on_disk::{Field, Structure};
 use crate::units::{SECTOR, index};
@@ -69,13 +70,12 @@ pub fn is_fat(sector: &[u8]) -> bool {
 
 impl BootSector {
     /// Reads the boot sector and checks that what it says of sizes fits into the partition.
-    pub fn read(source: &dyn Source) -> Result<Self, FatReadError> {
+    pub fn read(source: &dyn Source) -> Result<Self, ReadError> {
         let sector = source.bytes(0, index(SECTOR))?;
-        let impossible = |problem: String| FatReadError::BootSector(problem);
         if !is_fat(&sector) {
-            return Err(impossible("this is no FAT file system".to_owned()));
+            return Err(impossible("this is no FAT file system"));
         }
-        let short = |_| impossible("it is cut short".to_owned());
+        let short = |_| impossible("it is cut short");
         let (common, rest) = Common::read_from_prefix(&sector).map_err(|error| short(error.to_string()))?;
         let (fat32, rest) = if common.bpb_fat_sz16.get() == 0 {
             let (fat32, rest) = Fat32::read_from_prefix(rest).map_err(|error| short(error.to_string()))?;
@@ -109,8 +109,7 @@ impl BootSector {
             .checked_sub(data)
             .ok_or_else(|| impossible(format!("its tables need {data} bytes of {total}")))?
             / cluster_size;
-        let clusters =
-            u32::try_from(clusters).map_err(|_| impossible("it has too many clusters".to_owned()))?;
+        let clusters = u32::try_from(clusters).map_err(|_| impossible("it has too many clusters"))?;
         let width = match clusters {
             _ if fat32.is_some() => Width::Fat32,
             0..4085 => Width::Fat12,
@@ -141,4 +140,8 @@ impl BootSector {
         let i = number.checked_sub(2).filter(|&i| i < self.clusters)?;
         Some(self.data + u64::from(i) * self.cluster_size)
     }
+}
+
+pub fn impossible(problem: impl fmt::Display) -> ReadError {
+    ReadError::damaged(format!("the FAT boot sector is damaged: {problem}"))
 }

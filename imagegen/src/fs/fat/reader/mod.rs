@@ -8,7 +8,7 @@ mod table;
 use std::collections::HashSet;
 
 use crate::container::reader::{ReadError, Source};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::Failure;
 use crate::fs::file_on_disk::{FileOnDisk, Piece};
 use crate::units::{GuestOffset, index};
 
@@ -25,58 +25,6 @@ const FILES_MAX: usize = 1 << 20;
 
 /// A path has at most 260 characters for most of those who read it.
 const DEPTH_MAX: usize = 130;
-
-/// Why a file system cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FatReadError {
-    /// The image cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The boot sector is impossible.
-    #[error("the FAT boot sector is damaged: {0}")]
-    BootSector(String),
-    /// A chain leads nowhere.
-    #[error(
-        "the chain of clusters that begins with {first} breaks off at {cluster}; `fsck.fat -n` says more"
-    )]
-    Chain {
-        /// Its first cluster.
-        first: u32,
-        /// The one that is free, bad or does not exist.
-        cluster: u32,
-    },
-    /// A directory that contains itself.
-    #[error("the directory `{0}` is in the tree twice")]
-    Loop(String),
-    /// A file that is shorter than its entry says.
-    #[error("the file `{path}` has {size} bytes by its entry, but clusters for {there} only")]
-    Short {
-        /// The file.
-        path: String,
-        /// Its size by its entry.
-        size: u64,
-        /// What its clusters hold.
-        there: u64,
-    },
-    /// More nested than anybody's path can name.
-    #[error("the directory `{0}` is nested more than {DEPTH_MAX} levels deep")]
-    TooDeep(String),
-    /// More files than this program reads.
-    #[error("there are more than {FILES_MAX} files")]
-    TooManyFiles,
-}
-
-impl FatReadError {
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Read(error) => error.kind(),
-            Self::TooDeep(_) | Self::TooManyFiles => ErrorKind::TooLarge,
-            _ => ErrorKind::InvalidInput,
-        }
-    }
-}
 
 /// A file system in a disk or partition.
 pub struct FileSystem<'s> {
@@ -106,7 +54,7 @@ pub struct Listing {
 
 impl<'s> FileSystem<'s> {
     /// Reads the boot sector.
-    pub fn open(source: &'s dyn Source) -> Result<Self, FatReadError> {
+    pub fn open(source: &'s dyn Source) -> Result<Self, ReadError> {
         Ok(Self { source, boot: BootSector::read(source)? })
     }
 
@@ -116,7 +64,7 @@ impl<'s> FileSystem<'s> {
     }
 
     /// The number of free clusters by the first allocation table.
-    pub fn free_clusters(&self) -> Result<u32, FatReadError> {
+    pub fn free_clusters(&self) -> Result<u32, ReadError> {
         let mut table = Table::new(&self.boot, self.source);
         let mut free = 0;
         for cluster in 2..self.boot.clusters.saturating_add(2) {
@@ -126,7 +74,7 @@ impl<'s> FileSystem<'s> {
     }
 
     /// Everything in the file system.
-    pub fn list(&self) -> Result<Listing, FatReadError> {
+    pub fn list(&self) -> Result<Listing, ReadError> {
         let (entries, label) = directory::parse(&self.root()?);
         let mut listing = Listing { label, found: Vec::new() };
         let mut entered = HashSet::new();
@@ -141,14 +89,16 @@ impl<'s> FileSystem<'s> {
             let first = entry.first_cluster();
             let guest_offset = self.boot.cluster(first).map(|offset| self.source.guest_offset(offset));
             if listing.found.len() >= FILES_MAX {
-                return Err(FatReadError::TooManyFiles);
+                return Err(Failure::too_large(format!("there are more than {FILES_MAX} files")).into());
             }
             if entry.is_directory() {
                 if open.len() > DEPTH_MAX {
-                    return Err(FatReadError::TooDeep(path));
+                    let problem =
+                        format!("the directory `{path}` is nested more than {DEPTH_MAX} levels deep");
+                    return Err(Failure::too_large(problem).into());
                 }
                 if !entered.insert(first) {
-                    return Err(FatReadError::Loop(path));
+                    return Err(ReadError::damaged(format!("the directory `{path}` is in the tree twice")));
                 }
                 let (entries, _) = directory::parse(&self.directory(first)?);
                 open.push((path.clone(), sorted(entries)));
@@ -159,28 +109,32 @@ impl<'s> FileSystem<'s> {
     }
 
     /// The contents of a file, at most `limit` bytes of them.
-    pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, FatReadError> {
+    pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, ReadError> {
         Ok(self.first_bytes(found, found.entry.size().min(limit))?.read()?)
     }
 
     /// Finds the clusters of a file.
-    pub fn file(&self, found: &Found) -> Result<FileOnDisk<'s>, FatReadError> {
+    pub fn file(&self, found: &Found) -> Result<FileOnDisk<'s>, ReadError> {
         self.first_bytes(found, found.entry.size())
     }
 
-    fn first_bytes(&self, found: &Found, wanted: u64) -> Result<FileOnDisk<'s>, FatReadError> {
+    fn first_bytes(&self, found: &Found, wanted: u64) -> Result<FileOnDisk<'s>, ReadError> {
         if wanted == 0 {
             return Ok(FileOnDisk::new(self.source, 0, Vec::new()));
         }
         let chain = self.chain(found.entry.first_cluster(), wanted)?;
         if chain.size() < wanted {
-            let (path, size) = (found.path.clone(), found.entry.size());
-            return Err(FatReadError::Short { path, size, there: chain.size() });
+            return Err(ReadError::damaged(format!(
+                "the file `{}` has {} bytes by its entry, but clusters for {} only",
+                found.path,
+                found.entry.size(),
+                chain.size()
+            )));
         }
         Ok(chain)
     }
 
-    fn root(&self) -> Result<Vec<u8>, FatReadError> {
+    fn root(&self) -> Result<Vec<u8>, ReadError> {
         match &self.boot.fat32 {
             Some(fat32) => self.directory(fat32.bpb_root_clus.get()),
             // At most 2 MiB: the number of entries has 16 bits.
@@ -188,12 +142,12 @@ impl<'s> FileSystem<'s> {
         }
     }
 
-    fn directory(&self, first: u32) -> Result<Vec<u8>, FatReadError> {
+    fn directory(&self, first: u32) -> Result<Vec<u8>, ReadError> {
         Ok(self.chain(first, DIRECTORY_MAX)?.read()?)
     }
 
     /// The first `limit` bytes, or all that there are, in the clusters of a chain.
-    fn chain(&self, first: u32, limit: u64) -> Result<FileOnDisk<'s>, FatReadError> {
+    fn chain(&self, first: u32, limit: u64) -> Result<FileOnDisk<'s>, ReadError> {
         let length = self.boot.cluster_size;
         let clusters = Table::new(&self.boot, self.source).chain(first, limit.div_ceil(length))?;
         let places = clusters.iter().filter_map(|&cluster| self.boot.cluster(cluster));

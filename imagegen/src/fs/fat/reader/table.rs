@@ -1,8 +1,7 @@
 //! The allocation table: which clusters follow one another.
 
-use super::FatReadError;
-use super::boot_sector::{BootSector, Width};
-use crate::container::reader::Source;
+use super::boot_sector::{BootSector, Width, impossible};
+use crate::container::reader::{ReadError, Source};
 use crate::units::{index, length};
 
 /// How much of the table is read at once.
@@ -34,7 +33,7 @@ impl<'b, 's> Table<'b, 's> {
     }
 
     /// What stands for a cluster.
-    pub fn next(&mut self, cluster: u32) -> Result<Next, FatReadError> {
+    pub fn next(&mut self, cluster: u32) -> Result<Next, ReadError> {
         let n = u64::from(cluster);
         let (entry, bad) = match self.boot.width {
             Width::Fat12 => {
@@ -57,32 +56,36 @@ impl<'b, 's> Table<'b, 's> {
     }
 
     /// The chain that begins with a cluster, at most `limit` of it.
-    pub fn chain(&mut self, first: u32, limit: u64) -> Result<Vec<u32>, FatReadError> {
+    pub fn chain(&mut self, first: u32, limit: u64) -> Result<Vec<u32>, ReadError> {
         let mut chain = Vec::new();
         let mut next = first;
         while length(chain.len()) < limit {
             if self.boot.cluster(next).is_none() {
-                return Err(FatReadError::Chain { first, cluster: next });
+                return Err(breaks_off(first, next));
             }
             chain.push(next);
             match self.next(next)? {
                 Next::Cluster(cluster) => next = cluster,
                 Next::End => break,
-                Next::Free | Next::Bad => return Err(FatReadError::Chain { first, cluster: next }),
+                Next::Free | Next::Bad => return Err(breaks_off(first, next)),
             }
         }
         Ok(chain)
     }
 
-    fn byte(&mut self, at: u64) -> Result<u8, FatReadError> {
+    fn byte(&mut self, at: u64) -> Result<u8, ReadError> {
         let start = at / PAGE * PAGE;
         if self.page.as_ref().is_none_or(|(page, _)| *page != start) {
             let size = PAGE.min(self.boot.table_size.saturating_sub(start));
             self.page = Some((start, self.source.bytes(self.boot.table + start, index(size))?));
         }
         let byte = self.page.as_ref().and_then(|(_, bytes)| bytes.get(index(at - start)).copied());
-        byte.ok_or_else(|| {
-            FatReadError::BootSector(format!("byte {at} is beyond the end of the allocation table"))
-        })
+        byte.ok_or_else(|| impossible(format_args!("byte {at} is beyond the end of the allocation table")))
     }
+}
+
+fn breaks_off(first: u32, cluster: u32) -> ReadError {
+    ReadError::damaged(format!(
+        "the chain of clusters that begins with {first} breaks off at {cluster}; `fsck.fat -n` says more"
+    ))
 }
