@@ -42,7 +42,7 @@ fn find_ext4(image: &Image) -> Result<Option<Window<'_>>, Box<dyn Error>> {
         _ => return Ok(None),
     };
     for partition in &table.partitions {
-        let window = Window::new(image, partition.start, partition.size)?;
+        let window = Window::new(image, partition.start_bytes, partition.bytes)?;
         if matches!(Contents::detect(&window)?, Contents::Ext4) {
             return Ok(Some(window));
         }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use imagegen::container::reader::Image;
 use imagegen::reading::inspect::{
-    AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, MbrPartition, StorePathUse, Table, Usage,
-    inspect,
+    AllocatedFile, Contents, EfiVariables, Ext4, Fat, Inspection, MbrPartition, Partition, StorePathUse,
+    Table, Usage, inspect,
 };
 use imagegen::text::lines;
 use imagegen::units::ByteCount;
@@ -92,15 +92,15 @@ fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
         writeln!(out, "  problem: {problem}")?;
     }
     let mut rows = vec![["NO", "FIRST LBA", "SECTORS", "SIZE", "NAME", "TYPE", "GUID"].map(str::to_owned)];
-    rows.extend(table.partitions.iter().map(|partition| {
+    rows.extend(table.partitions.iter().map(|Partition { entry, .. }| {
         [
-            partition.number.to_string(),
-            (partition.start_bytes / table.block_bytes).to_string(),
-            (partition.bytes / table.block_bytes).to_string(),
-            ByteCount(partition.bytes).to_string(),
-            partition.name.clone(),
-            partition.type_name.to_owned(),
-            partition.guid.clone().unwrap_or_default(),
+            entry.number.to_string(),
+            (entry.start_bytes / table.block_bytes).to_string(),
+            (entry.bytes / table.block_bytes).to_string(),
+            ByteCount(entry.bytes).to_string(),
+            entry.name.clone(),
+            entry.type_name.to_owned(),
+            entry.guid.clone().unwrap_or_default(),
         ]
     }));
     out.write_str(&aligned(&rows, "  ", 0..0))?;
@@ -111,7 +111,7 @@ fn partition_table(out: &mut String, table: &Table) -> std::fmt::Result {
         }
     }
     for partition in &table.partitions {
-        writeln!(out, "\nPartition {}", partition.number)?;
+        writeln!(out, "\nPartition {}", partition.entry.number)?;
         contents(out, &partition.contents, "  ")?;
     }
     Ok(())

@@ -59,7 +59,7 @@ fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> 
         if number.is_some_and(|number| number != partition.number) {
             continue;
         }
-        let window = Window::new(image, partition.start, partition.size)?;
+        let window = Window::new(image, partition.start_bytes, partition.bytes)?;
         if matches!(Contents::detect(&window)?, Contents::Ext4) {
             ensure!(
                 found.is_none(),

@@ -21,15 +21,17 @@ impl Picture {
         }
         for (partition, hue) in table.partitions.iter().zip(HUES.into_iter().cycle()) {
             let title = title_of(partition);
-            bar.piece(hue, &title, [(partition.start_bytes, partition.bytes)]);
-            bar.legend(hue, title, partition.bytes);
+            bar.piece(hue, &title, [(partition.entry.start_bytes, partition.entry.bytes)]);
+            bar.legend(hue, title, partition.entry.bytes);
         }
         self.bar(&bar, 52.0);
 
         for partition in &table.partitions {
             match &partition.contents {
                 Contents::Ext4(file_system) => self.ext4(file_system),
-                Contents::Fat(file_system) => self.fat(file_system, partition.bytes, partition.start_bytes),
+                Contents::Fat(file_system) => {
+                    self.fat(file_system, partition.entry.bytes, partition.entry.start_bytes)
+                }
                 _ => {}
             }
         }
@@ -37,7 +39,8 @@ impl Picture {
 }
 
 fn title_of(partition: &Partition) -> String {
-    let name = if partition.name.is_empty() { partition.type_name } else { &partition.name };
+    let name =
+        if partition.entry.name.is_empty() { partition.entry.type_name } else { &partition.entry.name };
     let what = match &partition.contents {
         Contents::Ext4(_) => "ext4",
         Contents::Fat(file_system) => file_system.width,
@@ -45,5 +48,5 @@ fn title_of(partition: &Partition) -> String {
         Contents::Zeros => "zeros",
         _ => "",
     };
-    format!("{} · {name} · {what}", partition.number)
+    format!("{} · {name} · {what}", partition.entry.number)
 }

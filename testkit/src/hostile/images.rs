@@ -33,7 +33,7 @@ pub fn partition_table(bytes: &[u8]) {
     let Ok(Some(table)) = PartitionTable::read(&disk) else { return };
     for partition in &table.partitions {
         // What lies outside is refused when it is opened, and not before.
-        let _ = Window::new(&disk, partition.start, partition.size).map(|window| window.bytes(0, 1));
+        let _ = Window::new(&disk, partition.start_bytes, partition.bytes).map(|window| window.bytes(0, 1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! GUID partition tables (UEFI specification 2.10, chapter 5.3): every partition at its place, with its fixed
 //! identifiers. The crate `gpt` writes them.
 
+mod checksum;
 mod ends;
 pub mod reader;
 

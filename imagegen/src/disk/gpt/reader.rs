@@ -2,13 +2,14 @@
 //! partitions from being found is noted, not refused. The crate `gpt` would not tell of it: it takes the first header
 //! that is whole, and reads partitions that do not lie on the disk.
 
+use serde::Serialize;
 use zerocopy::FromBytes;
-use zerocopy::byteorder::little_endian::U32;
 
+use super::checksum::compare;
 use crate::container::reader::{ReadError, Source};
 use crate::disk::gpt_disk::{Entry, Header, Mbr, MbrRecord};
 use crate::disk::mbr::OS_TYPE_PROTECTIVE;
-use crate::guid::Guid;
+use crate::on_disk::{self, Field, Structure};
 use crate::units::{SECTOR, index};
 
 /// The array of entries may have any size; no tool makes one of more than 16 KiB.
@@ -38,26 +39,29 @@ pub struct Gpt {
     pub block_size: u64,
 }
 
-/// A partition.
-#[derive(Debug)]
+/// A partition, as the table has it.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Partition {
     /// Its number, from 1 on.
     pub number: u32,
+    /// Its name; an MBR has none.
+    pub name: String,
+    /// The type's GUID or number.
+    pub type_id: String,
+    /// The type by a name that people know.
+    pub type_name: &'static str,
+    /// Its own GUID, in a GPT.
+    pub guid: Option<String>,
+    /// The attributes, in a GPT.
+    pub attributes: Option<u64>,
     /// Its first byte on the disk.
-    pub start: u64,
+    pub start_bytes: u64,
     /// Its length in bytes.
-    pub size: u64,
-    /// What the table says of it.
-    pub entry: PartitionEntry,
-}
-
-/// What a table says of a partition.
-#[derive(Debug)]
-pub enum PartitionEntry {
-    /// An entry of a GPT.
-    Gpt(Box<Entry>),
-    /// A record of an MBR.
-    Mbr(Box<MbrRecord>),
+    pub bytes: u64,
+    /// All that the table says of it.
+    #[serde(skip)]
+    pub fields: Vec<Field>,
 }
 
 impl PartitionTable {
@@ -85,33 +89,26 @@ impl PartitionTable {
 impl Mbr {
     /// The partitions; nothing if this is no MBR, but the boot sector of a file system or anything else.
     fn partitions(&self, size: u64) -> Option<Vec<Partition>> {
-        let used = |record: &&MbrRecord| record.os_type != 0;
-        let possible = |record: &MbrRecord| {
+        let possible = |(_, record): &(u32, &MbrRecord)| {
             let end = (u64::from(record.starting_lba.get()) + u64::from(record.size_in_lba.get())) * SECTOR;
             matches!(record.boot_indicator, 0 | 0x80) && record.starting_lba.get() != 0 && end <= size
         };
-        let mut records = self.partition_record.iter().filter(used).peekable();
-        if self.signature != [0x55, 0xAA] || records.peek().is_none() || !records.all(possible) {
+        let records: Vec<_> = self.used_records().collect();
+        if self.signature != [0x55, 0xAA] || records.is_empty() || !records.iter().all(possible) {
             return None;
         }
-        let numbered = (1..).zip(&self.partition_record).filter(|(_, record)| used(record));
-        Some(
-            numbered
-                .map(|(number, record)| Partition {
-                    number,
-                    start: u64::from(record.starting_lba.get()) * SECTOR,
-                    size: u64::from(record.size_in_lba.get()) * SECTOR,
-                    entry: PartitionEntry::Mbr(Box::new(record.clone())),
-                })
-                .collect(),
-        )
+        Some(records.into_iter().map(|(number, record)| Partition::of_mbr(number, record)).collect())
+    }
+
+    /// The records that are in use, with their numbers from 1 on.
+    pub fn used_records(&self) -> impl Iterator<Item = (u32, &MbrRecord)> {
+        (1..).zip(&self.partition_record).filter(|(_, record)| record.os_type != 0)
     }
 
     /// Whether records beside the protective one show partitions of a GPT too.
     pub fn is_hybrid(&self) -> bool {
-        let types = self.partition_record.iter().map(|record| record.os_type);
-        let used: Vec<u8> = types.filter(|&os_type| os_type != 0).collect();
-        used.contains(&OS_TYPE_PROTECTIVE) && used.len() > 1
+        let is_protective = |(_, record): (u32, &MbrRecord)| record.os_type == OS_TYPE_PROTECTIVE;
+        self.used_records().any(is_protective) && self.used_records().count() > 1
     }
 }
 
@@ -122,31 +119,23 @@ impl Gpt {
         problems: &mut Vec<String>,
     ) -> Result<Option<(Self, Vec<Partition>)>, ReadError> {
         let last = (disk.size() / block_size).saturating_sub(1);
-        let first = Header::read_at(disk, 1, block_size)?;
-        let alternate = first.as_ref().map_or(last, |(header, _)| header.alternate_lba.get());
-        let backup = Header::read_at(disk, alternate, block_size)?;
-        let (first_error, backup_error) = match (&first, &backup) {
-            (None, None) => return Ok(None),
-            (Some((_, first)), Some((_, backup))) => (first.clone(), backup.clone()),
-            (Some((_, first)), None) => (first.clone(), Some("there is none".to_owned())),
-            (None, Some((_, backup))) => (Some("there is none".to_owned()), backup.clone()),
+        let (first, first_problem) = Header::read_at(disk, 1, block_size)?;
+        let alternate = first.as_ref().map_or(last, |header| header.alternate_lba.get());
+        let (backup, backup_problem) = Header::read_at(disk, alternate, block_size)?;
+        let (header, backup) = match (first, backup) {
+            (Some(first), backup) if first_problem.is_none() || backup_problem.is_some() => (first, backup),
+            (_, Some(backup)) => (backup, None),
+            _ => return Ok(None),
         };
-        if let Some(error) = &first_error {
-            problems.push(format!("the GPT header in LBA 1 is damaged: {error}"));
+        if let Some(problem) = first_problem {
+            problems.push(format!("the GPT header in LBA 1 is damaged: {problem}"));
         }
-        if let Some(error) = &backup_error {
-            problems.push(format!("the backup GPT header in LBA {alternate} is damaged: {error}"));
+        if let Some(problem) = backup_problem {
+            problems.push(format!("the backup GPT header in LBA {alternate} is damaged: {problem}"));
         }
         if alternate != last {
             problems.push(format!("the backup GPT header is in LBA {alternate}, not in the last, {last}"));
         }
-        let (first, backup) = (first.map(|(header, _)| header), backup.map(|(header, _)| header));
-        let (header, backup) = match (first, backup) {
-            (Some(first), backup) if first_error.is_none() || backup_error.is_some() => (first, backup),
-            (_, Some(backup)) => (backup, None),
-            (Some(first), None) => (first, None),
-            (None, None) => return Ok(None),
-        };
         if let Some(backup) = &backup {
             compare(&header, backup, problems);
         }
@@ -156,49 +145,23 @@ impl Gpt {
 }
 
 impl Header {
-    /// The header in a block and what is wrong with it; nothing if there is none.
+    /// The header in a block, and what is wrong with it.
     fn read_at(
         disk: &dyn Source,
         lba: u64,
         block_size: u64,
-    ) -> Result<Option<(Self, Option<String>)>, ReadError> {
-        let Some(offset) = lba.checked_mul(block_size) else { return Ok(None) };
-        if disk.check(offset, block_size).is_err() {
-            return Ok(None);
+    ) -> Result<(Option<Self>, Option<String>), ReadError> {
+        let offset = lba.checked_mul(block_size).filter(|&offset| disk.check(offset, block_size).is_ok());
+        if let Some(offset) = offset {
+            let block = disk.bytes(offset, index(block_size))?;
+            if let Ok((header, _)) = Self::read_from_prefix(&block)
+                && &header.signature == b"EFI PART"
+            {
+                let problem = header.problem(&block, lba);
+                return Ok((Some(header), problem));
+            }
         }
-        let block = disk.bytes(offset, index(block_size))?;
-        let Ok((header, _)) = Self::read_from_prefix(&block) else { return Ok(None) };
-        if &header.signature != b"EFI PART" {
-            return Ok(None);
-        }
-        let problem = header.problem(&block, lba);
-        Ok(Some((header, problem)))
-    }
-
-    fn problem(&self, block: &[u8], lba: u64) -> Option<String> {
-        let size = index(self.header_size.get().into());
-        if size < size_of::<Self>() || size > block.len() {
-            return Some(format!("it cannot have {size} bytes"));
-        }
-        let mut covered = block[..size].to_vec();
-        let field = std::mem::offset_of!(Self, header_crc32);
-        covered[field..field + size_of::<U32>()].fill(0);
-        let (found, expected) = (crc32fast::hash(&covered), self.header_crc32.get());
-        if found != expected {
-            return Some(format!("its CRC-32 is {found:#x}, not {expected:#x}"));
-        }
-        (self.my_lba.get() != lba).then(|| format!("it says that it is in LBA {}", self.my_lba.get()))
-    }
-}
-
-/// The two headers must agree in all but their own places and checksums.
-fn compare(header: &Header, backup: &Header, problems: &mut Vec<String>) {
-    use crate::on_disk::Structure;
-    let own = ["header_crc32", "my_lba", "alternate_lba", "partition_entry_lba"];
-    for (a, b) in header.fields().iter().zip(backup.fields()) {
-        if a.value != b.value && !own.contains(&a.name) {
-            problems.push(format!("the GPT headers disagree: {} is {} and {}", a.name, a.value, b.value));
-        }
+        Ok((None, Some("there is none".to_owned())))
     }
 }
 
@@ -223,11 +186,7 @@ fn partitions(
         return Ok(Vec::new());
     }
     let array = disk.bytes(start, index(total))?;
-    let (found, expected) = (crc32fast::hash(&array), header.partition_entry_array_crc32.get());
-    if found != expected {
-        problems
-            .push(format!("the GPT's entries are damaged: their CRC-32 is {found:#x}, not {expected:#x}"));
-    }
+    problems.extend(header.entries_problem(&array));
     let mut partitions = Vec::new();
     for (number, bytes) in (1..).zip(array.chunks(index(size))) {
         let Ok((entry, _)) = Entry::read_from_prefix(bytes) else { continue };
@@ -235,63 +194,58 @@ fn partitions(
             continue;
         }
         let (first, last) = (entry.starting_lba.get(), entry.ending_lba.get());
-        let blocks = last.checked_sub(first).and_then(|blocks| blocks.checked_add(1));
-        let place =
-            blocks.and_then(|blocks| Some((first.checked_mul(block_size)?, blocks.checked_mul(block_size)?)));
-        let inside = place.filter(|&(start, size)| disk.check(start, size).is_ok());
-        let (start, size) = inside.unwrap_or((0, 0));
-        if inside.is_none() {
+        let place = || {
+            let blocks = last.checked_sub(first)?.checked_add(1)?;
+            Some((first.checked_mul(block_size)?, blocks.checked_mul(block_size)?))
+        };
+        let place = place().filter(|&(start, size)| disk.check(start, size).is_ok());
+        if place.is_none() {
             problems.push(format!("partition {number} (LBA {first} to {last}) does not lie on the disk"));
         }
-        partitions.push(Partition { number, start, size, entry: PartitionEntry::Gpt(Box::new(entry)) });
+        partitions.push(Partition::of_gpt(number, &entry, place.unwrap_or_default()));
     }
     Ok(partitions)
 }
 
 impl Partition {
-    /// The type's GUID or number.
-    pub fn type_id(&self) -> String {
-        match &self.entry {
-            PartitionEntry::Gpt(entry) => Guid::from_mixed_endian(entry.partition_type_guid).to_string(),
-            PartitionEntry::Mbr(record) => format!("{:#04x}", record.os_type),
+    fn of_gpt(number: u32, entry: &Entry, (start_bytes, bytes): (u64, u64)) -> Self {
+        let type_id = on_disk::guid(&entry.partition_type_guid);
+        let known = GPT_TYPES.iter().find(|(id, _)| *id == type_id);
+        Self {
+            number,
+            name: on_disk::utf16(&entry.partition_name),
+            type_id,
+            type_name: known.map_or("unknown type", |(_, name)| name),
+            guid: Some(on_disk::guid(&entry.unique_partition_guid)),
+            attributes: Some(entry.attributes.get()),
+            start_bytes,
+            bytes,
+            fields: entry.fields(),
         }
     }
 
-    /// The type by a name that people know.
-    pub fn type_name(&self) -> &'static str {
-        match &self.entry {
-            PartitionEntry::Gpt(entry) => {
-                let guid = Guid::from_mixed_endian(entry.partition_type_guid).to_string();
-                let known = GPT_TYPES.iter().find(|(id, _)| *id == guid);
-                known.map_or("unknown type", |(_, name)| name)
-            }
-            PartitionEntry::Mbr(record) => match record.os_type {
-                0x05 | 0x0F | 0x85 => "extended",
-                0x01 | 0x04 | 0x06 | 0x0B | 0x0C | 0x0E => "FAT",
-                0x07 => "NTFS or exFAT",
-                0x82 => "Linux swap",
-                0x83 => "Linux file system",
-                0x8E => "Linux LVM",
-                OS_TYPE_PROTECTIVE => "GPT protective",
-                0xEF => "EFI system partition",
-                _ => "unknown type",
-            },
-        }
-    }
-
-    /// The name in the table; an MBR has none.
-    pub fn name(&self) -> String {
-        match &self.entry {
-            PartitionEntry::Gpt(entry) => crate::on_disk::utf16(&entry.partition_name),
-            PartitionEntry::Mbr(_) => String::new(),
-        }
-    }
-
-    /// The partition's own GUID.
-    pub fn guid(&self) -> Option<Guid> {
-        match &self.entry {
-            PartitionEntry::Gpt(entry) => Some(Guid::from_mixed_endian(entry.unique_partition_guid)),
-            PartitionEntry::Mbr(_) => None,
+    fn of_mbr(number: u32, record: &MbrRecord) -> Self {
+        let type_name = match record.os_type {
+            0x05 | 0x0F | 0x85 => "extended",
+            0x01 | 0x04 | 0x06 | 0x0B | 0x0C | 0x0E => "FAT",
+            0x07 => "NTFS or exFAT",
+            0x82 => "Linux swap",
+            0x83 => "Linux file system",
+            0x8E => "Linux LVM",
+            OS_TYPE_PROTECTIVE => "GPT protective",
+            0xEF => "EFI system partition",
+            _ => "unknown type",
+        };
+        Self {
+            number,
+            name: String::new(),
+            type_id: format!("{:#04x}", record.os_type),
+            type_name,
+            guid: None,
+            attributes: None,
+            start_bytes: u64::from(record.starting_lba.get()) * SECTOR,
+            bytes: u64::from(record.size_in_lba.get()) * SECTOR,
+            fields: record.fields(),
         }
     }
 }

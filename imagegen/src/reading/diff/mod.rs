@@ -9,7 +9,7 @@ mod variables;
 use serde::Serialize;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
-use crate::disk::gpt::reader::{Partition, PartitionEntry, PartitionTable};
+use crate::disk::gpt::reader::{Partition, PartitionTable};
 use crate::fs::FileOnDisk;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe::Contents;
@@ -237,13 +237,13 @@ fn tables(
         let place = format!("partition {}", partition.number);
         match b.partitions.iter().find(|other| other.number == partition.number) {
             Some(other) => partitions(found, &place, partition, other, left, right),
-            None => found.add("partition", &place, "partition", partition.name(), ABSENT),
+            None => found.add("partition", &place, "partition", &partition.name, ABSENT),
         }
     }
     for partition in &b.partitions {
         if !a.partitions.iter().any(|other| other.number == partition.number) {
             let place = format!("partition {}", partition.number);
-            found.add("partition", &place, "partition", ABSENT, partition.name());
+            found.add("partition", &place, "partition", ABSENT, &partition.name);
         }
     }
 }
@@ -256,12 +256,8 @@ fn partitions(
     left: &dyn Source,
     right: &dyn Source,
 ) {
-    let fields = |entry: &PartitionEntry| match entry {
-        PartitionEntry::Gpt(entry) => entry.fields(),
-        PartitionEntry::Mbr(record) => record.fields(),
-    };
-    found.fields("partition", place, &fields(&a.entry), &fields(&b.entry));
-    let windows = both(Window::new(left, a.start, a.size), Window::new(right, b.start, b.size));
+    found.fields("partition", place, &a.fields, &b.fields);
+    let windows = both(Window::new(left, a.start_bytes, a.bytes), Window::new(right, b.start_bytes, b.bytes));
     let (a, b) = match windows {
         Ok(windows) => windows,
         Err(problem) => return found.unreadable("partition", place, problem),

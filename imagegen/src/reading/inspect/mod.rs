@@ -9,7 +9,7 @@ mod variables;
 use serde::Serialize;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
-use crate::disk::gpt::reader::{PartitionEntry, PartitionTable};
+use crate::disk::gpt::reader::{Partition as Entry, PartitionTable};
 use crate::error_kind::ErrorKind;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe;
@@ -102,22 +102,9 @@ pub struct MbrPartition {
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Partition {
-    /// Its number, from 1 on.
-    pub number: u32,
-    /// Its name in the table.
-    pub name: String,
-    /// The type's GUID or number.
-    pub type_id: String,
-    /// The type's name.
-    pub type_name: &'static str,
-    /// Its own GUID, in a GPT.
-    pub guid: Option<String>,
-    /// The attributes, in a GPT.
-    pub attributes: Option<u64>,
-    /// Its first byte on the disk.
-    pub start_bytes: u64,
-    /// Its length in bytes.
-    pub bytes: u64,
+    /// What the table says of it.
+    #[serde(flatten)]
+    pub entry: Entry,
     /// What is in it.
     pub contents: Contents,
 }
@@ -140,7 +127,7 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Conte
     Ok(match detected {
         // A table within a partition belongs to a guest's disk.
         probe::Contents::Partitions(table) if whole_disk => {
-            Contents::PartitionTable(Box::new(Table::of(source, &table)))
+            Contents::PartitionTable(Box::new(Table::of(source, *table)))
         }
         probe::Contents::Partitions(_) => Contents::Other { name: "partition table" },
         probe::Contents::Ext4 => {
@@ -170,7 +157,7 @@ fn boot_image(source: &dyn Source) -> Option<Contents> {
 }
 
 impl Table {
-    fn of(disk: &dyn Source, table: &PartitionTable) -> Self {
+    fn of(disk: &dyn Source, table: PartitionTable) -> Self {
         let code = &table.mbr.boot_code;
         let boot_code = if code.iter().all(|&byte| byte == 0) {
             "none"
@@ -179,13 +166,14 @@ impl Table {
         } else {
             "unknown"
         };
-        let records = (1..).zip(&table.mbr.partition_record).filter(|(_, record)| record.os_type != 0);
         Self {
             scheme: if table.gpt.is_some() { "gpt" } else { "mbr" },
             hybrid: table.mbr.is_hybrid(),
             boot_code,
             block_bytes: table.gpt.as_ref().map_or(512, |gpt| gpt.block_size),
-            mbr: records
+            mbr: table
+                .mbr
+                .used_records()
                 .map(|(number, record)| MbrPartition {
                     number,
                     os_type: record.os_type,
@@ -194,31 +182,18 @@ impl Table {
                 })
                 .collect(),
             gpt_header: table.gpt.as_ref().map(|gpt| gpt.header.fields()).unwrap_or_default(),
-            partitions: table.partitions.iter().map(|partition| Partition::of(disk, partition)).collect(),
-            problems: table.problems.clone(),
+            partitions: table.partitions.into_iter().map(|entry| Partition::of(disk, entry)).collect(),
+            problems: table.problems,
         }
     }
 }
 
 impl Partition {
-    fn of(disk: &dyn Source, partition: &crate::disk::gpt::reader::Partition) -> Self {
-        let contents = match Window::new(disk, partition.start, partition.size) {
+    fn of(disk: &dyn Source, entry: Entry) -> Self {
+        let contents = match Window::new(disk, entry.start_bytes, entry.bytes) {
             Ok(window) => contents_of(&window, false),
             Err(error) => Contents::Damaged { problem: error.to_string() },
         };
-        Self {
-            number: partition.number,
-            name: partition.name(),
-            type_id: partition.type_id(),
-            type_name: partition.type_name(),
-            guid: partition.guid().map(|guid| guid.to_string()),
-            attributes: match &partition.entry {
-                PartitionEntry::Gpt(entry) => Some(entry.attributes.get()),
-                PartitionEntry::Mbr(_) => None,
-            },
-            start_bytes: partition.start,
-            bytes: partition.size,
-            contents,
-        }
+        Self { entry, contents }
     }
 }
