@@ -22,7 +22,7 @@ use super::qcow2::disk::Mapping;
 use super::{Foreign, Format, detect_format};
 use crate::error_kind::{ErrorKind, Failure};
 use crate::host_file::open_without_waiting;
-use crate::units::{GuestOffset, index, length};
+use crate::units::{GuestOffset, index, joined, length};
 
 pub use allocation::{Extent, State, Totals};
 pub use backing::{Backing, check_backing};
@@ -254,20 +254,6 @@ impl Source for Image {
         let next = ranges.partition_point(|range| range.end <= offset);
         Ok(ranges.get(next).map_or(self.size(), |range| range.start.max(offset)))
     }
-}
-
-/// Sorts ranges, and joins those that touch.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_unstable_by_key(|range| range.start);
-    ranges.dedup_by(|next, last| {
-        let touch = next.start <= last.end;
-        if touch {
-            last.end = last.end.max(next.end);
-        }
-        touch
-    });
-    ranges
 }
 
 fn too_deep(path: &Path) -> ReadError {

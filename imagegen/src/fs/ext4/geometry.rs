@@ -77,11 +77,23 @@ impl Geometry {
     }
 
     fn place_tables(&mut self) {
-        let mut cursor = Cursor { at: 0, next_backup: 0, gaps: Vec::new(), geometry: &*self };
-        let mut take = |count| (0..self.groups).map(|_| cursor.take(count)).collect::<Vec<_>>();
+        // What lies between the superblocks and their backups.
+        let areas: Vec<_> = self.superblock_groups().map(|group| self.superblock_area(group)).collect();
+        let ends = areas.iter().skip(1).map(|area| area.start).chain([u64::MAX]);
+        let mut usable: Vec<_> = areas.iter().zip(ends).map(|(area, end)| area.end..end).collect();
+        // Each table is in one run; what was too short for one is left for files.
+        let mut from = 0;
+        let mut take_one = |count| {
+            while usable[from].end - usable[from].start < count {
+                from += 1;
+            }
+            usable[from].start += count;
+            usable[from].start - count
+        };
+        let mut take = |count| (0..self.groups).map(|_| take_one(count)).collect::<Vec<_>>();
         let (block_bitmaps, inode_bitmaps, inode_tables) =
             (take(1), take(1), take(self.inode_table_blocks()));
-        let usable = cursor.into_usable();
+        usable.retain(|range| !range.is_empty());
         self.tables = block_bitmaps
             .into_iter()
             .zip(inode_bitmaps)
@@ -147,12 +159,12 @@ impl Geometry {
     /// The last group must have at least one block and, if it has a backup, all of the backup.
     pub fn smallest_end(&self) -> u64 {
         let last = self.groups - 1;
-        if has_backup(last) { self.superblock_area(last).end } else { self.group_start(last) + 1 }
+        if has_backup(last.into()) { self.superblock_area(last).end } else { self.group_start(last) + 1 }
     }
 
     /// The groups with a superblock and descriptors, the first one included.
     pub fn superblock_groups(&self) -> impl Iterator<Item = u32> + use<> {
-        (0..self.groups).filter(|&group| has_backup(group))
+        (0..self.groups).filter(|&group| has_backup(group.into()))
     }
 
     /// One flexible group for the whole file system, and mke2fs's usual 16 groups at least.
@@ -168,8 +180,8 @@ pub fn needs_64bit(groups: u64, blocks_per_group: u32) -> bool {
 }
 
 /// Whether a group begins with a superblock and descriptors under `sparse_super`: 0, 1 and the powers of 3, 5 and 7.
-fn has_backup(group: u32) -> bool {
-    let is_power_of = |base: u32| {
+pub fn has_backup(group: u64) -> bool {
+    let is_power_of = |base: u64| {
         let mut rest = group;
         while rest > 1 && rest.is_multiple_of(base) {
             rest /= base;
@@ -177,59 +189,6 @@ fn has_backup(group: u32) -> bool {
         rest == 1
     };
     group == 0 || [3, 5, 7].into_iter().any(is_power_of)
-}
-
-/// Hands out blocks from the front, past superblocks and their backups.
-struct Cursor<'g> {
-    at: u64,
-    /// The first group whose backup may still lie ahead.
-    next_backup: u32,
-    gaps: Vec<Range<u64>>,
-    geometry: &'g Geometry,
-}
-
-impl Cursor<'_> {
-    /// The first of `count` blocks in one run; what had to be left out before it becomes a gap.
-    fn take(&mut self, count: u64) -> u64 {
-        while let Some(backup) = self.backup_ahead() {
-            if self.at + count <= backup.start {
-                break;
-            }
-            self.skip(&backup);
-        }
-        let first = self.at;
-        self.at += count;
-        first
-    }
-
-    fn backup_ahead(&mut self) -> Option<Range<u64>> {
-        let geometry = self.geometry;
-        while self.next_backup < geometry.groups {
-            if has_backup(self.next_backup) {
-                return Some(geometry.superblock_area(self.next_backup));
-            }
-            self.next_backup += 1;
-        }
-        None
-    }
-
-    fn skip(&mut self, backup: &Range<u64>) {
-        if self.at < backup.start {
-            self.gaps.push(self.at..backup.start);
-        }
-        self.at = backup.end;
-        self.next_backup += 1;
-    }
-
-    /// All that was not taken.
-    fn into_usable(mut self) -> Vec<Range<u64>> {
-        while let Some(backup) = self.backup_ahead() {
-            self.skip(&backup);
-        }
-        let mut usable = self.gaps;
-        usable.push(self.at..u64::MAX);
-        usable
-    }
 }
 
 /// Hands out usable blocks, which need not be in one run.
@@ -295,7 +254,7 @@ mod tests {
 
     #[test]
     fn backups_are_where_sparse_super_has_them() {
-        let groups: Vec<u32> = (0..130).filter(|&group| has_backup(group)).collect();
+        let groups: Vec<u64> = (0..130).filter(|&group| has_backup(group)).collect();
         assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
     }
 

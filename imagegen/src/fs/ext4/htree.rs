@@ -25,14 +25,6 @@ struct Leaf<'e, 't> {
     entries: &'e [(u32, Entry<'t>)],
 }
 
-/// How many blocks the index and its leaves take.
-pub fn block_count(entries: &[Entry<'_>], hash_seed: Guid) -> Result<u32, Ext4Error> {
-    let sorted = sorted_by_hash(entries, hash_seed);
-    let leaves = leaves(&sorted).len();
-    let nodes = second_level(leaves)?;
-    Ok(fit(1 + nodes + leaves)?)
-}
-
 /// The blocks: root, second level if there is one, leaves. `dots` are the directory itself and its parent.
 pub fn encode(
     dots: [Entry<'_>; 2],

@@ -11,7 +11,7 @@ use super::group::used_inodes;
 use super::inode::INODES_PER_BLOCK;
 use super::journal::Journal;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
-use crate::units::index;
+use crate::units::{index, joined};
 
 /// lost+found's number: the first that is not reserved.
 pub const LOST_FOUND_INODE: u32 = FIRST_INODE;
@@ -125,7 +125,7 @@ impl Layout {
             let used = used_inodes(geometry, group, self.last_inode).div_ceil(INODES_PER_BLOCK);
             all.push(tables.inode_table..tables.inode_table + u64::from(used));
         }
-        merged(all)
+        joined(all)
     }
 }
 
@@ -151,18 +151,4 @@ pub fn directory_of<'t>(tree: &'t Tree, directory: &PlannedDirectory) -> Directo
 fn clipped(ranges: &[Range<u64>], bounds: &Range<u64>) -> Vec<Range<u64>> {
     let parts = ranges.iter().map(|range| range.start.max(bounds.start)..range.end.min(bounds.end));
     parts.filter(|part| part.start < part.end).collect()
-}
-
-/// Ranges in order, neighbours joined.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_by_key(|range| range.start);
-    let mut out: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match out.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => out.push(range),
-        }
-    }
-    out
 }

@@ -1,7 +1,7 @@
 //! The superblock and its backups.
 
-use zerocopy::FromZeros;
 use zerocopy::byteorder::little_endian::U32;
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::checksum::Checksum;
 use super::disk::{

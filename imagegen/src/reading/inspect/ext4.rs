@@ -1,6 +1,7 @@
 //! An ext4 file system: its superblock, groups, and what the largest store paths take.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use crate::container::reader::{ReadError, Source};
 use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
 use crate::on_disk::{Field, Structure};
 use crate::text::shown;
-use crate::units::length;
+use crate::units::{joined, length};
 
 /// An ext4 file system.
 #[derive(Debug, Serialize)]
@@ -183,21 +184,20 @@ fn groups(file_system: &FileSystem<'_>) -> Vec<Group> {
 fn measure(file_system: &FileSystem<'_>, root: u32, name: &[u8]) -> StorePathUse {
     let mut used =
         StorePathUse { name: shown(name), usage: Usage::default(), places: Vec::new(), problem: None };
-    if let Err(error) = try_measure(file_system, root, &mut used) {
+    let mut places = Vec::new();
+    if let Err(error) = try_measure(file_system, root, &mut used.usage, &mut places) {
         used.problem = Some(error.to_string());
     }
-    used.places.sort_unstable();
-    let places = std::mem::take(&mut used.places);
-    for (start, bytes) in places {
-        match used.places.last_mut() {
-            Some((first, count)) if *first + *count == start => *count += bytes,
-            _ => used.places.push((start, bytes)),
-        }
-    }
+    used.places = joined(places).into_iter().map(|range| (range.start, range.end - range.start)).collect();
     used
 }
 
-fn try_measure(file_system: &FileSystem<'_>, root: u32, used: &mut StorePathUse) -> Result<(), ReadError> {
+fn try_measure(
+    file_system: &FileSystem<'_>,
+    root: u32,
+    usage: &mut Usage,
+    places: &mut Vec<Range<u64>>,
+) -> Result<(), ReadError> {
     let block = u64::from(file_system.superblock().block_size());
     let mut seen = HashSet::new();
     let mut todo = vec![root];
@@ -207,12 +207,8 @@ fn try_measure(file_system: &FileSystem<'_>, root: u32, used: &mut StorePathUse)
             continue;
         }
         let inode = file_system.inode(number)?;
-        let usage = &mut used.usage;
         match inode.kind() {
-            Type::Special => {
-                usage.special += 1;
-                continue;
-            }
+            Type::Special => usage.special += 1,
             Type::Symlink => usage.symlinks += 1,
             Type::Directory => {
                 usage.directories += 1;
@@ -223,14 +219,14 @@ fn try_measure(file_system: &FileSystem<'_>, root: u32, used: &mut StorePathUse)
                 usage.file_bytes = usage.file_bytes.saturating_add(inode.size());
             }
         }
-        if inode.kind() == Type::Symlink && !inode.has_extents() {
+        if matches!(inode.kind(), Type::Special | Type::Symlink) && !inode.has_extents() {
             continue;
         }
         let blocks = file_system.blocks(&inode)?;
         usage.allocated_bytes += length(blocks.tree.len()) * block;
         for run in &blocks.runs {
             usage.allocated_bytes += run.count * block;
-            used.places.push((run.physical * block, run.count * block));
+            places.push(run.physical * block..(run.physical + run.count) * block);
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ pub struct FatFile {
 }
 
 /// What a boot loader offers to start.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct LoaderEntry {
     /// The file that says so.
     pub file: String,
@@ -113,14 +113,7 @@ fn loader_entries(file_system: &FileSystem<'_>, found: &Found) -> Result<Vec<Loa
         let (key, value) = line.trim().split_once(char::is_whitespace)?;
         Some((key, value.trim()))
     });
-    let blank = || LoaderEntry {
-        file: found.path.clone(),
-        title: String::new(),
-        version: String::new(),
-        linux: String::new(),
-        initrd: String::new(),
-        options: String::new(),
-    };
+    let blank = || LoaderEntry { file: found.path.clone(), ..LoaderEntry::default() };
     let mut entries = if is_bls { vec![blank()] } else { Vec::new() };
     for (key, value) in pairs {
         if !is_bls && key == "menuentry" {

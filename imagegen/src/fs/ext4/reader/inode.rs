@@ -36,8 +36,6 @@ pub struct Inode {
     pub number: u32,
     /// As it is on disk.
     pub raw: RawInode,
-    /// Where the inode begins in the file system, in bytes.
-    pub offset: u64,
     /// The seed of everything that belongs to it.
     pub(super) seed: Option<Checksum>,
 }
@@ -59,7 +57,7 @@ impl Inode {
         raw.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
         let seed = file_system.superblock.seed();
         let seed = seed.map(|seed| seed.and(&number.to_le_bytes()).and(raw.i_generation.as_bytes()));
-        let inode = Self { number, raw, offset, seed };
+        let inode = Self { number, raw, seed };
         inode.check(bytes, known > CHECKSUM_HI)?;
         Ok(inode)
     }

@@ -16,9 +16,7 @@ use crate::error_kind::Failure;
 use crate::fs::file_on_disk::{FileOnDisk, Piece};
 use crate::units::index;
 
-pub use super::disk::{
-    FIRST_BYTE, GroupDescriptor, LOST_FOUND, MAGIC, ROOT_INODE as ROOT, RawInode, Superblock,
-};
+pub use super::disk::{GroupDescriptor, LOST_FOUND, MAGIC, ROOT_INODE as ROOT, RawInode, Superblock};
 pub use directory::Entry;
 pub use extent::{Blocks, Run};
 pub use inode::{Inode, Type};
@@ -64,11 +62,6 @@ impl<'s> FileSystem<'s> {
     /// The descriptors of all groups.
     pub fn groups(&self) -> &[GroupDescriptor] {
         &self.groups
-    }
-
-    /// The disk or partition.
-    pub fn source(&self) -> &'s dyn Source {
-        self.source
     }
 
     /// Reads an inode by its number.

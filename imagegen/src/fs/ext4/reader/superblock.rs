@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
-use zerocopy::{FromBytes, IntoBytes};
 
 use super::{HELP, check};
 use crate::container::reader::{ReadError, Source};
@@ -11,6 +11,7 @@ use crate::fs::ext4::checksum::Checksum;
 use crate::fs::ext4::disk::{
     CHECKSUM_CRC32C, Compat, DESCRIPTOR_SIZE, FIRST_BYTE, Incompat, MAGIC, RoCompat, Superblock, join, names,
 };
+use crate::fs::ext4::geometry::has_backup;
 use crate::guid::Guid;
 use crate::text::shown;
 
@@ -196,27 +197,11 @@ impl Superblock {
     /// Whether a group begins with a superblock (the kernel's documentation of ext4, "Super Block", `sparse_super` and
     /// `sparse_super2`).
     fn has_superblock(&self, group: u64) -> bool {
-        let is_power_of = |base: u64| {
-            let mut power = base;
-            while power < group {
-                power *= base;
-            }
-            power == group
-        };
-        if group == 0 {
-            true
-        } else if self.compat().contains(Compat::SPARSE_SUPER2) {
-            self.s_backup_bgs.iter().any(|backup| u64::from(backup.get()) == group)
-        } else if self.ro_compat().contains(RoCompat::SPARSE_SUPER) {
-            group == 1 || [3, 5, 7].into_iter().any(is_power_of)
+        if self.compat().contains(Compat::SPARSE_SUPER2) {
+            group == 0 || self.s_backup_bgs.iter().any(|backup| u64::from(backup.get()) == group)
         } else {
-            true
+            has_backup(group) || !self.ro_compat().contains(RoCompat::SPARSE_SUPER)
         }
-    }
-
-    /// The superblock's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        IntoBytes::as_bytes(self)
     }
 
     fn high(&self, word: U32) -> U32 {
