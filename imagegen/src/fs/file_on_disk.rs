@@ -27,52 +27,11 @@ impl<'s> FileOnDisk<'s> {
         Self { disk, size, pieces }
     }
 
-    /// The length in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Fills the buffer with the bytes from `offset` on; all must lie within the file.
-    pub fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), ReadError> {
-        while !buffer.is_empty() {
-            let (place, count) = self.locate(offset);
-            let (piece, rest) = buffer.split_at_mut(index(count.min(length(buffer.len()))));
-            match place {
-                Some(place) => self.disk.read_at(piece, place)?,
-                None => piece.fill(0),
-            }
-            offset += length(piece.len());
-            buffer = rest;
-        }
-        Ok(())
-    }
-
     /// All of it; it must be known to be small.
     pub fn read(&self) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; index(self.size)];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
-    }
-
-    /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
-    /// the size if there is nothing.
-    pub fn data_from(&self, mut offset: u64) -> Result<u64, ReadError> {
-        while offset < self.size {
-            let (place, count) = self.locate(offset);
-            if let Some(place) = place {
-                let zeros = self.disk.data_from(place)? - place;
-                if zeros < count {
-                    return Ok((offset + zeros).min(self.size));
-                }
-            }
-            offset = offset.saturating_add(count);
-        }
-        Ok(self.size)
-    }
-
-    /// Where a byte of the file lies on the whole disk; nothing for a hole.
-    pub fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
-        self.locate(offset).0.map(|place| self.disk.guest_offset(place))
     }
 
     /// Where a byte is, unless it is in a hole, and for how many bytes from it on that goes on.
@@ -86,5 +45,43 @@ impl<'s> FileOnDisk<'s> {
             Some(piece) => (None, piece.start - offset),
             None => (None, u64::MAX - offset),
         }
+    }
+}
+
+impl Source for FileOnDisk<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), ReadError> {
+        while !buffer.is_empty() {
+            let (place, count) = self.locate(offset);
+            let (piece, rest) = buffer.split_at_mut(index(count.min(length(buffer.len()))));
+            match place {
+                Some(place) => self.disk.read_at(piece, place)?,
+                None => piece.fill(0),
+            }
+            offset += length(piece.len());
+            buffer = rest;
+        }
+        Ok(())
+    }
+
+    fn data_from(&self, mut offset: u64) -> Result<u64, ReadError> {
+        while offset < self.size {
+            let (place, count) = self.locate(offset);
+            if let Some(place) = place {
+                let zeros = self.disk.data_from(place)? - place;
+                if zeros < count {
+                    return Ok((offset + zeros).min(self.size));
+                }
+            }
+            offset = offset.saturating_add(count);
+        }
+        Ok(self.size)
+    }
+
+    fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
+        self.disk.guest_offset(self.locate(offset).0?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::container::reader::{ReadError, Source};
 use crate::disk::gpt::reader::PartitionTable;
-use crate::firmware::efi_vars::IMAGE_MAX;
+use crate::firmware::efi_vars::{IMAGE_MAX, VariableStore};
 use crate::fs::ext4::reader::MAGIC as EXT4_MAGIC;
 use crate::fs::fat::reader::is_fat;
 use crate::units::index;
@@ -73,10 +73,15 @@ impl Contents {
     }
 }
 
-/// A whole flash image, to be read as a variable store.
-pub(super) fn flash_image(source: &dyn Source) -> Result<Vec<u8>, String> {
+/// A whole flash image.
+pub(super) fn flash_image(source: &dyn Source) -> Result<Vec<u8>, ReadError> {
     if source.size() > IMAGE_MAX {
-        return Err("a flash image is never so large".to_owned());
+        return Err(ReadError::damaged("a flash image is never so large"));
     }
-    source.bytes(0, index(source.size())).map_err(|error| error.to_string())
+    source.bytes(0, index(source.size()))
+}
+
+/// The variable store in a flash image.
+pub(super) fn variable_store(image: &[u8]) -> Result<VariableStore<'_>, ReadError> {
+    VariableStore::parse(image).map_err(|error| ReadError::damaged(error.to_string()))
 }

@@ -131,8 +131,8 @@ impl Source for Patched {
         Ok(())
     }
 
-    fn guest_offset(&self, offset: u64) -> GuestOffset {
-        GuestOffset(offset)
+    fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
+        Some(GuestOffset(offset))
     }
 }
 

@@ -39,8 +39,8 @@ pub trait Source: Sync {
     fn size(&self) -> u64;
     /// Fills the buffer with the bytes from `offset` on. A range that goes beyond the end is an error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError>;
-    /// Where a byte lies on the whole disk.
-    fn guest_offset(&self, offset: u64) -> GuestOffset;
+    /// Where a byte lies on the whole disk; nothing if it is in a hole of a file, or not on the disk at all.
+    fn guest_offset(&self, offset: u64) -> Option<GuestOffset>;
 
     /// The first offset from `offset` on where there may be anything but zeros, as far as that is known without reading;
     /// the size if there is nothing.
@@ -245,8 +245,8 @@ impl Source for Image {
         self.read_layer(0, buffer, offset)
     }
 
-    fn guest_offset(&self, offset: u64) -> GuestOffset {
-        GuestOffset(offset)
+    fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
+        Some(GuestOffset(offset))
     }
 
     fn data_from(&self, offset: u64) -> Result<u64, ReadError> {

@@ -29,7 +29,7 @@ impl Source for Window<'_> {
         self.source.read_at(buffer, self.start + offset)
     }
 
-    fn guest_offset(&self, offset: u64) -> GuestOffset {
+    fn guest_offset(&self, offset: u64) -> Option<GuestOffset> {
         self.source.guest_offset(self.start.saturating_add(offset))
     }
 

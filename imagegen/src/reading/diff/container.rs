@@ -58,8 +58,8 @@ impl Source for FileBytes<'_> {
         self.0.read_file(buffer, offset)
     }
 
-    fn guest_offset(&self, offset: u64) -> GuestOffset {
-        GuestOffset(offset)
+    fn guest_offset(&self, _: u64) -> Option<GuestOffset> {
+        None
     }
 
     fn data_from(&self, offset: u64) -> Result<u64, ReadError> {

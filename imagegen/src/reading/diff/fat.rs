@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{ABSENT, Differences, Unreadable, both, files};
-use crate::container::reader::Source;
+use crate::container::reader::{ReadError, Source};
 use crate::fs::fat::reader::{BootSector, FileSystem, Found};
 use crate::on_disk::Structure;
 
@@ -42,7 +42,7 @@ pub fn compare(
             compared_bytes += left.size().max(right.size());
             if compared_bytes > bytes {
                 // They have clusters in common, and so few could claim to be of any size together.
-                return Err(Unreadable { left: TOO_MANY.to_owned(), right: TOO_MANY.to_owned() });
+                return Err(Unreadable::Both(ReadError::damaged(TOO_MANY), ReadError::damaged(TOO_MANY)));
             }
             files(found, &path, &left, &right)
         });

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
 use crate::disk::gpt::reader::{Partition, PartitionTable};
-use crate::fs::FileOnDisk;
 use crate::on_disk::{Field, Structure};
 use crate::reading::probe::Contents;
-use crate::units::index;
+use crate::units::{index, length};
 
 /// How much is compared at once.
 const PIECE: u64 = 1 << 20;
@@ -61,9 +60,14 @@ impl Differences {
     }
 
     /// An image that cannot be read where the other can is a difference.
-    fn unreadable(&mut self, layer: &'static str, place: &str, Unreadable { left, right }: Unreadable) {
-        let or_readable = |problem: String| if problem.is_empty() { READABLE.to_owned() } else { problem };
-        self.add(layer, place, "cannot be compared", or_readable(left), or_readable(right));
+    fn unreadable(&mut self, layer: &'static str, place: &str, problem: Unreadable) {
+        let readable = || READABLE.to_owned();
+        let (left, right) = match problem {
+            Unreadable::Left(left) => (left.to_string(), readable()),
+            Unreadable::Right(right) => (readable(), right.to_string()),
+            Unreadable::Both(left, right) => (left.to_string(), right.to_string()),
+        };
+        self.add(layer, place, "cannot be compared", left, right);
     }
 
     fn fields(&mut self, layer: &'static str, place: &str, left: &[Field], right: &[Field]) {
@@ -74,20 +78,27 @@ impl Differences {
 }
 
 /// What could not be read of either image.
-struct Unreadable {
-    left: String,
-    right: String,
+enum Unreadable {
+    Left(ReadError),
+    Right(ReadError),
+    Both(ReadError, ReadError),
 }
 
-/// What was read of both images, or why not; an image that could be read has nothing to say then.
-fn both<T, E: ToString>(left: Result<T, E>, right: Result<T, E>) -> Result<(T, T), Unreadable> {
-    let problem = |error: E| error.to_string();
+impl From<Unreadable> for ReadError {
+    fn from(problem: Unreadable) -> Self {
+        match problem {
+            Unreadable::Left(error) | Unreadable::Right(error) | Unreadable::Both(error, _) => error,
+        }
+    }
+}
+
+/// What was read of both images, or why not.
+fn both<T>(left: Result<T, ReadError>, right: Result<T, ReadError>) -> Result<(T, T), Unreadable> {
     match (left, right) {
         (Ok(left), Ok(right)) => Ok((left, right)),
-        (left, right) => Err(Unreadable {
-            left: left.err().map(problem).unwrap_or_default(),
-            right: right.err().map(problem).unwrap_or_default(),
-        }),
+        (Err(left), Ok(_)) => Err(Unreadable::Left(left)),
+        (Ok(_), Err(right)) => Err(Unreadable::Right(right)),
+        (Err(left), Err(right)) => Err(Unreadable::Both(left, right)),
     }
 }
 
@@ -99,83 +110,56 @@ pub fn diff(left: &Image, right: &Image, ignore_container: bool) -> Result<Vec<D
     }
     let before = found.0.len();
     found.add("disk", "", "size in bytes", left.size(), right.size());
-    let first = first_difference(left, right)?;
-    if let Some(offset) = first {
+    if let Some(offset) = first_difference(left, right)? {
         contents(&mut found, "", left, right, true);
         if found.0.len() == before {
-            let (a, b) = (left.bytes(offset, 1)?, right.bytes(offset, 1)?);
             let what = format!(
                 "first differing byte, at guest offset {offset:#x}, outside of files and known fields"
             );
-            found.add("bytes", "", &what, hex(&a), hex(&b));
+            found.add("bytes", "", &what, byte(left, offset), byte(right, offset));
         }
     }
     Ok(found.0)
 }
 
-/// The first byte in which two disks, as far as both go, differ.
-fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>, ReadError> {
-    let size = left.size().min(right.size());
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    let mut offset = 0;
-    loop {
-        // Both have zeros before, though perhaps very many of them.
-        offset = left.data_from(offset)?.min(right.data_from(offset)?);
-        if offset >= size {
-            break;
-        }
-        let count = PIECE.min(size - offset);
-        a.resize(index(count), 0);
-        b.resize(index(count), 0);
-        left.read_at(&mut a, offset)?;
-        right.read_at(&mut b, offset)?;
-        if let Some(i) = differing(&a, &b) {
-            return Ok(Some(offset + i));
-        }
-        offset += count;
-    }
-    Ok(None)
-}
-
-/// Adds the first byte in which two files, as far as both go, differ.
-fn files(
-    found: &mut Differences,
-    path: &str,
-    left: &FileOnDisk<'_>,
-    right: &FileOnDisk<'_>,
-) -> Result<(), Unreadable> {
+/// The first byte in which two disks or files, as far as both go, differ.
+fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>, Unreadable> {
     let size = left.size().min(right.size());
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut offset = 0;
     loop {
         let (one, other) = both(left.data_from(offset), right.data_from(offset))?;
-        // Both have zeros before.
+        // Both have zeros before, though perhaps very many of them.
         offset = one.min(other);
         if offset >= size {
-            return Ok(());
+            return Ok(None);
         }
         let count = PIECE.min(size - offset);
         a.resize(index(count), 0);
         b.resize(index(count), 0);
         both(left.read_at(&mut a, offset), right.read_at(&mut b, offset))?;
-        if let Some(i) = differing(&a, &b) {
-            let at = offset + i;
-            let guest =
-                left.guest_offset(at).map_or_else(|| "a hole".to_owned(), |at| format!("{:#x}", at.0));
-            let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
-            let i = index(i);
-            found.add("file", path, &what, hex(&a[i..=i]), hex(&b[i..=i]));
-            return Ok(());
+        // The whole is compared faster than byte by byte.
+        if a != b {
+            let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+            return Ok(Some(offset + length(same)));
         }
         offset += count;
     }
 }
 
-fn differing(a: &[u8], b: &[u8]) -> Option<u64> {
-    if a == b {
-        return None;
+/// Adds the first byte in which two files differ.
+fn files(
+    found: &mut Differences,
+    path: &str,
+    left: &dyn Source,
+    right: &dyn Source,
+) -> Result<(), Unreadable> {
+    if let Some(at) = first_difference(left, right)? {
+        let guest = left.guest_offset(at).map_or("a hole".to_owned(), |at| format!("{:#x}", at.0));
+        let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
+        found.add("file", path, &what, byte(left, at), byte(right, at));
     }
-    a.iter().zip(b).position(|(a, b)| a != b).map(crate::units::length)
+    Ok(())
 }
 
 /// Compares what two disks or partitions hold. What cannot be read is a difference of its own if the other can.
@@ -257,31 +241,25 @@ fn partitions(
     right: &dyn Source,
 ) {
     found.fields("partition", place, &a.fields, &b.fields);
-    let windows = both(Window::new(left, a.start_bytes, a.bytes), Window::new(right, b.start_bytes, b.bytes));
-    let (a, b) = match windows {
-        Ok(windows) => windows,
-        Err(problem) => return found.unreadable("partition", place, problem),
-    };
-    match first_difference(&a, &b) {
-        Ok(None) => {}
-        Ok(Some(offset)) => {
-            let before = found.0.len();
-            contents(found, place, &a, &b, false);
-            if found.0.len() == before {
-                let what = format!(
-                    "first differing byte, at its byte {offset:#x}, outside of files and known fields"
-                );
-                found.add("bytes", place, &what, byte(&a, offset), byte(&b, offset));
-            }
+    let before = found.0.len();
+    let mut compare = || {
+        let (a, b) =
+            both(Window::new(left, a.start_bytes, a.bytes), Window::new(right, b.start_bytes, b.bytes))?;
+        let Some(offset) = first_difference(&a, &b)? else { return Ok(()) };
+        contents(found, place, &a, &b, false);
+        if found.0.len() == before {
+            let what =
+                format!("first differing byte, at its byte {offset:#x}, outside of files and known fields");
+            found.add("bytes", place, &what, byte(&a, offset), byte(&b, offset));
         }
-        Err(error) => found.add("partition", place, "cannot be compared", error, ""),
+        Ok(())
+    };
+    if let Err(problem) = compare() {
+        found.unreadable("partition", place, problem);
     }
 }
 
 fn byte(source: &dyn Source, offset: u64) -> String {
-    source.bytes(offset, 1).map_or_else(|error| error.to_string(), |byte| hex(&byte))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
+    let hex = |byte: Vec<u8>| data_encoding::HEXLOWER.encode(&byte);
+    source.bytes(offset, 1).map_or_else(|error| error.to_string(), hex)
 }

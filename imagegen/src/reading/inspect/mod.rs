@@ -115,34 +115,22 @@ pub fn inspect(image: &Image) -> Result<Inspection, ReadError> {
 }
 
 fn contents_of(source: &dyn Source, whole_disk: bool) -> Contents {
-    match try_contents(source, whole_disk) {
-        Ok(contents) | Err(contents) => contents,
-    }
+    try_contents(source, whole_disk).unwrap_or_else(|error| match (error.kind(), error.to_string()) {
+        (ErrorKind::Unsupported, problem) => Contents::Unread { problem },
+        (_, problem) => Contents::Damaged { problem },
+    })
 }
 
-/// The error says why there is no more to say.
-fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, Contents> {
-    let damaged = |problem| Contents::Damaged { problem };
-    let detected = probe::Contents::detect(source).map_err(|error| damaged(error.to_string()))?;
-    Ok(match detected {
+fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, ReadError> {
+    Ok(match probe::Contents::detect(source)? {
         // A table within a partition belongs to a guest's disk.
         probe::Contents::Partitions(table) if whole_disk => {
             Contents::PartitionTable(Box::new(Table::of(source, *table)))
         }
         probe::Contents::Partitions(_) => Contents::Other { name: "partition table" },
-        probe::Contents::Ext4 => {
-            let unread = |error: ReadError| match (error.kind(), error.to_string()) {
-                (ErrorKind::Unsupported, problem) => Contents::Unread { problem },
-                (_, problem) => damaged(problem),
-            };
-            Contents::Ext4(Box::new(Ext4::of(source).map_err(unread)?))
-        }
-        probe::Contents::Fat => {
-            Contents::Fat(Box::new(Fat::of(source).map_err(|error| damaged(error.to_string()))?))
-        }
-        probe::Contents::EfiVariables => {
-            Contents::EfiVariables(Box::new(EfiVariables::of(source).map_err(damaged)?))
-        }
+        probe::Contents::Ext4 => Contents::Ext4(Box::new(Ext4::of(source)?)),
+        probe::Contents::Fat => Contents::Fat(Box::new(Fat::of(source)?)),
+        probe::Contents::EfiVariables => Contents::EfiVariables(Box::new(EfiVariables::of(source)?)),
         probe::Contents::Named(name) => Contents::Other { name },
         probe::Contents::Zeros => Contents::Zeros,
         probe::Contents::Unknown => boot_image(source).unwrap_or(Contents::Unknown),

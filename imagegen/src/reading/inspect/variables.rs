@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::container::reader::Source;
-use crate::firmware::efi_vars::{VariableStore, describe, vendor_name};
-use crate::reading::probe::flash_image;
+use crate::container::reader::{ReadError, Source};
+use crate::firmware::efi_vars::{describe, vendor_name};
+use crate::reading::probe::{flash_image, variable_store};
 use crate::text::{shown, shown_utf16};
 
 /// A variable store.
@@ -40,9 +40,9 @@ pub struct ListedVariable {
 }
 
 impl EfiVariables {
-    pub(super) fn of(source: &dyn Source) -> Result<Self, String> {
+    pub(super) fn of(source: &dyn Source) -> Result<Self, ReadError> {
         let image = flash_image(source)?;
-        let store = VariableStore::parse(&image).map_err(|error| error.to_string())?;
+        let store = variable_store(&image)?;
         let variables = store.variables().iter().map(|variable| ListedVariable {
             name: shown_utf16(variable.name.units().iter().copied()),
             guid: variable.vendor.to_string(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::container::reader::ReadError;
+use crate::container::reader::{ReadError, Source};
 use crate::error_kind::ErrorKind;
 use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
 use crate::fs::file_tree::{Kind, NodeId};

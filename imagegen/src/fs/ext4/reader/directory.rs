@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 
 use super::inode::{Inode, Type};
 use super::{FileSystem, check};
-use crate::container::reader::ReadError;
+use crate::container::reader::{ReadError, Source};
 use crate::fs::ext4::disk::{ENTRY_ALIGNMENT, EntryHeader, EntryTail, TYPE_TAIL};
 use crate::text::shown;
 use crate::units::{index, length};

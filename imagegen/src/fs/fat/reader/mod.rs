@@ -87,7 +87,7 @@ impl<'s> FileSystem<'s> {
             let path =
                 if prefix.is_empty() { entry.name.clone() } else { format!("{prefix}/{}", entry.name) };
             let first = entry.first_cluster();
-            let guest_offset = self.boot.cluster(first).map(|offset| self.source.guest_offset(offset));
+            let guest_offset = self.boot.cluster(first).and_then(|offset| self.source.guest_offset(offset));
             if listing.found.len() >= FILES_MAX {
                 return Err(Failure::too_large(format!("there are more than {FILES_MAX} files")).into());
             }
