@@ -15,7 +15,7 @@ use super::codec::{Codec, Packed};
 use super::disk::{CompressedData, Mapping};
 use super::first_cluster::first_cluster;
 use super::layout::Layout;
-use super::tables::{first_data_cluster, write_l1_table, write_l2_tables, write_refcounts};
+use super::tables::finish;
 use super::writer::outside_of_plan;
 use super::{CLUSTER, CLUSTER_BITS};
 use crate::container::{Compression, ContainerError};
@@ -130,18 +130,10 @@ impl<'f> Writer<'f> {
             state.place(&packed, self.file).map_err(io("write the last clusters of"))?;
         }
         let State { entries, space, .. } = state;
-        self.file.set_len(space.next).map_err(io("set the size of"))?;
-        write_l2_tables(self.file, &self.layout, |slot| entries[index(slot)])
-            .map_err(io("write the L2 tables of"))?;
-        write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
-        let tables = first_data_cluster(&self.layout);
-        let count_of = |cluster: u64| match cluster.checked_sub(tables) {
-            Some(data) => space.refcounts[index(data)],
-            None => 1,
-        };
-        write_refcounts(self.file, &self.layout, space.next / CLUSTER, count_of)
-            .map_err(io("write the refcounts of"))?;
-        self.file.write_all_at(&first, 0).map_err(io("write the header of"))
+        let tables = self.layout.data_cluster(0).0 / CLUSTER;
+        let count_of = |cluster: u64| cluster.checked_sub(tables).map_or(1, |i| space.refcounts[index(i)]);
+        let entry_of = |slot| entries[index(slot)];
+        finish(self.file, &self.layout, &first, space.next, entry_of, count_of)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -10,10 +10,28 @@ use zerocopy::byteorder::big_endian::{U16, U64};
 use super::CLUSTER;
 use super::disk::l1_entry;
 use super::layout::{Layout, REFCOUNTS, TABLE_ENTRIES};
+use crate::container::ContainerError;
 use crate::units::{HostOffset, index};
 
+/// Ends the file at `end` and writes all tables, and then its first cluster, without which it is no qcow2 image.
+pub fn finish(
+    file: &File,
+    layout: &Layout,
+    first_cluster: &[u8],
+    end: u64,
+    entry_of: impl Fn(u64) -> u64,
+    count_of: impl Fn(u64) -> u16,
+) -> Result<(), ContainerError> {
+    let io = |action| move |source| ContainerError::Io { action, source };
+    file.set_len(end).map_err(io("set the size of"))?;
+    write_l2_tables(file, layout, entry_of).map_err(io("write the L2 tables of"))?;
+    write_l1_table(file, layout).map_err(io("write the L1 table of"))?;
+    write_refcounts(file, layout, end / CLUSTER, count_of).map_err(io("write the refcounts of"))?;
+    file.write_all_at(first_cluster, 0).map_err(io("write the header of"))
+}
+
 /// Writes the L2 tables; `entry_of` gives the entry of a data cluster's number, 0 for zeros.
-pub fn write_l2_tables(file: &File, layout: &Layout, entry_of: impl Fn(u64) -> u64) -> io::Result<()> {
+fn write_l2_tables(file: &File, layout: &Layout, entry_of: impl Fn(u64) -> u64) -> io::Result<()> {
     let mut runs = layout.runs.iter().copied().peekable();
     for (i, &table) in (0..).zip(&layout.l2_tables) {
         let first = u64::from(table) * TABLE_ENTRIES;
@@ -34,7 +52,7 @@ pub fn write_l2_tables(file: &File, layout: &Layout, entry_of: impl Fn(u64) -> u
 }
 
 /// Writes the L1 table.
-pub fn write_l1_table(file: &File, layout: &Layout) -> io::Result<()> {
+fn write_l1_table(file: &File, layout: &Layout) -> io::Result<()> {
     let mut entries = vec![U64::ZERO; index(layout.l1_entries.into())];
     for (i, &table) in (0..).zip(&layout.l2_tables) {
         entries[index(table.into())] = l1_entry(layout.l2_table(i)).into();
@@ -43,7 +61,7 @@ pub fn write_l1_table(file: &File, layout: &Layout) -> io::Result<()> {
 }
 
 /// Writes the refcounts of a file of this number of clusters; `count_of` gives a cluster's refcount.
-pub fn write_refcounts(
+fn write_refcounts(
     file: &File,
     layout: &Layout,
     clusters: u64,
@@ -60,9 +78,4 @@ pub fn write_refcounts(
         file.write_all_at(counts.as_bytes(), offset)?;
     }
     Ok(())
-}
-
-/// The number of the first data cluster within the file.
-pub fn first_data_cluster(layout: &Layout) -> u64 {
-    layout.data_cluster(0).0 / CLUSTER
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::disk::Mapping;
 use super::first_cluster::{Backing, first_cluster};
 use super::layout::{Layout, Run};
-use super::tables::{write_l1_table, write_l2_tables, write_refcounts};
+use super::tables::finish;
 use super::{CLUSTER, CLUSTER_BITS};
 use crate::container::reflink::reflink;
 use crate::container::{ContainerError, REFLINK_PIECE, is_zero};
@@ -92,18 +92,13 @@ impl<'f> Writer<'f> {
 
     /// Closes the holes and writes all tables; the header comes last.
     pub fn finish(self, backing: Option<Backing<'_>>) -> Result<(), ContainerError> {
-        let io = |action| move |source| ContainerError::Io { action, source };
         let first = first_cluster(&self.layout, backing, None)?;
-        let moves = self.close_holes().map_err(io("close the holes in"))?;
+        let closed = self.close_holes();
+        let moves = closed.map_err(|source| ContainerError::Io { action: "close the holes in", source })?;
         let end = self.layout.data_cluster(moves.count).0;
-        self.file.set_len(end).map_err(io("set the size of"))?;
-        write_l2_tables(self.file, &self.layout, |slot| self.entry(slot, &moves))
-            .map_err(io("write the L2 tables of"))?;
-        write_l1_table(self.file, &self.layout).map_err(io("write the L1 table of"))?;
+        let entry_of = |slot| self.entry(slot, &moves);
         // Every cluster of the file is used exactly once.
-        write_refcounts(self.file, &self.layout, end / CLUSTER, |_| 1)
-            .map_err(io("write the refcounts of"))?;
-        self.file.write_all_at(&first, 0).map_err(io("write the header of"))
+        finish(self.file, &self.layout, &first, end, entry_of, |_| 1)
     }
 
     /// Moves the last written clusters over those that stayed zero, so that the file has no gaps.

@@ -1,7 +1,6 @@
 //! Which backing files may be opened: an image that somebody else made can name any file of this machine, and then shows
 //! what is in it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::first_cluster::FirstCluster;
@@ -23,35 +22,27 @@ pub enum Backing {
 
 impl Backing {
     /// The rule for the image at `image`.
-    pub(super) fn of(&self, image: &Path) -> Allowed {
+    pub(super) fn of(&self, image: &Path) -> Allowed<'_> {
         let own = match image.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        match self {
-            Self::Refuse => Allowed::None,
-            Self::Near(also) => Allowed::Below { own: own.canonicalize().ok(), also: also.clone() },
-            Self::Anywhere => Allowed::All,
-        }
+        Allowed { backing: self, own: own.canonicalize().ok() }
     }
 }
 
 /// The backing files that one image may have.
 #[derive(Debug)]
-pub enum Allowed {
-    None,
-    Below {
-        /// The image's own directory, without links; nothing if it cannot be found out.
-        own: Option<PathBuf>,
-        also: Vec<PathBuf>,
-    },
-    All,
+pub struct Allowed<'b> {
+    backing: &'b Backing,
+    /// The image's own directory, without links; nothing if it cannot be found out.
+    own: Option<PathBuf>,
 }
 
 /// A backing file: its path, the same without links, and its format if the image names it.
 type Named = (PathBuf, PathBuf, Option<Format>);
 
-impl Allowed {
+impl Allowed<'_> {
     /// The backing file of the image file `path`, if it has one.
     pub fn backing(&self, first: &FirstCluster, path: &Path) -> Result<Option<Named>, ReadError> {
         let Some((named, format)) = first.backing(path)? else { return Ok(None) };
@@ -63,13 +54,14 @@ impl Allowed {
     fn find(&self, by: &Path, named: &Path) -> Result<PathBuf, ReadError> {
         let refused =
             |problem| Err(ReadError::Backing { path: by.to_owned(), backing: named.to_owned(), problem });
-        let (own, also) = match self {
-            Self::None => return refused("is not asked for"),
-            Self::Below { own, also } => (own.as_deref(), also),
-            Self::All => return Ok(named.to_owned()),
+        let also = match self.backing {
+            Backing::Refuse => return refused("is not asked for"),
+            Backing::Near(also) => also,
+            Backing::Anywhere => return Ok(named.to_owned()),
         };
         let io = |source| ReadError::Io { action: "find", path: named.to_owned(), source };
         let target = named.canonicalize().map_err(io)?;
+        let own = self.own.as_deref();
         if !own.is_some_and(|own| is_near(&target, own)) && !also.iter().any(|also| target.starts_with(also))
         {
             return refused("lies outside of the image's directory");
@@ -96,22 +88,17 @@ pub fn check_backing(image: &Path, backing: &Backing) -> Result<(), ReadError> {
     let mut next = Some((image.to_owned(), image.to_owned(), None));
     for _ in 0..=DEPTH_MAX {
         let Some((path, target, format)) = next else { return Ok(()) };
-        let Some(first) = header(&path, &target, format)? else { return Ok(()) };
+        let io = |source| ReadError::Io { action: "read", path: path.clone(), source };
+        let (file, length, _) = open_file(&path, &target)?;
+        // Other files name no backing file.
+        if format.map_or_else(|| detect_format(&file).map_err(io), Ok)? == Format::Raw {
+            return Ok(());
+        }
+        let first = FirstCluster::read_any(&path, &file, length)?;
         first.check_data_file(&path)?;
         next = allowed.backing(&first, &path)?;
     }
     Err(too_deep(image))
-}
-
-/// The first cluster of a qcow2 file; other files name no backing file.
-fn header(path: &Path, target: &Path, format: Option<Format>) -> Result<Option<FirstCluster>, ReadError> {
-    let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
-    let (file, length, _) = open_file(path, target)?;
-    let found = |file: &File| detect_format(file).map_err(io);
-    match format.map_or_else(|| found(&file), Ok)? {
-        Format::Raw => Ok(None),
-        Format::Qcow2 => FirstCluster::read_any(path, &file, length).map(Some),
-    }
 }
 
 #[cfg(test)]
