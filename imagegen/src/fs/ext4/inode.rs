@@ -27,31 +27,15 @@ pub struct Inode {
     pub links: u32,
     /// Blocks in use, extent blocks included.
     pub blocks: u64,
-    /// What is in the block area.
-    pub area: Area,
-}
-
-/// The 60 bytes of an inode that lead to its contents.
-#[derive(Debug)]
-pub enum Area {
-    /// The root of an extent tree.
-    Extents([u8; BLOCK_AREA]),
-    /// The same, of a directory with an index.
-    IndexedExtents([u8; BLOCK_AREA]),
-    /// A short link's target.
-    Target([u8; BLOCK_AREA]),
-    /// A map of blocks, as ext2 and ext3 have.
-    Blocks([u8; BLOCK_AREA]),
+    /// What is special about it.
+    pub flags: InodeFlags,
+    /// What leads to its contents: an extent tree's root, a map of blocks as ext2 and ext3 have, or a short link's target.
+    pub area: [u8; BLOCK_AREA],
 }
 
 impl Inode {
     /// The inode as it lies in the table.
     pub fn encode(&self, number: u32, time: u32, seed: Checksum) -> Result<[u8; 256], InternalError> {
-        let (flags, area) = match self.area {
-            Area::Extents(area) => (InodeFlags::EXTENTS, area),
-            Area::IndexedExtents(area) => (InodeFlags::EXTENTS | InodeFlags::INDEX, area),
-            Area::Target(area) | Area::Blocks(area) => (InodeFlags::empty(), area),
-        };
         let mut raw = RawInode::new_zeroed();
         raw.i_mode = self.mode.into();
         (raw.i_size_lo, raw.i_size_high) = halves(self.size);
@@ -60,8 +44,8 @@ impl Inode {
         raw.i_links_count = links.unwrap_or(1).into();
         // In units of 512 bytes (`huge_file`).
         (raw.i_blocks_lo, raw.l_i_blocks_high) = halves_48(self.blocks * (BLOCK / 512))?;
-        raw.i_flags = flags.bits().into();
-        raw.i_block = area;
+        raw.i_flags = self.flags.bits().into();
+        raw.i_block = self.area;
         raw.i_extra_isize = EXTRA_ISIZE.into();
         for field in [&mut raw.i_atime, &mut raw.i_ctime, &mut raw.i_mtime, &mut raw.i_crtime] {
             *field = time.into();

@@ -120,7 +120,8 @@ impl Planner<'_> {
         let mut groups = groups_for(guess, blocks_per_group)?;
         // More groups need more tables, which may need one more group; both may need a larger journal, and more blocks kept.
         loop {
-            let (geometry, places, end) = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let layout = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let (geometry, end) = (&layout.geometry, layout.end);
             // Backup superblocks do not count as free space.
             let room_end = runs(&geometry.usable, end, extra).last().map_or(end, |run| run.end);
             let blocks = geometry.tables_end().max(room_end);
@@ -129,7 +130,7 @@ impl Planner<'_> {
             let (journal, reserved) =
                 (self.journal_for(blocks), self.reserved_for(blocks, blocks_per_group)?);
             if needed <= groups && journal <= extras.journal && reserved <= extras.reserved {
-                return Ok(self.into_layout(geometry, places, end, blocks));
+                return Ok(self.finished(layout, blocks));
             }
             groups = groups.max(needed);
             extras.journal = extras.journal.max(journal);
@@ -166,33 +167,24 @@ impl Planner<'_> {
             let groups = groups_for(blocks, blocks_per_group)?;
             let mut found = self.place_all(blocks_per_group, groups, ratio, extras)?;
             let mut blocks = blocks;
-            if found.0.smallest_end() > blocks && groups > 1 {
+            if found.geometry.smallest_end() > blocks && groups > 1 {
                 // The last group cannot hold even its own superblock: there is none, as with mke2fs.
-                blocks = found.0.group_start(groups - 1);
+                blocks = found.geometry.group_start(groups - 1);
                 extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group)?);
                 found = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
             }
-            let (geometry, places, end) = found;
-            if geometry.tables_end().max(end) <= blocks {
-                return Ok(self.into_layout(geometry, places, end, blocks));
+            if found.geometry.tables_end().max(found.end) <= blocks {
+                return Ok(self.finished(found, blocks));
             }
         }
         // The size ends inside the tables of one more group; the blocks beyond the smallest size are left unused.
         Ok(smallest)
     }
 
-    fn into_layout(self, mut geometry: Geometry, places: Places, end: u64, blocks: u64) -> Layout {
-        geometry.blocks = blocks.max(geometry.smallest_end());
-        Layout {
-            geometry,
-            directories: self.directories,
-            lost_found: places.lost_found,
-            double_indirect: places.double_indirect,
-            journal: places.journal,
-            places: places.nodes,
-            last_inode: Layout::last_inode(self.tree),
-            end,
-        }
+    /// The layout with its number of blocks.
+    fn finished(self, mut layout: Layout, blocks: u64) -> Layout {
+        layout.geometry.blocks = blocks.max(layout.geometry.smallest_end());
+        Layout { directories: self.directories, ..layout }
     }
 
     /// The blocks of the journal for a file system of so many.
@@ -248,20 +240,20 @@ impl Planner<'_> {
         })
     }
 
-    /// Gives everything its place in a file system with so many groups, and says where the free blocks begin.
+    /// Gives everything its place in a file system with so many groups.
     fn place_all(
         &self,
         blocks_per_group: u32,
         groups: u32,
         bytes_per_inode: u64,
         extras: Extras,
-    ) -> Result<(Geometry, Places, u64), Ext4Error> {
+    ) -> Result<Layout, Ext4Error> {
         let inodes = self.inodes_of_groups(groups, blocks_per_group, bytes_per_inode)?.max(extras.inodes);
         let geometry = Geometry::new(blocks_per_group, groups, inodes, extras.reserved)?;
         let mut allocator = Allocator::new(&geometry);
         let lost_found = allocator.take(1);
         let double_indirect = (extras.reserved > 0).then(|| allocator.take(1));
-        let mut nodes = vec![0; self.tree.len()];
+        let mut places = vec![0; self.tree.len()];
         let mut take = |blocks: u64| -> Result<u64, Ext4Error> {
             let first = allocator.take(blocks);
             let extents = extent::pieces(runs(&geometry.usable, first, blocks)).count();
@@ -274,7 +266,7 @@ impl Planner<'_> {
         };
         let mut place = |node: NodeId, blocks: u64| -> Result<(), Ext4Error> {
             if blocks > 0 {
-                nodes[index(node.0.into())] = take(blocks)?;
+                places[index(node.0.into())] = take(blocks)?;
             }
             Ok(())
         };
@@ -291,7 +283,8 @@ impl Planner<'_> {
             }
         }
         let end = allocator.end();
-        Ok((geometry, Places { lost_found, double_indirect, journal, nodes }, end))
+        let (directories, last_inode) = (Vec::new(), Layout::last_inode(self.tree));
+        Ok(Layout { geometry, directories, lost_found, double_indirect, journal, places, last_inode, end })
     }
 
     /// The blocks of a node's contents; directories are counted by their plan.
@@ -303,11 +296,4 @@ impl Planner<'_> {
             Kind::Symlink { target } => u64::from(target.len() >= BLOCK_AREA),
         }
     }
-}
-
-struct Places {
-    lost_found: u64,
-    double_indirect: Option<u64>,
-    journal: Option<Journal>,
-    nodes: Vec<u64>,
 }

@@ -9,9 +9,9 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use super::BLOCK;
-use super::disk::{BLOCK_AREA, DESCRIPTOR_SIZE};
+use super::disk::{BLOCK_AREA, DESCRIPTOR_SIZE, InodeFlags};
 use super::geometry::{Geometry, needs_64bit};
-use super::inode::{Area, Inode};
+use super::inode::Inode;
 use crate::error_kind::InternalError;
 use crate::fs::file_tree::S_IFREG;
 use crate::units::{fit, index, length};
@@ -51,7 +51,8 @@ pub fn inode(geometry: &Geometry, double_indirect: u64) -> Result<Inode, Interna
         size: (DIRECT + POINTERS + POINTERS * POINTERS) * BLOCK,
         links: 1,
         blocks: 1 + u64::from(geometry.reserved_descriptor_blocks) * groups,
-        area: Area::Blocks(zerocopy::transmute!(area)),
+        flags: InodeFlags::empty(),
+        area: zerocopy::transmute!(area),
     })
 }
 

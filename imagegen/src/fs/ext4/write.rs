@@ -3,10 +3,10 @@
 use std::io;
 
 use super::checksum::Checksum;
-use super::disk::{BLOCK_AREA, JOURNAL_INODE, RESIZE_INODE, ROOT_INODE};
+use super::disk::{BLOCK_AREA, InodeFlags, JOURNAL_INODE, RESIZE_INODE, ROOT_INODE};
 use super::extent::{self, Piece};
 use super::group::{Usage, group, total, used_inodes};
-use super::inode::{Area, INODES_PER_BLOCK, Inode};
+use super::inode::{INODES_PER_BLOCK, Inode};
 use super::journal::{self, Journal};
 use super::layout::{LOST_FOUND_INODE, Layout, directory_of};
 use super::superblock::{Free, superblock};
@@ -79,7 +79,7 @@ impl Writer<'_> {
 
     fn journal_backup(&self) -> io::Result<Option<journal::Backup>> {
         let Some(journal) = self.layout.journal else { return Ok(None) };
-        let (tree, _) = self.extent_tree(JOURNAL_INODE, journal.start, journal.blocks)?;
+        let tree = self.extent_tree(JOURNAL_INODE, journal.start, journal.blocks)?;
         Ok(Some(journal::Backup { area: tree.root, size: journal.blocks * BLOCK }))
     }
 
@@ -118,62 +118,51 @@ impl Writer<'_> {
     /// An inode of the table; `nodes` gives the nodes below the root that have one.
     fn inode(&self, number: u32, nodes: &mut impl Iterator<Item = NodeId>) -> io::Result<[u8; 256]> {
         let inode = match (number, self.layout.journal, self.layout.double_indirect) {
-            (ROOT_INODE, ..) => self.node_inode(NodeId(0))?,
-            (LOST_FOUND_INODE, ..) => self.lost_found_inode()?,
-            (JOURNAL_INODE, Some(journal), _) => self.journal_inode(journal)?,
+            (ROOT_INODE, ..) => self.node_inode(number, NodeId(0))?,
+            (LOST_FOUND_INODE, ..) => {
+                let contents = Contents { size: BLOCK, blocks: 1, links: 2 };
+                self.with_extents(number, MODE_LOST_FOUND, self.layout.lost_found, &contents)?
+            }
+            (JOURNAL_INODE, Some(Journal { start, blocks }), _) => {
+                let contents = Contents { size: blocks * BLOCK, blocks, links: 1 };
+                self.with_extents(number, MODE_JOURNAL, start, &contents)?
+            }
             (RESIZE_INODE, _, Some(place)) => resize::inode(&self.layout.geometry, place)?,
             // Reserved for features that are not used.
             _ if number < LOST_FOUND_INODE => return Ok([0; 256]),
             _ => match nodes.next() {
-                Some(node) => self.node_inode(node)?,
+                Some(node) => self.node_inode(number, node)?,
                 None => return Err(io::Error::other("more inodes were planned than there are files")),
             },
         };
         Ok(inode.encode(number, self.options.time, self.seed)?)
     }
 
-    fn lost_found_inode(&self) -> io::Result<Inode> {
-        let (tree, _) = self.extent_tree(LOST_FOUND_INODE, self.layout.lost_found, 1)?;
-        Ok(Inode { mode: MODE_LOST_FOUND, size: BLOCK, links: 2, blocks: 1, area: Area::Extents(tree.root) })
-    }
-
-    fn journal_inode(&self, journal: Journal) -> io::Result<Inode> {
-        let Journal { start, blocks } = journal;
-        let (tree, tree_blocks) = self.extent_tree(JOURNAL_INODE, start, blocks)?;
-        let area = Area::Extents(tree.root);
-        Ok(Inode { mode: MODE_JOURNAL, size: blocks * BLOCK, links: 1, blocks: blocks + tree_blocks, area })
-    }
-
-    fn node_inode(&self, node: NodeId) -> io::Result<Inode> {
-        let kind = self.tree.kind(node);
-        if let Kind::Symlink { target } = kind
-            && target.len() < BLOCK_AREA
-        {
-            let mut area = [0; BLOCK_AREA];
-            area[..target.len()].copy_from_slice(target);
-            return Ok(Inode {
-                mode: self.tree.mode(node),
-                size: length(target.len()),
-                links: 1,
-                blocks: 0,
-                area: Area::Target(area),
-            });
-        }
+    fn node_inode(&self, number: u32, node: NodeId) -> io::Result<Inode> {
+        let (mode, kind) = (self.tree.mode(node), self.tree.kind(node));
         let contents = self.contents(node);
-        let (tree, tree_blocks) =
-            self.extent_tree(Layout::inode(self.tree, node), self.layout.place(node), contents.blocks)?;
-        let area = match kind {
-            // More than one block always has an index.
-            Kind::Directory if contents.blocks > 1 => Area::IndexedExtents(tree.root),
-            _ => Area::Extents(tree.root),
-        };
-        Ok(Inode {
-            mode: self.tree.mode(node),
-            size: contents.size,
-            links: contents.links,
-            blocks: contents.blocks + tree_blocks,
-            area,
-        })
+        match kind {
+            Kind::Symlink { target } if target.len() < BLOCK_AREA => {
+                let mut area = [0; BLOCK_AREA];
+                area[..target.len()].copy_from_slice(target);
+                let Contents { size, links, .. } = contents;
+                Ok(Inode { mode, size, links, blocks: 0, flags: InodeFlags::empty(), area })
+            }
+            _ => {
+                let mut inode = self.with_extents(number, mode, self.layout.place(node), &contents)?;
+                // More than one block always has an index.
+                inode.flags.set(InodeFlags::INDEX, kind == Kind::Directory && contents.blocks > 1);
+                Ok(inode)
+            }
+        }
+    }
+
+    /// An inode whose contents begin with this block.
+    fn with_extents(&self, number: u32, mode: u16, first: u64, contents: &Contents) -> io::Result<Inode> {
+        let &Contents { size, blocks, links } = contents;
+        let tree = self.extent_tree(number, first, blocks)?;
+        let blocks = blocks + length(tree.blocks.len());
+        Ok(Inode { mode, size, links, blocks, flags: InodeFlags::EXTENTS, area: tree.root })
     }
 
     fn contents(&self, node: NodeId) -> Contents {
@@ -191,14 +180,24 @@ impl Writer<'_> {
         }
     }
 
-    /// The extent tree of an inode with so many blocks of contents from the first one on, and the number of the
-    /// tree's own blocks.
-    fn extent_tree(&self, inode: u32, first: u64, blocks: u64) -> io::Result<(extent::Tree, u64)> {
+    /// The extent tree of an inode with so many blocks of contents from the first one on.
+    fn extent_tree(&self, inode: u32, first: u64, blocks: u64) -> io::Result<extent::Tree> {
         let pieces: Vec<Piece> = extent::pieces(self.layout.runs_at(first, blocks)).collect();
         let tree_blocks = extent::tree_blocks(pieces.len()).map_err(unplanned)?;
         let places = self.layout.tree_places(first, blocks, tree_blocks);
-        let seed = self.seed.of_inode(inode);
-        Ok((extent::tree(&pieces, places, seed)?, tree_blocks))
+        Ok(extent::tree(&pieces, places, self.seed.of_inode(inode))?)
+    }
+
+    /// Writes the tree's own blocks.
+    fn extent_blocks(
+        &self,
+        out: &mut Runs<'_, impl Sink + ?Sized>,
+        inode: u32,
+        first: u64,
+        blocks: u64,
+    ) -> io::Result<()> {
+        let tree = self.extent_tree(inode, first, blocks)?;
+        tree.blocks.iter().try_for_each(|(place, block)| out.block(*place, block))
     }
 
     fn directories(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
@@ -209,7 +208,10 @@ impl Writer<'_> {
         if let Some(place) = self.layout.double_indirect {
             out.block(place, &resize::double_indirect(&self.layout.geometry)?)?;
         }
-        self.journal(out)?;
+        if let Some(journal) = self.layout.journal {
+            out.block(journal.start, &journal::superblock(journal, self.options.uuid)?)?;
+            self.extent_blocks(out, JOURNAL_INODE, journal.start, journal.blocks)?;
+        }
         for planned in &self.layout.directories {
             let directory = directory_of(self.tree, planned);
             let bytes = directory.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
@@ -219,17 +221,6 @@ impl Writer<'_> {
                 out.block(run.start, now)?;
                 rest = later;
             }
-        }
-        Ok(())
-    }
-
-    /// The journal's superblock, and the blocks of its extent tree.
-    fn journal(&self, out: &mut Runs<'_, impl Sink + ?Sized>) -> io::Result<()> {
-        let Some(journal) = self.layout.journal else { return Ok(()) };
-        out.block(journal.start, &journal::superblock(journal, self.options.uuid)?)?;
-        let (tree, _) = self.extent_tree(JOURNAL_INODE, journal.start, journal.blocks)?;
-        for (place, block) in tree.blocks {
-            out.block(place, &block)?;
         }
         Ok(())
     }
@@ -248,14 +239,8 @@ impl Writer<'_> {
             }
             // Most contents lie in one piece and need no look at the runs.
             if contents.blocks > 1 {
-                let (tree, _) = self.extent_tree(
-                    Layout::inode(self.tree, node),
-                    self.layout.place(node),
-                    contents.blocks,
-                )?;
-                for (place, block) in tree.blocks {
-                    out.block(place, &block)?;
-                }
+                let inode = Layout::inode(self.tree, node);
+                self.extent_blocks(out, inode, self.layout.place(node), contents.blocks)?;
             }
         }
         Ok(())
