@@ -125,17 +125,14 @@ impl Deviations {
         }
     }
 
-    fn add(&mut self, other: Self) {
-        self.count += other.count;
-        self.first.extend(other.first);
-        self.first.truncate(NAMED);
-    }
-
     /// Adds up those of many paths.
     pub fn sum(all: impl Iterator<Item = Self>) -> Self {
-        all.fold(Self::default(), |mut sum, deviations| {
-            sum.add(deviations);
-            sum
-        })
+        let mut sum = Self::default();
+        for other in all {
+            sum.count += other.count;
+            sum.first.extend(other.first);
+            sum.first.truncate(NAMED);
+        }
+        sum
     }
 }
