@@ -1,6 +1,6 @@
 //! The files of two images.
 
-use super::{ABSENT, Differences, byte, first_difference};
+use super::{ABSENT, Differences, Sides, byte, first_difference};
 use crate::container::reader::{Extent, Image, Layer, ReadError, Source};
 use crate::on_disk::Structure;
 use crate::text::shown;
@@ -38,7 +38,7 @@ fn layers(found: &mut Differences, place: &str, a: &Layer, b: &Layer) -> Result<
     found.add("container", place, "file length", a.file_length(), b.file_length());
     let (a, b) = (FileBytes(a), FileBytes(b));
     if found.0.len() == before
-        && let Some(offset) = first_difference(&a, &b)?
+        && let Some(offset) = first_difference(Sides { left: &a, right: &b })?
     {
         let what = format!("first differing byte of the file, at {offset:#x}");
         found.add("container", place, &what, byte(&a, offset), byte(&b, offset));

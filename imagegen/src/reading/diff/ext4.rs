@@ -2,19 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{ABSENT, Differences, Unreadable, both, files};
-use crate::container::reader::Source;
+use super::{ABSENT, Differences, Sides, Unreadable, both, files};
 use crate::fs::ext4::reader::{Blocks, Entry, FileSystem, Inode, ROOT, Type};
 use crate::on_disk::Structure;
 use crate::text::shown;
 
-pub fn compare(
-    found: &mut Differences,
-    place: &str,
-    left: &dyn Source,
-    right: &dyn Source,
-) -> Result<(), Unreadable> {
-    let (a, b) = both(FileSystem::open(left), FileSystem::open(right))?;
+pub fn compare(found: &mut Differences, place: &str, sides: Sides<'_>) -> Result<(), Unreadable> {
+    let (a, b) = both(FileSystem::open(sides.left), FileSystem::open(sides.right))?;
     found.fields("file-system", place, &a.superblock().fields(), &b.superblock().fields());
     for (number, (one, other)) in a.groups().iter().zip(b.groups()).enumerate() {
         let place = format!("{place} group {number}");
@@ -67,7 +61,8 @@ impl Walk<'_, '_> {
                     let first = |blocks: &Blocks| blocks.runs.first().map_or(0, |run| run.physical);
                     self.found.add("file", path, "first block", first(&left), first(&right));
                 }
-                files(self.found, path, &a.file_in(&one, &left), &b.file_in(&other, &right))?;
+                let (left, right) = (a.file_in(&one, &left), b.file_in(&other, &right));
+                files(self.found, path, Sides { left: &left, right: &right })?;
             }
             Type::Directory | Type::Special => {}
         }

@@ -2,20 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{ABSENT, Differences, Unreadable, both, files};
+use super::{ABSENT, Differences, Sides, Unreadable, both, files};
 use crate::container::reader::{ReadError, Source};
 use crate::fs::fat::reader::{BootSector, FileSystem, Found};
 use crate::on_disk::Structure;
 
 const TOO_MANY: &str = "the files have more clusters together than the file system";
 
-pub fn compare(
-    found: &mut Differences,
-    place: &str,
-    left: &dyn Source,
-    right: &dyn Source,
-) -> Result<(), Unreadable> {
-    let (a, b) = both(FileSystem::open(left), FileSystem::open(right))?;
+pub fn compare(found: &mut Differences, place: &str, sides: Sides<'_>) -> Result<(), Unreadable> {
+    let (a, b) = both(FileSystem::open(sides.left), FileSystem::open(sides.right))?;
     found.fields("file-system", place, &a.boot_sector().fields(), &b.boot_sector().fields());
     let (one, other) = both(a.list(), b.list())?;
     let label = |label: Option<String>| label.unwrap_or_else(|| ABSENT.to_owned());
@@ -44,7 +39,7 @@ pub fn compare(
                 // They have clusters in common, and so few could claim to be of any size together.
                 return Err(Unreadable::Both(ReadError::damaged(TOO_MANY), ReadError::damaged(TOO_MANY)));
             }
-            files(found, &path, &left, &right)
+            files(found, &path, Sides { left: &left, right: &right })
         });
         if let Err(problem) = compared {
             found.unreadable("file", &path, problem);

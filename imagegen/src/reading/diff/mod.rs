@@ -92,6 +92,13 @@ impl From<Unreadable> for ReadError {
     }
 }
 
+/// Two disks, parts of disks or files that are compared.
+#[derive(Clone, Copy)]
+struct Sides<'s> {
+    left: &'s dyn Source,
+    right: &'s dyn Source,
+}
+
 /// What was read of both images, or why not.
 fn both<T>(left: Result<T, ReadError>, right: Result<T, ReadError>) -> Result<(T, T), Unreadable> {
     match (left, right) {
@@ -110,8 +117,9 @@ pub fn diff(left: &Image, right: &Image, ignore_container: bool) -> Result<Vec<D
     }
     let before = found.0.len();
     found.add("disk", "", "size in bytes", left.size(), right.size());
-    if let Some(offset) = first_difference(left, right)? {
-        contents(&mut found, "", left, right, true);
+    let sides = Sides { left, right };
+    if let Some(offset) = first_difference(sides)? {
+        contents(&mut found, "", sides);
         if found.0.len() == before {
             let what = format!(
                 "first differing byte, at guest offset {offset:#x}, outside of files and known fields"
@@ -123,7 +131,7 @@ pub fn diff(left: &Image, right: &Image, ignore_container: bool) -> Result<Vec<D
 }
 
 /// The first byte in which two disks or files, as far as both go, differ.
-fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>, Unreadable> {
+fn first_difference(Sides { left, right }: Sides<'_>) -> Result<Option<u64>, Unreadable> {
     let size = left.size().min(right.size());
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut offset = 0;
@@ -148,44 +156,30 @@ fn first_difference(left: &dyn Source, right: &dyn Source) -> Result<Option<u64>
 }
 
 /// Adds the first byte in which two files differ.
-fn files(
-    found: &mut Differences,
-    path: &str,
-    left: &dyn Source,
-    right: &dyn Source,
-) -> Result<(), Unreadable> {
-    if let Some(at) = first_difference(left, right)? {
-        let guest = left.guest_offset(at).map_or("a hole".to_owned(), |at| format!("{:#x}", at.0));
+fn files(found: &mut Differences, path: &str, sides: Sides<'_>) -> Result<(), Unreadable> {
+    if let Some(at) = first_difference(sides)? {
+        let guest = sides.left.guest_offset(at).map_or("a hole".to_owned(), |at| format!("{:#x}", at.0));
         let what = format!("first differing byte, at {at:#x} (guest offset {guest})");
-        found.add("file", path, &what, byte(left, at), byte(right, at));
+        found.add("file", path, &what, byte(sides.left, at), byte(sides.right, at));
     }
     Ok(())
 }
 
 /// Compares what two disks or partitions hold. What cannot be read is a difference of its own if the other can.
-fn contents(found: &mut Differences, place: &str, left: &dyn Source, right: &dyn Source, whole: bool) {
-    if let Err(problem) = try_contents(found, place, left, right, whole) {
+fn contents(found: &mut Differences, place: &str, sides: Sides<'_>) {
+    if let Err(problem) = try_contents(found, place, sides) {
         found.unreadable("file-system", place, problem);
     }
 }
 
-fn try_contents(
-    found: &mut Differences,
-    place: &str,
-    left: &dyn Source,
-    right: &dyn Source,
-    whole: bool,
-) -> Result<(), Unreadable> {
-    let (a, b) = both(Contents::detect(left), Contents::detect(right))?;
+fn try_contents(found: &mut Differences, place: &str, sides: Sides<'_>) -> Result<(), Unreadable> {
+    let (a, b) = both(Contents::detect(sides.left), Contents::detect(sides.right))?;
     match (&a, &b) {
-        (Contents::Partitions(a), Contents::Partitions(b)) if whole => tables(found, a, b, left, right),
-        (Contents::Ext4, Contents::Ext4) => {
-            ext4::compare(found, place, left, right)?;
-        }
-        (Contents::Fat, Contents::Fat) => {
-            fat::compare(found, place, left, right)?;
-        }
-        (Contents::EfiVariables, Contents::EfiVariables) => variables::compare(found, left, right)?,
+        // A table within a partition belongs to a guest's disk.
+        (Contents::Partitions(a), Contents::Partitions(b)) if place.is_empty() => tables(found, a, b, sides),
+        (Contents::Ext4, Contents::Ext4) => ext4::compare(found, place, sides)?,
+        (Contents::Fat, Contents::Fat) => fat::compare(found, place, sides)?,
+        (Contents::EfiVariables, Contents::EfiVariables) => variables::compare(found, sides)?,
         _ => found.add("file-system", place, "kind", name(&a), name(&b)),
     }
     Ok(())
@@ -203,13 +197,7 @@ fn name(contents: &Contents) -> &'static str {
     }
 }
 
-fn tables(
-    found: &mut Differences,
-    a: &PartitionTable,
-    b: &PartitionTable,
-    left: &dyn Source,
-    right: &dyn Source,
-) {
+fn tables(found: &mut Differences, a: &PartitionTable, b: &PartitionTable, sides: Sides<'_>) {
     found.fields("mbr", "", &a.mbr.fields(), &b.mbr.fields());
     let scheme = |table: &PartitionTable| if table.gpt.is_some() { "GPT" } else { "MBR" };
     found.add("gpt", "", "partition table", scheme(a), scheme(b));
@@ -220,7 +208,7 @@ fn tables(
     for partition in &a.partitions {
         let place = format!("partition {}", partition.number);
         match b.partitions.iter().find(|other| other.number == partition.number) {
-            Some(other) => partitions(found, &place, partition, other, left, right),
+            Some(other) => partitions(found, &place, (partition, other), sides),
             None => found.add("partition", &place, "partition", &partition.name, ABSENT),
         }
     }
@@ -232,21 +220,15 @@ fn tables(
     }
 }
 
-fn partitions(
-    found: &mut Differences,
-    place: &str,
-    a: &Partition,
-    b: &Partition,
-    left: &dyn Source,
-    right: &dyn Source,
-) {
+fn partitions(found: &mut Differences, place: &str, (a, b): (&Partition, &Partition), disks: Sides<'_>) {
     found.fields("partition", place, &a.fields, &b.fields);
     let before = found.0.len();
     let mut compare = || {
-        let (a, b) =
-            both(Window::new(left, a.start_bytes, a.bytes), Window::new(right, b.start_bytes, b.bytes))?;
-        let Some(offset) = first_difference(&a, &b)? else { return Ok(()) };
-        contents(found, place, &a, &b, false);
+        let a = Window::new(disks.left, a.start_bytes, a.bytes);
+        let (a, b) = both(a, Window::new(disks.right, b.start_bytes, b.bytes))?;
+        let sides = Sides { left: &a, right: &b };
+        let Some(offset) = first_difference(sides)? else { return Ok(()) };
+        contents(found, place, sides);
         if found.0.len() == before {
             let what =
                 format!("first differing byte, at its byte {offset:#x}, outside of files and known fields");

@@ -1,14 +1,13 @@
 //! Two variable stores.
 
-use super::{ABSENT, Differences, Unreadable, both};
-use crate::container::reader::Source;
+use super::{ABSENT, Differences, Sides, Unreadable, both};
 use crate::firmware::efi_vars::{Variable, describe};
 use crate::on_disk;
 use crate::reading::probe::{flash_image, variable_store};
 use crate::text::{shown, shown_utf16};
 
-pub fn compare(found: &mut Differences, left: &dyn Source, right: &dyn Source) -> Result<(), Unreadable> {
-    let (a, b) = both(flash_image(left), flash_image(right))?;
+pub fn compare(found: &mut Differences, sides: Sides<'_>) -> Result<(), Unreadable> {
+    let (a, b) = both(flash_image(sides.left), flash_image(sides.right))?;
     let (a, b) = both(variable_store(&a), variable_store(&b))?;
     let place = |variable: &Variable| {
         format!("{} ({})", shown_utf16(variable.name.units().iter().copied()), variable.vendor)

@@ -3,8 +3,8 @@
 mod subtree;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use crate::container::reader::{ReadError, Source};
 use crate::error_kind::ErrorKind;
@@ -12,7 +12,7 @@ use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
 use crate::fs::file_tree::{Kind, NodeId};
 use crate::job::Job;
 use crate::nix::store_path::STORE_DIR;
-use crate::nix::{NarHash, Registration, nar};
+use crate::nix::{NarHash, Registered, Registration, nar};
 use crate::text::shown;
 use crate::units::{index, length};
 
@@ -161,27 +161,21 @@ pub fn verify(
     // A registration may claim anything.
     let sizes = work.iter().map(|(registered, _)| registered.nar.map_or(0, |nar| nar.size));
     job.progress.begin("verify", sizes.fold(0, u64::saturating_add));
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new((paths, Vec::new()));
-    let examine_all = |_: rayon::BroadcastContext<'_>| {
-        while let Some((registered, inode)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let name = registered.path.base_name().as_bytes();
-            let (finding, deviations) = match examine(file_system, *inode, name, registered.nar, job) {
-                Ok(found) => found,
-                Err(error) => (Finding::Unreadable(error.to_string()), Deviations::default()),
-            };
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.0.push(VerifiedPath { path: registered.path.to_string(), finding });
-            results.1.push((name.to_vec(), deviations));
-        }
+    let examine = |(registered, inode): &(&Registered, u32)| {
+        let found = examine(file_system, *inode, registered, job);
+        let unreadable = |error: ReadError| (Finding::Unreadable(error.to_string()), Deviations::default());
+        (registered.path.to_string(), found.unwrap_or_else(unreadable))
     };
-    job.on_threads(work.len(), || rayon::broadcast(examine_all));
+    let mut examined: Vec<_> = job.on_threads(work.len(), || work.iter().par_bridge().map(examine).collect());
     job.progress.end();
-    let (mut paths, mut deviations) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    examined.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut all = Vec::with_capacity(examined.len());
+    for (path, (finding, deviations)) in examined {
+        paths.push(VerifiedPath { path, finding });
+        all.push(deviations);
+    }
     paths.sort_by(|a, b| a.path.cmp(&b.path));
-    deviations.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let deviations = Deviations::sum(deviations.into_iter().map(|(_, deviations)| deviations));
-    Ok(Verification { paths, deviations })
+    Ok(Verification { paths, deviations: Deviations::sum(all.into_iter()) })
 }
 
 /// The names and inodes of all store paths.
@@ -201,12 +195,11 @@ fn store_entries(file_system: &FileSystem<'_>) -> Result<BTreeMap<Vec<u8>, u32>,
 fn examine(
     file_system: &FileSystem<'_>,
     inode: u32,
-    name: &[u8],
-    registered: Option<crate::nix::NarInfo>,
+    registered: &Registered,
     job: &Job<'_>,
 ) -> Result<(Finding, Deviations), ReadError> {
-    let subtree = Subtree::read(file_system, inode, name)?;
-    let Some(registered) = registered else { return Ok((Finding::Unchecked, subtree.deviations)) };
+    let subtree = Subtree::read(file_system, inode, registered.path.base_name().as_bytes())?;
+    let Some(registered) = registered.nar else { return Ok((Finding::Unchecked, subtree.deviations)) };
     let size = nar::size(&subtree.tree, NodeId(0));
     if size != registered.size {
         // Before anything is hashed: a damaged inode may claim any size.
