@@ -173,8 +173,7 @@ impl<'f> ImageFile<'f> {
         size: ByteCount,
         allocated: &[GuestRange],
     ) -> Result<Self, ContainerError> {
-        let size = whole_sectors(size, format)?;
-        check_plan(size, allocated)?;
+        let size = check(size, format, allocated)?;
         let writer = match format {
             Format::Raw => Writer::Raw(raw::Writer::create(file, size)?),
             Format::Qcow2 => Writer::Qcow2(qcow2::Writer::create(file, size, allocated)?),
@@ -189,8 +188,7 @@ impl<'f> ImageFile<'f> {
         size: ByteCount,
         allocated: &[GuestRange],
     ) -> Result<Self, ContainerError> {
-        let size = whole_sectors(size, Format::Raw)?;
-        check_plan(size, allocated)?;
+        let size = check(size, Format::Raw, allocated)?;
         Ok(Self { writer: Writer::Overwrite(overwrite::Writer::new(file, size)) })
     }
 
@@ -202,8 +200,7 @@ impl<'f> ImageFile<'f> {
         size: ByteCount,
         allocated: &[GuestRange],
     ) -> Result<Self, ContainerError> {
-        let size = whole_sectors(size, Format::Qcow2)?;
-        check_plan(size, allocated)?;
+        let size = check(size, Format::Qcow2, allocated)?;
         let writer = qcow2::CompressedWriter::create(file, compression, size, allocated)?;
         Ok(Self { writer: Writer::Compressed(Box::new(writer)) })
     }
@@ -257,7 +254,7 @@ pub fn create_overlay(
     backing_format: Format,
     size: ByteCount,
 ) -> Result<(), ContainerError> {
-    let size = whole_sectors(size, Format::Qcow2)?;
+    let size = check(size, Format::Qcow2, &[])?;
     qcow2::Writer::create(file, size, &[])?
         .finish(Some(qcow2::Backing { name: backing, format: backing_format }))
 }
@@ -284,8 +281,8 @@ pub fn detect_format(file: &File) -> io::Result<Format> {
     }
 }
 
-/// Rounds up to sectors, as qemu-img does, and refuses what QEMU could not open.
-fn whole_sectors(size: ByteCount, format: Format) -> Result<ByteCount, ContainerError> {
+/// Rounds up to sectors, as qemu-img does, and refuses what QEMU could not open, and ranges out of order.
+fn check(size: ByteCount, format: Format, allocated: &[GuestRange]) -> Result<ByteCount, ContainerError> {
     let limit = match format {
         // File offsets are signed.
         Format::Raw => ByteCount(i64::MAX.unsigned_abs() / SECTOR * SECTOR),
@@ -294,10 +291,7 @@ fn whole_sectors(size: ByteCount, format: Format) -> Result<ByteCount, Container
     if size > limit {
         return Err(ContainerError::TooLarge { format: format.name(), size, limit });
     }
-    Ok(ByteCount(size.0.next_multiple_of(SECTOR)))
-}
-
-fn check_plan(size: ByteCount, allocated: &[GuestRange]) -> Result<(), ContainerError> {
+    let size = ByteCount(size.0.next_multiple_of(SECTOR));
     let mut end = GuestOffset(0);
     for range in allocated {
         if range.start < end || range.end < range.start || range.end.0 > size.0 {
@@ -305,7 +299,7 @@ fn check_plan(size: ByteCount, allocated: &[GuestRange]) -> Result<(), Container
         }
         end = range.end;
     }
-    Ok(())
+    Ok(size)
 }
 
 /// Whether all bytes are zero. Folding a stretch at a time lets the compiler use vector instructions, and contents

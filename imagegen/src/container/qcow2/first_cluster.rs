@@ -11,7 +11,7 @@ use super::disk::{
     BACKING_NAME_MAX, COMPRESSION_TYPE_ZSTD, EXTENSION_BACKING_FORMAT, ExtensionHeader, Header,
     IncompatibleFeatures, MAGIC, REFCOUNT_ORDER,
 };
-use super::layout::Layout;
+use super::layout::{Layout, REFCOUNT_TABLE};
 use super::{CLUSTER, CLUSTER_BITS};
 use crate::container::{Compression, ContainerError, Format};
 use crate::error_kind::InternalError;
@@ -39,7 +39,7 @@ pub fn first_cluster(
     header.size = layout.size.0.into();
     header.l1_size = layout.l1_entries.into();
     header.l1_table_offset = layout.l1_table().0.into();
-    header.refcount_table_offset = layout.refcount_table().0.into();
+    header.refcount_table_offset = REFCOUNT_TABLE.into();
     header.refcount_table_clusters = layout.refcount_table_clusters.into();
     header.refcount_order = REFCOUNT_ORDER.into();
     header.header_length = fit::<u32, _>(size_of::<Header>())?.into();

@@ -9,6 +9,8 @@ use crate::units::{ByteCount, GuestOffset, GuestRange, HostOffset, length};
 pub const TABLE_ENTRIES: u64 = CLUSTER / 8;
 /// Refcounts of 16 bits in a refcount block.
 pub const REFCOUNTS: u64 = CLUSTER / 2;
+/// Where the refcount table is: directly behind the header.
+pub const REFCOUNT_TABLE: u64 = CLUSTER;
 /// The guest bytes that one L2 table maps.
 const L2_SPAN: u64 = TABLE_ENTRIES * CLUSTER;
 /// The largest disk that an L1 table can map.
@@ -70,12 +72,6 @@ impl Layout {
             }
             (layout.refcount_blocks, layout.refcount_table_clusters) = (blocks, table);
         }
-    }
-
-    /// The offset of the refcount table, directly behind the header.
-    #[expect(clippy::unused_self, reason = "its place belongs to the layout, even if it is always the same")]
-    pub fn refcount_table(&self) -> HostOffset {
-        HostOffset(CLUSTER)
     }
 
     /// The offset of refcount block `i`.

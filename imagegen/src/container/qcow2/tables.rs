@@ -9,7 +9,7 @@ use zerocopy::byteorder::big_endian::{U16, U64};
 
 use super::CLUSTER;
 use super::disk::l1_entry;
-use super::layout::{Layout, REFCOUNTS, TABLE_ENTRIES};
+use super::layout::{Layout, REFCOUNT_TABLE, REFCOUNTS, TABLE_ENTRIES};
 use crate::container::ContainerError;
 use crate::units::{HostOffset, index};
 
@@ -69,7 +69,7 @@ fn write_refcounts(
 ) -> io::Result<()> {
     let blocks = layout.refcount_blocks();
     let table: Vec<U64> = (0..blocks).map(|i| layout.refcount_block(i).0.into()).collect();
-    file.write_all_at(table.as_bytes(), layout.refcount_table().0)?;
+    file.write_all_at(table.as_bytes(), REFCOUNT_TABLE)?;
     for block in 0..blocks {
         let first = block * REFCOUNTS;
         let counts: Vec<U16> =

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::layout::file_size;
 use super::{BLOCK, Plan};
 use crate::container::{RUN, Sink};
 use crate::error_kind::ErrorKind;
@@ -59,7 +60,7 @@ impl Plan<'_> {
         job: &Job<'_>,
     ) -> Result<(), FileDataError> {
         let path = || self.tree.path(node);
-        let (planned, found) = (self.layout.file_size(self.tree, node), contents.size());
+        let (planned, found) = (file_size(self.tree, node), contents.size());
         if planned != found {
             return Err(FileDataError::Size { path: path(), planned, found });
         }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::disk::{DESCRIPTOR_SIZE, DESCRIPTOR_SIZE_64BIT};
 use super::inode::INODES_PER_BLOCK;
 use super::{BLOCK, Ext4Error};
+use crate::units::index;
 
 /// What one bitmap block can tell of: the largest number of blocks, or inodes, of a group.
 pub const BITS_PER_BLOCK: u32 = 32768;
@@ -31,7 +32,7 @@ pub struct Geometry {
 }
 
 /// Where the tables of one group are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupTables {
     /// The block bitmap's block.
     pub block_bitmap: u64,
@@ -83,27 +84,19 @@ impl Geometry {
         let mut usable: Vec<_> = areas.iter().zip(ends).map(|(area, end)| area.end..end).collect();
         // Each table is in one run; what was too short for one is left for files.
         let mut from = 0;
-        let mut take_one = |count| {
+        let mut take = |count| {
             while usable[from].end - usable[from].start < count {
                 from += 1;
             }
             usable[from].start += count;
             usable[from].start - count
         };
-        let mut take = |count| (0..self.groups).map(|_| take_one(count)).collect::<Vec<_>>();
-        let (block_bitmaps, inode_bitmaps, inode_tables) =
-            (take(1), take(1), take(self.inode_table_blocks()));
+        let table_blocks = self.inode_table_blocks();
+        self.tables = vec![GroupTables::default(); index(self.groups.into())];
+        self.tables.iter_mut().for_each(|group| group.block_bitmap = take(1));
+        self.tables.iter_mut().for_each(|group| group.inode_bitmap = take(1));
+        self.tables.iter_mut().for_each(|group| group.inode_table = take(table_blocks));
         usable.retain(|range| !range.is_empty());
-        self.tables = block_bitmaps
-            .into_iter()
-            .zip(inode_bitmaps)
-            .zip(inode_tables)
-            .map(|((block_bitmap, inode_bitmap), inode_table)| GroupTables {
-                block_bitmap,
-                inode_bitmap,
-                inode_table,
-            })
-            .collect();
         self.usable = usable;
     }
 

@@ -19,11 +19,8 @@ const NODE_ENTRIES: usize = 510;
 /// The lowest bit of a leaf's hash: names with the same hash stand in the leaf before, too.
 const CONTINUED: u32 = 1;
 
-/// Entries that share a leaf.
-struct Leaf<'e, 't> {
-    hash: u32,
-    entries: &'e [(u32, Entry<'t>)],
-}
+/// A leaf's hash, and the entries in it.
+type Leaf<'e, 't> = (u32, &'e [(u32, Entry<'t>)]);
 
 /// The blocks: root, second level if there is one, leaves. `dots` are the directory itself and its parent.
 pub fn encode(
@@ -38,7 +35,7 @@ pub fn encode(
 
     let entry = |(hash, block): (u32, u32)| IndexEntry { hash: hash.into(), block: block.into() };
     let first_leaf = 1 + fit::<u32, _>(nodes)?;
-    let to_leaves: Vec<_> = leaves.iter().map(|leaf| leaf.hash).zip(first_leaf..).map(entry).collect();
+    let to_leaves: Vec<_> = leaves.iter().map(|(hash, _)| *hash).zip(first_leaf..).map(entry).collect();
     let groups = to_leaves.chunks(NODE_ENTRIES);
     let to_nodes: Vec<_> = groups.clone().map(|group| group[0].hash.get()).zip(1..).map(entry).collect();
 
@@ -51,8 +48,8 @@ pub fn encode(
             out.extend(node_block(group, seed)?);
         }
     }
-    for leaf in &leaves {
-        out.extend(block(leaf.entries.iter().map(|(_, entry)| *entry), seed)?);
+    for (_, entries) in &leaves {
+        out.extend(block(entries.iter().map(|(_, entry)| *entry), seed)?);
     }
     Ok(out)
 }
@@ -88,10 +85,7 @@ fn leaves<'e, 't>(sorted: &'e [(u32, Entry<'t>)]) -> Vec<Leaf<'e, 't>> {
         let end = start + fitting.count();
         let hash = sorted[start].0;
         let continued = start > 0 && sorted[start - 1].0 == hash;
-        leaves.push(Leaf {
-            hash: if continued { hash | CONTINUED } else { hash },
-            entries: &sorted[start..end],
-        });
+        leaves.push((if continued { hash | CONTINUED } else { hash }, &sorted[start..end]));
         start = end;
     }
     leaves

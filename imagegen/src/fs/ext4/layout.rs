@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::BLOCK;
 use super::directory::Directory;
 use super::directory_block::Entry;
 use super::disk::{FIRST_INODE, LOST_FOUND, ROOT_INODE, TYPE_DIRECTORY, TYPE_FILE, TYPE_SYMLINK};
@@ -58,25 +57,6 @@ impl Layout {
         LOST_FOUND_INODE + nodes.saturating_sub(1) - tree.further_names_before(NodeId(nodes))
     }
 
-    /// The bytes of a file's contents; 0 for anything else, further names of a file included.
-    #[expect(clippy::unused_self, reason = "asked of the layout like everything else")]
-    pub fn file_size(&self, tree: &Tree, node: NodeId) -> u64 {
-        match tree.kind(node) {
-            Kind::File { size, .. } if tree.first_name(node) == node => size,
-            _ => 0,
-        }
-    }
-
-    /// The runs of blocks of a regular file.
-    pub fn content_runs(&self, tree: &Tree, node: NodeId) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.runs(node, self.file_size(tree, node).div_ceil(BLOCK))
-    }
-
-    /// The runs of `count` blocks that a node's contents have.
-    pub fn runs(&self, node: NodeId, count: u64) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.runs_at(self.place(node), count)
-    }
-
     /// The runs of `count` blocks of contents that begin with this one.
     pub fn runs_at(&self, first: u64, count: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         runs(&self.geometry.usable, first, count)
@@ -126,6 +106,14 @@ impl Layout {
             all.push(tables.inode_table..tables.inode_table + u64::from(used));
         }
         joined(all)
+    }
+}
+
+/// The bytes of a file's contents; 0 for anything else, further names of a file included.
+pub fn file_size(tree: &Tree, node: NodeId) -> u64 {
+    match tree.kind(node) {
+        Kind::File { size, .. } if tree.first_name(node) == node => size,
+        _ => 0,
     }
 }
 

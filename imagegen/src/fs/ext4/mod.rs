@@ -45,7 +45,7 @@ use crate::fs::file_tree::{Kind, NodeId, Tree};
 use crate::guid::Guid;
 use crate::units::{ByteCount, GuestOffset, GuestRange};
 
-use layout::Layout;
+use layout::{Layout, file_size};
 
 pub use file_data::FileDataError;
 pub use growth::Growth;
@@ -252,8 +252,8 @@ impl Plan<'_> {
     /// Where the contents of a file lie, in the file's order: offset and number of bytes. Nothing for anything but
     /// a file with contents, and nothing for its further names.
     pub fn file_data(&self, node: NodeId) -> impl Iterator<Item = (GuestOffset, u64)> + '_ {
-        let mut left = self.layout.file_size(self.tree, node);
-        self.layout.content_runs(self.tree, node).map(move |run| {
+        let mut left = file_size(self.tree, node);
+        self.layout.runs_at(self.layout.place(node), left.div_ceil(BLOCK)).map(move |run| {
             let bytes = ((run.end - run.start) * BLOCK).min(left);
             left -= bytes;
             (GuestOffset(run.start * BLOCK), bytes)

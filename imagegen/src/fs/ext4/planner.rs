@@ -6,7 +6,7 @@ use super::geometry::{Allocator, BITS_PER_BLOCK, Geometry, groups_for, runs};
 use super::growth::{BYTES_PER_INODE, Growth};
 use super::inode::INODES_PER_BLOCK;
 use super::journal::{self, Journal};
-use super::layout::{Layout, PlannedDirectory, directory_of};
+use super::layout::{Layout, PlannedDirectory, directory_of, file_size};
 use super::{BLOCK, Ext4Error, NAMES_MAX, Options, Size, resize};
 use crate::error_kind::InternalError;
 use crate::fs::file_tree::{Kind, NodeId, Tree};
@@ -291,8 +291,7 @@ impl Planner<'_> {
     fn blocks_of(&self, node: NodeId) -> u64 {
         match self.tree.kind(node) {
             Kind::Directory => 1,
-            Kind::File { .. } if self.tree.first_name(node) != node => 0,
-            Kind::File { size, .. } => size.div_ceil(BLOCK),
+            Kind::File { .. } => file_size(self.tree, node).div_ceil(BLOCK),
             Kind::Symlink { target } => u64::from(target.len() >= BLOCK_AREA),
         }
     }

@@ -216,7 +216,7 @@ impl Writer<'_> {
             let directory = directory_of(self.tree, planned);
             let bytes = directory.encode(self.options.hash_seed, self.seed).map_err(unplanned)?;
             let mut rest = bytes.as_slice();
-            for run in self.layout.runs(planned.node, planned.blocks.into()) {
+            for run in self.layout.runs_at(self.layout.place(planned.node), planned.blocks.into()) {
                 let (now, later) = rest.split_at(index((run.end - run.start) * BLOCK));
                 out.block(run.start, now)?;
                 rest = later;

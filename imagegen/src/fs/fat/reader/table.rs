@@ -37,15 +37,11 @@ impl<'b, 's> Table<'b, 's> {
         let n = u64::from(cluster);
         let (entry, bad) = match self.boot.width {
             Width::Fat12 => {
-                let pair = u16::from_le_bytes([self.byte(n * 3 / 2)?, self.byte(n * 3 / 2 + 1)?]);
+                let pair = u16::from_le_bytes(self.bytes(n * 3 / 2)?);
                 (u32::from(if n.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }), 0xFF7)
             }
-            Width::Fat16 => (u16::from_le_bytes([self.byte(n * 2)?, self.byte(n * 2 + 1)?]).into(), 0xFFF7),
-            Width::Fat32 => {
-                let at = n * 4;
-                let bytes = [self.byte(at)?, self.byte(at + 1)?, self.byte(at + 2)?, self.byte(at + 3)?];
-                (u32::from_le_bytes(bytes) & 0x0FFF_FFFF, 0x0FFF_FFF7)
-            }
+            Width::Fat16 => (u16::from_le_bytes(self.bytes(n * 2)?).into(), 0xFFF7),
+            Width::Fat32 => (u32::from_le_bytes(self.bytes(n * 4)?) & 0x0FFF_FFFF, 0x0FFF_FFF7),
         };
         Ok(match entry {
             0 => Next::Free,
@@ -71,6 +67,14 @@ impl<'b, 's> Table<'b, 's> {
             }
         }
         Ok(chain)
+    }
+
+    fn bytes<const N: usize>(&mut self, at: u64) -> Result<[u8; N], ReadError> {
+        let mut bytes = [0; N];
+        for (byte, at) in bytes.iter_mut().zip(at..) {
+            *byte = self.byte(at)?;
+        }
+        Ok(bytes)
     }
 
     fn byte(&mut self, at: u64) -> Result<u8, ReadError> {
