@@ -37,7 +37,8 @@ pub fn compare(found: &mut Differences, place: &str, sides: Sides<'_>) -> Result
             compared_bytes += left.size().max(right.size());
             if compared_bytes > bytes {
                 // They have clusters in common, and so few could claim to be of any size together.
-                return Err(Unreadable::Both(ReadError::damaged(TOO_MANY), ReadError::damaged(TOO_MANY)));
+                let problem = || Err::<(), _>(ReadError::damaged(TOO_MANY));
+                both(problem(), problem())?;
             }
             files(found, &path, Sides { left: &left, right: &right })
         });

@@ -65,7 +65,7 @@ impl Differences {
         let (left, right) = match problem {
             Unreadable::Left(left) => (left.to_string(), readable()),
             Unreadable::Right(right) => (readable(), right.to_string()),
-            Unreadable::Both(left, right) => (left.to_string(), right.to_string()),
+            Unreadable::Both(errors) => (errors.0.to_string(), errors.1.to_string()),
         };
         self.add(layer, place, "cannot be compared", left, right);
     }
@@ -81,13 +81,14 @@ impl Differences {
 enum Unreadable {
     Left(ReadError),
     Right(ReadError),
-    Both(ReadError, ReadError),
+    Both(Box<(ReadError, ReadError)>),
 }
 
 impl From<Unreadable> for ReadError {
     fn from(problem: Unreadable) -> Self {
         match problem {
-            Unreadable::Left(error) | Unreadable::Right(error) | Unreadable::Both(error, _) => error,
+            Unreadable::Left(error) | Unreadable::Right(error) => error,
+            Unreadable::Both(errors) => errors.0,
         }
     }
 }
@@ -105,7 +106,7 @@ fn both<T>(left: Result<T, ReadError>, right: Result<T, ReadError>) -> Result<(T
         (Ok(left), Ok(right)) => Ok((left, right)),
         (Err(left), Ok(_)) => Err(Unreadable::Left(left)),
         (Ok(_), Err(right)) => Err(Unreadable::Right(right)),
-        (Err(left), Err(right)) => Err(Unreadable::Both(left, right)),
+        (Err(left), Err(right)) => Err(Unreadable::Both(Box::new((left, right)))),
     }
 }
 

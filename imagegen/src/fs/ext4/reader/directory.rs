@@ -58,7 +58,7 @@ impl FileSystem<'_> {
         if !link.has_extents() && size < length(link.raw.i_block.len()) {
             return Ok(link.raw.i_block[..index(size)].to_vec());
         }
-        Ok(self.file(link)?.read()?)
+        self.file(link)?.read()
     }
 }
 

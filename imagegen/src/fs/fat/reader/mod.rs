@@ -110,7 +110,7 @@ impl<'s> FileSystem<'s> {
 
     /// The contents of a file, at most `limit` bytes of them.
     pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, ReadError> {
-        Ok(self.first_bytes(found, found.entry.size().min(limit))?.read()?)
+        self.first_bytes(found, found.entry.size().min(limit))?.read()
     }
 
     /// Finds the clusters of a file.
@@ -143,7 +143,7 @@ impl<'s> FileSystem<'s> {
     }
 
     fn directory(&self, first: u32) -> Result<Vec<u8>, ReadError> {
-        Ok(self.chain(first, DIRECTORY_MAX)?.read()?)
+        self.chain(first, DIRECTORY_MAX)?.read()
     }
 
     /// The first `limit` bytes, or all that there are, in the clusters of a chain.
