@@ -30,7 +30,7 @@ impl Picture {
             match &partition.contents {
                 Contents::Ext4(file_system) => self.ext4(file_system),
                 Contents::Fat(file_system) => {
-                    self.fat(file_system, partition.entry.bytes, partition.entry.start_bytes)
+                    self.fat(file_system, partition.entry.bytes, partition.entry.start_bytes);
                 }
                 _ => {}
             }

@@ -1,9 +1,8 @@
 //! Which parts of a disk an image file holds, and where.
 
 use std::collections::HashSet;
+use std::io;
 use std::ops::Range;
-
-use zerocopy::byteorder::big_endian::U64;
 
 use super::qcow2::Qcow2;
 use super::{Layer, ReadError};
@@ -91,7 +90,8 @@ impl Layer {
 
     /// The first byte from `at` on that lies in no hole of the file; its length if there is none.
     pub(crate) fn file_data_from(&self, at: u64) -> Result<u64, ReadError> {
-        let found = data_from(&self.file, at).map_err(|errno| self.io("look for holes in", errno.into()))?;
+        let found =
+            data_from(&self.file, at).map_err(io::Error::from).map_err(ReadError::io(LOOK, &self.path))?;
         Ok(found.unwrap_or(self.file_length.max(at)))
     }
 
@@ -104,8 +104,9 @@ impl Layer {
             if data >= self.file_length {
                 break;
             }
-            let hole =
-                hole_from(&self.file, data).map_err(|errno| self.io("look for holes in", errno.into()))?;
+            let hole = hole_from(&self.file, data)
+                .map_err(io::Error::from)
+                .map_err(ReadError::io(LOOK, &self.path))?;
             // The file may change meanwhile.
             let hole = hole.clamp(data + 1, self.file_length);
             extents.add(data..hole, State::Data(HostOffset(data)));
@@ -117,70 +118,48 @@ impl Layer {
 
 impl Qcow2 {
     fn allocation(&self, layer: &Layer) -> Result<Vec<Extent>, ReadError> {
-        let (size, span) = (self.header().size.get(), self.l2_entries() * self.cluster_size());
+        let (size, cluster) = (self.header().size.get(), self.cluster_size());
+        let span = self.l2_entries() * cluster;
         let mut extents = Extents::default();
-        let mut seen = Seen::default();
-        let mut start = 0;
-        while start < size {
-            let cluster = start / self.cluster_size();
-            let end = start.saturating_add(span).min(size);
-            match self.l2_table(layer, cluster)? {
-                None => extents.add(start..end, State::Unallocated),
-                Some(table) => {
-                    // With a table that is used many times, a small file could take for ever.
-                    let entry = &self.l1[index(start / span)];
-                    if !seen.tables.insert(entry.get()) {
-                        return Err(layer.damaged(start, "its L2 table is used twice"));
+        // Where entries of the tables have led to. No writer makes two lead to the same: a small file that does could show more
+        // than any reader can read, and take for ever.
+        let (mut tables, mut compressed) = (HashSet::new(), HashSet::new());
+        let mut at = 0;
+        while at < size {
+            let end = at.saturating_add(span).min(size);
+            let Some(table) = self.l2_table(layer, at / cluster)? else {
+                extents.add(at..end, State::Unallocated);
+                at = end;
+                continue;
+            };
+            if !tables.insert(self.l1[index(at / span)].get()) {
+                return Err(layer.damaged(at, "its L2 table is used twice"));
+            }
+            for entry in table.iter() {
+                let next = at.saturating_add(cluster).min(end);
+                let state = match self.decode(layer, at / cluster, entry.get())? {
+                    Mapping::Unallocated => State::Unallocated,
+                    Mapping::Zeros => State::Zeros,
+                    Mapping::Data(host) => State::Data(host),
+                    Mapping::Compressed(data) if !compressed.insert(data.start) => {
+                        return Err(layer.damaged(at, TWICE));
                     }
-                    self.add_table(layer, &table, start..end, &mut extents, &mut seen)?;
+                    Mapping::Compressed(data) => State::Compressed(data.length),
+                };
+                extents.add(at..next, state);
+                at = next;
+                if at == end {
+                    break;
                 }
             }
-            start = end;
         }
         check_apart(layer, &extents.0)?;
         Ok(extents.0)
     }
-
-    fn add_table(
-        &self,
-        layer: &Layer,
-        table: &[U64],
-        guest: Range<u64>,
-        extents: &mut Extents,
-        seen: &mut Seen,
-    ) -> Result<(), ReadError> {
-        let size = self.cluster_size();
-        let mut at = guest.start;
-        for entry in table {
-            if at >= guest.end {
-                break;
-            }
-            let end = (at + size).min(guest.end);
-            let state = match self.decode(layer, at / size, entry.get())? {
-                Mapping::Unallocated => State::Unallocated,
-                Mapping::Zeros => State::Zeros,
-                Mapping::Data(host) => State::Data(host),
-                Mapping::Compressed(cluster) if !seen.compressed.insert(cluster.start) => {
-                    return Err(layer.damaged(at, TWICE));
-                }
-                Mapping::Compressed(cluster) => State::Compressed(cluster.length),
-            };
-            extents.add(at..end, state);
-            at = end;
-        }
-        Ok(())
-    }
 }
 
-/// Offsets that entries of the tables have led to. No writer makes two lead to the same, and a small file that does could
-/// show more than any reader can read.
-#[derive(Default)]
-struct Seen {
-    tables: HashSet<u64>,
-    /// Where compressed clusters begin.
-    compressed: HashSet<u64>,
-}
-
+/// What is done to find holes.
+const LOOK: &str = "look for holes in";
 const TWICE: &str = "its cluster in the file is used twice";
 
 /// Refuses data that several ranges of the disk have in common.

@@ -59,14 +59,13 @@ impl Allowed<'_> {
             Backing::Near(also) => also,
             Backing::Anywhere => return Ok(named.to_owned()),
         };
-        let io = |source| ReadError::Io { action: "find", path: named.to_owned(), source };
-        let target = named.canonicalize().map_err(io)?;
+        let target = named.canonicalize().map_err(ReadError::io("find", named))?;
         let own = self.own.as_deref();
         if !own.is_some_and(|own| is_near(&target, own)) && !also.iter().any(|also| target.starts_with(also))
         {
             return refused("lies outside of the image's directory");
         }
-        if !target.metadata().map_err(io)?.is_file() {
+        if !target.metadata().map_err(ReadError::io("find", named))?.is_file() {
             return refused("is no regular file");
         }
         Ok(target)
@@ -88,10 +87,11 @@ pub fn check_backing(image: &Path, backing: &Backing) -> Result<(), ReadError> {
     let mut next = Some((image.to_owned(), image.to_owned(), None));
     for _ in 0..=DEPTH_MAX {
         let Some((path, target, format)) = next else { return Ok(()) };
-        let io = |source| ReadError::Io { action: "read", path: path.clone(), source };
         let (file, length, _) = open_file(&path, &target)?;
         // Other files name no backing file.
-        if format.map_or_else(|| detect_format(&file).map_err(io), Ok)? == Format::Raw {
+        if format.map_or_else(|| detect_format(&file).map_err(ReadError::io("read", &path)), Ok)?
+            == Format::Raw
+        {
             return Ok(());
         }
         let first = FirstCluster::read_any(&path, &file, length)?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::ReadError;
+use super::{ReadError, refuse};
 use crate::container::Format;
 use crate::container::qcow2::disk::{
     BACKING_NAME_MAX, COMPRESSION_TYPE_ZSTD, EXTENSION_BACKING_FORMAT, EXTENSIONS, ExtensionHeader, Header,
@@ -56,19 +56,18 @@ impl FirstCluster {
         let damaged = |problem: String| {
             ReadError::damaged(format!("the qcow2 header of `{}` is damaged: {problem}", path.display()))
         };
-        let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
         let mut header = Header::new_zeroed();
         let size = index(file_length).min(size_of::<Header>());
         if size < Header::VERSION_2 {
             return Err(damaged(format!("the file has only {file_length} bytes")));
         }
-        file.read_exact_at(&mut header.as_mut_bytes()[..size], 0).map_err(io)?;
+        file.read_exact_at(&mut header.as_mut_bytes()[..size], 0).map_err(ReadError::io("read", path))?;
         normalize(&mut header, size).map_err(damaged)?;
         check(&header, file_length).map_err(damaged)?;
 
         // At most 2 MiB: the cluster size has been checked.
         let mut cluster = vec![0; index((1 << header.cluster_bits.get()).min(file_length))];
-        file.read_exact_at(&mut cluster, 0).map_err(io)?;
+        file.read_exact_at(&mut cluster, 0).map_err(ReadError::io("read", path))?;
         let backing_name = backing_name(&header, &cluster).map_err(damaged)?;
         let extensions = extensions(&header, &cluster).map_err(damaged)?;
         Ok(Self { header, extensions, backing_name })
@@ -157,54 +156,42 @@ fn check(header: &Header, file_length: u64) -> Result<(), String> {
         return Err(format!("clusters of 2^{bits} bytes are not between 512 bytes and 2 MiB"));
     }
     let cluster = 1_u64 << bits;
-    if u64::from(header.header_length.get()) > cluster {
-        return Err("it is longer than a cluster".to_owned());
-    }
-    let entries = u64::from(header.l1_size.get());
-    if entries * 8 > L1_BYTES_MAX {
-        return Err(format!("its L1 table has {entries} entries, more than QEMU takes"));
-    }
-    let offset = header.l1_table_offset.get();
-    if !offset.is_multiple_of(cluster) {
-        return Err(format!("its L1 table at {offset:#x} does not begin at a cluster"));
-    }
-    if offset.checked_add(entries * 8).is_none_or(|end| end > file_length) {
-        return Err(format!("its L1 table at {offset:#x} goes beyond the end of the file"));
-    }
+    let (entries, offset) = (u64::from(header.l1_size.get()), header.l1_table_offset.get());
     let size = header.size.get();
     let needed = size.div_ceil(cluster).div_ceil(cluster / 8);
-    if needed > entries {
-        return Err(format!("a disk of {size} bytes needs {needed} L1 entries; there are {entries}"));
-    }
-    Ok(())
+    let is_beyond = |length: u64| offset.checked_add(length).is_none_or(|end| end > file_length);
+    refuse([
+        (u64::from(header.header_length.get()) > cluster, "it is longer than a cluster".to_owned()),
+        (entries * 8 > L1_BYTES_MAX, format!("its L1 table has {entries} entries, more than QEMU takes")),
+        (!offset.is_multiple_of(cluster), format!("its L1 table at {offset:#x} does not begin at a cluster")),
+        (is_beyond(entries * 8), format!("its L1 table at {offset:#x} goes beyond the end of the file")),
+        (needed > entries, format!("a disk of {size} bytes needs {needed} L1 entries; there are {entries}")),
+    ])
 }
 
 fn check_features(header: &Header) -> Result<(), String> {
     let features = header.incompatible_features();
     let convert = "make a plain image of it with `qemu-img convert -O qcow2`";
-    if header.crypt_method.get() != 0 {
-        return Err(format!("is encrypted; {convert}"));
-    }
-    if features.contains(IncompatibleFeatures::EXTENDED_L2) {
-        return Err(format!(
-            "has extended L2 entries (subclusters), which this program does not read; {convert}"
-        ));
-    }
-    if features.contains(IncompatibleFeatures::EXTERNAL_DATA) {
-        return Err(format!("{DATA_FILE}; {convert}"));
-    }
-    if features.contains(IncompatibleFeatures::CORRUPT) {
-        return Err("is marked as corrupt; repair it with `qemu-img check -r all`".to_owned());
-    }
-    if !IncompatibleFeatures::all().contains(features) {
-        return Err(format!("has unknown incompatible features ({:#x}); {convert}", features.bits()));
-    }
     let compression = header.compression_type;
     let is_other = features.contains(IncompatibleFeatures::COMPRESSION_TYPE);
-    if compression > COMPRESSION_TYPE_ZSTD || (compression != 0) != is_other {
-        return Err(format!("has the unknown compression type {compression}; {convert}"));
-    }
-    Ok(())
+    let unknown_compression = compression > COMPRESSION_TYPE_ZSTD || (compression != 0) != is_other;
+    refuse([
+        (header.crypt_method.get() != 0, format!("is encrypted; {convert}")),
+        (
+            features.contains(IncompatibleFeatures::EXTENDED_L2),
+            format!("has extended L2 entries (subclusters), which this program does not read; {convert}"),
+        ),
+        (features.contains(IncompatibleFeatures::EXTERNAL_DATA), format!("{DATA_FILE}; {convert}")),
+        (
+            features.contains(IncompatibleFeatures::CORRUPT),
+            "is marked as corrupt; repair it with `qemu-img check -r all`".to_owned(),
+        ),
+        (
+            !IncompatibleFeatures::all().contains(features),
+            format!("has unknown incompatible features ({:#x}); {convert}", features.bits()),
+        ),
+        (unknown_compression, format!("has the unknown compression type {compression}; {convert}")),
+    ])
 }
 
 fn backing_name(header: &Header, cluster: &[u8]) -> Result<Option<Vec<u8>>, String> {

@@ -120,6 +120,11 @@ impl ReadError {
         }
     }
 
+    /// Says what could not be done with a file.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
     pub(crate) fn damaged(problem: impl Into<String>) -> Self {
         Failure::invalid(problem).into()
     }
@@ -256,22 +261,26 @@ impl Source for Image {
     }
 }
 
+/// Refuses what has one of these problems; what matters first stands first.
+pub(crate) fn refuse<const N: usize>(problems: [(bool, String); N]) -> Result<(), String> {
+    problems.into_iter().find(|(is_so, _)| *is_so).map_or(Ok(()), |(_, problem)| Err(problem))
+}
+
 fn too_deep(path: &Path) -> ReadError {
     ReadError::unsupported(format!("`{}` stands on more than {DEPTH_MAX} backing files", path.display()))
 }
 
 /// What a file is by its first or last bytes; images of other programs are errors.
 fn format_of(path: &Path, file: &File, file_length: u64) -> Result<Format, ReadError> {
-    let io = |source| ReadError::Io { action: "read", path: path.to_owned(), source };
-    match Foreign::of(file, file_length).map_err(io)? {
-        None => detect_format(file).map_err(io),
+    match Foreign::of(file, file_length).map_err(ReadError::io("read", path))? {
+        None => detect_format(file).map_err(ReadError::io("read", path)),
         Some(foreign) => Err(ReadError::Foreign { path: path.to_owned(), advice: foreign.described(path) }),
     }
 }
 
 /// Opens a file that may be an image; gives its length, and its numbers of device and inode.
 fn open_file(path: &Path, target: &Path) -> Result<(File, u64, (u64, u64)), ReadError> {
-    let io = |action| move |source| ReadError::Io { action, path: path.to_owned(), source };
+    let io = |action| ReadError::io(action, path);
     let check = |kind: FileType| {
         if kind.is_file() || kind.is_block_device() {
             return Ok(());
@@ -322,7 +331,7 @@ impl Layer {
 
     /// What the file takes up on its disk, in bytes.
     pub fn disk_usage(&self) -> Result<u64, ReadError> {
-        let metadata = self.file.metadata().map_err(|source| self.io("examine", source))?;
+        let metadata = self.file.metadata().map_err(ReadError::io("examine", &self.path))?;
         // In units of 512 bytes, whatever the block size of the file system (stat(2)).
         Ok(metadata.blocks().saturating_mul(512))
     }
@@ -342,7 +351,7 @@ impl Layer {
         let there = self.file_length.saturating_sub(offset).min(length(buffer.len()));
         let (front, rest) = buffer.split_at_mut(index(there));
         rest.fill(0);
-        self.file.read_exact_at(front, offset).map_err(|source| self.io("read", source))
+        self.file.read_exact_at(front, offset).map_err(ReadError::io("read", &self.path))
     }
 
     fn damaged(&self, guest: u64, problem: impl fmt::Display) -> ReadError {
@@ -350,9 +359,5 @@ impl Layer {
             "`{}` is damaged: guest offset {guest:#x}: {problem}; `qemu-img check` says more",
             self.path.display()
         ))
-    }
-
-    fn io(&self, action: &'static str, source: io::Error) -> ReadError {
-        ReadError::Io { action, path: self.path.clone(), source }
     }
 }

@@ -33,9 +33,8 @@ impl Qcow2 {
     pub fn open(path: &Path, file: &File, file_length: u64) -> Result<Self, ReadError> {
         let first = FirstCluster::read(path, file, file_length)?;
         let mut l1 = vec![U64::ZERO; index(first.header.l1_size.get().into())];
-        file.read_exact_at(l1.as_mut_bytes(), first.header.l1_table_offset.get()).map_err(|source| {
-            ReadError::Io { action: "read the L1 table of", path: path.to_owned(), source }
-        })?;
+        file.read_exact_at(l1.as_mut_bytes(), first.header.l1_table_offset.get())
+            .map_err(ReadError::io("read the L1 table of", path))?;
         let decompressor = Decompressor::new(&first.header);
         Ok(Self { first, l1, tables: Mutex::default(), decompressor })
     }

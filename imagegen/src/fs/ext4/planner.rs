@@ -88,6 +88,8 @@ struct Planner<'t> {
 /// What free space gets besides the files: as much as it asks for, or the least that does.
 #[derive(Debug, Clone, Copy)]
 struct Extras {
+    /// For how many bytes there is an inode.
+    bytes_per_inode: u64,
     /// Inodes.
     inodes: u32,
     /// Blocks of the journal.
@@ -110,17 +112,22 @@ impl Planner<'_> {
         // A first guess: every block of contents, each rounded up, and of tables.
         let contents: u64 = self.tree.nodes().map(|node| self.blocks_of(node)).sum();
         let guess = contents.saturating_add(extra);
-        let ratio = self.bytes_per_inode(guess);
-        let inodes = self.inodes(extra, ratio)?;
+        let bytes_per_inode = self.bytes_per_inode(guess);
+        let inodes = self.inodes(extra, bytes_per_inode)?;
         let guess = guess.saturating_add(u64::from(inodes / INODES_PER_BLOCK));
         let journal = self.journal_for(guess);
         let guess = guess.saturating_add(journal);
-        let blocks_per_group = self.blocks_per_group_for(guess, inodes, ratio);
-        let mut extras = Extras { inodes, journal, reserved: self.reserved_for(guess, blocks_per_group)? };
+        let blocks_per_group = self.blocks_per_group_for(guess, inodes, bytes_per_inode);
+        let mut extras = Extras {
+            bytes_per_inode,
+            inodes,
+            journal,
+            reserved: self.reserved_for(guess, blocks_per_group)?,
+        };
         let mut groups = groups_for(guess, blocks_per_group)?;
         // More groups need more tables, which may need one more group; both may need a larger journal, and more blocks kept.
         loop {
-            let layout = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let layout = self.place_all(blocks_per_group, groups, extras)?;
             let (geometry, end) = (&layout.geometry, layout.end);
             // Backup superblocks do not count as free space.
             let room_end = runs(&geometry.usable, end, extra).last().map_or(end, |run| run.end);
@@ -151,27 +158,27 @@ impl Planner<'_> {
         let extra = blocks.checked_sub(needed).ok_or_else(too_small)?;
         // Tables, a larger journal and blocks kept for growth come out of the free space; where that is too little for
         // them, they are left out.
-        let ratio = self.bytes_per_inode(blocks);
-        let inodes = self.inodes(extra, ratio)?;
-        let blocks_per_group = self.blocks_per_group_for(blocks, inodes, ratio);
+        let bytes_per_inode = self.bytes_per_inode(blocks);
+        let inodes = self.inodes(extra, bytes_per_inode)?;
+        let blocks_per_group = self.blocks_per_group_for(blocks, inodes, bytes_per_inode);
         let reserved = self.reserved_for(blocks, blocks_per_group)?;
-        let most = Extras { inodes, journal: self.journal_for(blocks), reserved };
-        let fewer_inodes = Extras { inodes: self.inodes(0, ratio)?, ..most };
+        let most = Extras { bytes_per_inode, inodes, journal: self.journal_for(blocks), reserved };
+        let fewer_inodes = Extras { inodes: self.inodes(0, bytes_per_inode)?, ..most };
         let least = Extras {
             journal: self.journal_for(needed),
             reserved: smallest.geometry.reserved_descriptor_blocks,
             ..fewer_inodes
         };
         for mut extras in [most, fewer_inodes, least] {
-            let blocks_per_group = self.blocks_per_group_for(blocks, extras.inodes, ratio);
+            let blocks_per_group = self.blocks_per_group_for(blocks, extras.inodes, bytes_per_inode);
             let groups = groups_for(blocks, blocks_per_group)?;
-            let mut found = self.place_all(blocks_per_group, groups, ratio, extras)?;
+            let mut found = self.place_all(blocks_per_group, groups, extras)?;
             let mut blocks = blocks;
             if found.geometry.smallest_end() > blocks && groups > 1 {
                 // The last group cannot hold even its own superblock: there is none, as with mke2fs.
                 blocks = found.geometry.group_start(groups - 1);
                 extras.reserved = extras.reserved.min(self.reserved_for(blocks, blocks_per_group)?);
-                found = self.place_all(blocks_per_group, groups - 1, ratio, extras)?;
+                found = self.place_all(blocks_per_group, groups - 1, extras)?;
             }
             if found.geometry.tables_end().max(found.end) <= blocks {
                 return Ok(self.finished(found, blocks));
@@ -216,17 +223,13 @@ impl Planner<'_> {
     }
 
     /// The inodes of so many groups that are full, or become so when the file system grows: their number is kept then.
-    fn inodes_of_groups(
-        &self,
-        groups: u32,
-        blocks_per_group: u32,
-        bytes_per_inode: u64,
-    ) -> Result<u32, Ext4Error> {
+    fn inodes_of_groups(&self, groups: u32, blocks_per_group: u32, extras: Extras) -> Result<u32, Ext4Error> {
         if self.growth.is_none() {
             return Ok(0);
         }
-        let of_one = u64::from(blocks_per_group) * BLOCK / bytes_per_inode;
-        u32::try_from(of_one * u64::from(groups)).map_err(|_| Ext4Error::TooManyInodes(bytes_per_inode))
+        let of_one = u64::from(blocks_per_group) * BLOCK / extras.bytes_per_inode;
+        let of_all = u32::try_from(of_one * u64::from(groups));
+        of_all.map_err(|_| Ext4Error::TooManyInodes(extras.bytes_per_inode))
     }
 
     /// Inodes for the files and so many free blocks.
@@ -241,14 +244,8 @@ impl Planner<'_> {
     }
 
     /// Gives everything its place in a file system with so many groups.
-    fn place_all(
-        &self,
-        blocks_per_group: u32,
-        groups: u32,
-        bytes_per_inode: u64,
-        extras: Extras,
-    ) -> Result<Layout, Ext4Error> {
-        let inodes = self.inodes_of_groups(groups, blocks_per_group, bytes_per_inode)?.max(extras.inodes);
+    fn place_all(&self, blocks_per_group: u32, groups: u32, extras: Extras) -> Result<Layout, Ext4Error> {
+        let inodes = self.inodes_of_groups(groups, blocks_per_group, extras)?.max(extras.inodes);
         let geometry = Geometry::new(blocks_per_group, groups, inodes, extras.reserved)?;
         let mut allocator = Allocator::new(&geometry);
         let lost_found = allocator.take(1);
@@ -264,23 +261,15 @@ impl Planner<'_> {
             0 => None,
             blocks => Some(Journal { start: take(blocks)?, blocks }),
         };
-        let mut place = |node: NodeId, blocks: u64| -> Result<(), Ext4Error> {
-            if blocks > 0 {
-                places[index(node.0.into())] = take(blocks)?;
-            }
-            Ok(())
+        let directories = self.directories.iter().map(|directory| (directory.node, directory.blocks.into()));
+        let of_kind = |is_wanted: fn(Kind<'_>) -> bool| {
+            let nodes = self.tree.nodes().filter(move |&node| is_wanted(self.tree.kind(node)));
+            nodes.map(|node| (node, self.blocks_of(node)))
         };
-        for directory in &self.directories {
-            place(directory.node, directory.blocks.into())?;
-        }
-        for symlinks in [true, false] {
-            for node in self.tree.nodes() {
-                match self.tree.kind(node) {
-                    Kind::Symlink { .. } if symlinks => place(node, self.blocks_of(node))?,
-                    Kind::File { .. } if !symlinks => place(node, self.blocks_of(node))?,
-                    _ => {}
-                }
-            }
+        let links = of_kind(|kind| matches!(kind, Kind::Symlink { .. }));
+        let files = of_kind(|kind| matches!(kind, Kind::File { .. }));
+        for (node, blocks) in directories.chain(links).chain(files).filter(|&(_, blocks)| blocks > 0) {
+            places[index(node.0.into())] = take(blocks)?;
         }
         let end = allocator.end();
         let (directories, last_inode) = (Vec::new(), Layout::last_inode(self.tree));

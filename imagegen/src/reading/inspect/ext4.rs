@@ -97,11 +97,7 @@ impl Ext4 {
     pub(super) fn of(source: &dyn Source) -> Result<Self, ReadError> {
         let file_system = FileSystem::open(source)?;
         let superblock = file_system.superblock();
-        let store = file_system.lookup(&[b"nix", b"store"])?.filter(|inode| inode.kind() == Type::Directory);
-        let directory = match store {
-            Some(directory) => directory,
-            None => file_system.inode(ROOT)?,
-        };
+        let directory = file_system.store_directory()?;
         let mut store_paths = Vec::new();
         let mut lost_found = None;
         let mut total = Usage::default();

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::container::reader::{ReadError, Source};
 use crate::error_kind::ErrorKind;
-use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT, Type};
+use crate::fs::ext4::reader::{FileSystem, LOST_FOUND, ROOT};
 use crate::fs::file_tree::{Kind, NodeId};
 use crate::job::Job;
 use crate::nix::store_path::STORE_DIR;
@@ -180,11 +180,7 @@ pub fn verify(
 
 /// The names and inodes of all store paths.
 fn store_entries(file_system: &FileSystem<'_>) -> Result<BTreeMap<Vec<u8>, u32>, ReadError> {
-    let store = file_system.lookup(&[b"nix", b"store"])?;
-    let directory = match store {
-        Some(store) if store.kind() == Type::Directory => store,
-        _ => file_system.inode(ROOT)?,
-    };
+    let directory = file_system.store_directory()?;
     let is_root = directory.number == ROOT;
     let entries = file_system.entries(&directory)?.into_iter();
     let entries =

@@ -85,6 +85,12 @@ impl<'s> FileSystem<'s> {
         Ok(Some(inode))
     }
 
+    /// The directory of store paths: `/nix/store` or, where there is none, the root, as in a store image.
+    pub fn store_directory(&self) -> Result<Inode, ReadError> {
+        let store = self.lookup(&[b"nix", b"store"])?.filter(|inode| inode.kind() == Type::Directory);
+        store.map_or_else(|| self.inode(ROOT), Ok)
+    }
+
     /// The blocks of a file, directory or long link.
     pub fn blocks(&self, inode: &Inode) -> Result<Blocks, ReadError> {
         inode.check_readable()?;

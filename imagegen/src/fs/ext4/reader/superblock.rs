@@ -6,7 +6,7 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use super::{HELP, check};
-use crate::container::reader::{ReadError, Source};
+use crate::container::reader::{ReadError, Source, refuse};
 use crate::fs::ext4::checksum::Checksum;
 use crate::fs::ext4::disk::{
     CHECKSUM_CRC32C, Compat, DESCRIPTOR_SIZE, FIRST_BYTE, Incompat, MAGIC, RoCompat, Superblock, join, names,
@@ -62,42 +62,42 @@ impl Superblock {
     }
 
     fn check_sizes(&self, available: u64) -> Result<(), ReadError> {
-        let log = self.s_log_block_size.get();
-        if log > 6 {
-            return Err(damaged(format!("blocks of 2^{} bytes are larger than 64 KiB", u64::from(log) + 10)));
-        }
-        let block = u64::from(self.block_size());
-        let needed = self.blocks_count().saturating_mul(block);
-        if needed > available || self.blocks_count() == 0 {
-            return Err(damaged(format!(
-                "it says that the file system has {} blocks of {block} bytes; there are {available} bytes",
-                self.blocks_count()
-            )));
-        }
-        let per_group = self.s_blocks_per_group.get();
-        if !(BLOCKS_PER_GROUP_MIN..=self.block_size() * 8).contains(&per_group) {
-            return Err(damaged(format!("a group cannot have {per_group} blocks")));
-        }
-        let inodes = self.s_inodes_per_group.get();
-        if inodes == 0 || inodes > self.block_size() * 8 {
-            return Err(damaged(format!("a group cannot have {inodes} inodes")));
-        }
-        let inode = u32::from(self.inode_size());
-        if !(128..=self.block_size()).contains(&inode) || !inode.is_power_of_two() {
-            return Err(damaged(format!("an inode cannot have {inode} bytes")));
-        }
-        let descriptor = self.descriptor_size();
-        if !(32..=1024).contains(&descriptor) || !descriptor.is_power_of_two() {
-            return Err(damaged(format!("a group descriptor cannot have {descriptor} bytes")));
-        }
-        let table = self.groups() * u64::from(descriptor);
-        if table > DESCRIPTORS_MAX || table > available || u32::try_from(self.groups()).is_err() {
-            return Err(damaged(format!("{} groups are more than this program reads", self.groups())));
-        }
-        if u64::from(self.s_inodes_count.get()) > self.groups() * u64::from(inodes) {
-            return Err(damaged("it counts more inodes than its groups have"));
-        }
-        Ok(())
+        let log = u64::from(self.s_log_block_size.get());
+        let (block, blocks, groups) = (self.block_size(), self.blocks_count(), self.groups());
+        let (per_group, inodes) = (self.s_blocks_per_group.get(), self.s_inodes_per_group.get());
+        let (inode, descriptor) = (u32::from(self.inode_size()), self.descriptor_size());
+        let table = groups.saturating_mul(descriptor.into());
+        refuse([
+            (log > 6, format!("blocks of 2^{} bytes are larger than 64 KiB", log + 10)),
+            (
+                blocks.saturating_mul(block.into()) > available || blocks == 0,
+                format!(
+                    "it says that the file system has {blocks} blocks of {block} bytes; there are {available} bytes"
+                ),
+            ),
+            (
+                !(BLOCKS_PER_GROUP_MIN..=block * 8).contains(&per_group),
+                format!("a group cannot have {per_group} blocks"),
+            ),
+            (!(1..=block * 8).contains(&inodes), format!("a group cannot have {inodes} inodes")),
+            (
+                !(128..=block).contains(&inode) || !inode.is_power_of_two(),
+                format!("an inode cannot have {inode} bytes"),
+            ),
+            (
+                !(32..=1024).contains(&descriptor) || !descriptor.is_power_of_two(),
+                format!("a group descriptor cannot have {descriptor} bytes"),
+            ),
+            (
+                table > DESCRIPTORS_MAX || table > available || u32::try_from(groups).is_err(),
+                format!("{groups} groups are more than this program reads"),
+            ),
+            (
+                u64::from(self.s_inodes_count.get()) > groups.saturating_mul(inodes.into()),
+                "it counts more inodes than its groups have".to_owned(),
+            ),
+        ])
+        .map_err(damaged)
     }
 
     /// The size of a block in bytes, 1 to 64 KiB.
