@@ -223,6 +223,14 @@ fn sizes_that_a_kind_does_not_have_are_refused() {
         let error = error(sectors, fat);
         assert!(matches!(error, FatError::TooLarge { .. }), "{error}");
     }
+    for first in [(1 << 32) - 1, 1 << 32] {
+        let partition = Partition { first: Lba(first), last: Lba(first + 65_535) };
+        let planned = fat::plan(partition, &contents, None).map(|_| ());
+        match u32::try_from(first) {
+            Ok(_) => assert!(planned.is_ok(), "{planned:?}"),
+            Err(_) => assert!(matches!(planned, Err(FatError::TooFar { first: found }) if found == first)),
+        }
+    }
     let said = error(66_500, fat32).to_string();
     assert!(
         said.contains("FAT32") && said.contains("65440 clusters") && said.contains("at least 65525"),

@@ -107,6 +107,10 @@ pub struct Geometry {
 impl Geometry {
     /// What mkfs.fat would choose for a partition; it chooses the kind, too, where none is given.
     pub fn new(partition: Partition, kind: Option<Fat>) -> Result<Self, FatError> {
+        let first = partition.first.0;
+        if u32::try_from(first).is_err() {
+            return Err(FatError::TooFar { first });
+        }
         let sectors = partition.sectors();
         let size = ByteCount(sectors.saturating_mul(SECTOR));
         let kind = kind.unwrap_or(Fat::of_size(size));

@@ -82,6 +82,14 @@ pub enum FatError {
         /// The clusters of the smallest size that there are.
         clusters: u64,
     },
+    /// The boot sector counts the sectors before it in 32 bits.
+    #[error(
+        "an EFI system partition cannot begin at sector {first}: FAT counts the sectors before it in 32 bits, up to 2 TiB"
+    )]
+    TooFar {
+        /// The partition's first sector.
+        first: u64,
+    },
     /// The largest number of clusters of the largest size is too small.
     #[error(
         "an EFI system partition of {size} is too large for {kind}, which has at most {}",
