@@ -16,6 +16,7 @@ use imagegen::nix::closure::ScanError;
 use imagegen::nix::database::DatabaseError;
 use imagegen::nix::references_graph::GraphError;
 use imagegen::nix::{Problem, RegistrationError};
+use imagegen::reading::probe::FindError;
 
 /// An error with its causes, outermost first, each with its hint.
 pub fn shown(error: &anyhow::Error) -> String {
@@ -36,6 +37,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_root_disk))
         .or_else(|| error.downcast_ref().and_then(of_ext4))
         .or_else(|| error.downcast_ref().and_then(of_image))
+        .or_else(|| error.downcast_ref().and_then(of_find))
         .or_else(|| error.downcast_ref().and_then(of_variables))
         .or_else(|| error.downcast_ref().and_then(of_registration))
         .or_else(|| error.downcast_ref().and_then(of_graph))
@@ -144,6 +146,15 @@ fn of_image(error: &ReadError) -> Option<String> {
     match error {
         ReadError::Foreign { .. } => Some("; or read it as it is: `--format raw`".to_owned()),
         ReadError::Backing { .. } => Some("; give --follow-backing if you trust it".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_find(error: &FindError) -> Option<String> {
+    match error {
+        FindError::Read(error) => of_image(error),
+        FindError::NoTable => Some("; leave --partition out".to_owned()),
+        FindError::Several => Some("; name the one that holds the store with --partition".to_owned()),
         _ => None,
     }
 }

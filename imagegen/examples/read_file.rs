@@ -1,21 +1,21 @@
 //! Prints a file out of an image: `read_file IMAGE PATH`.
 //!
-//! IMAGE is raw or qcow2: an ext4 file system, or a disk with one in a partition. The first one is read.
+//! IMAGE is raw or qcow2: an ext4 file system, or a disk with one in a partition.
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
-use imagegen::container::reader::{Backing, Image, Source, Window};
+use imagegen::container::reader::{Backing, Image, Source};
 use imagegen::fs::ext4::reader::{FileSystem, Type};
-use imagegen::reading::probe::Contents;
+use imagegen::reading::probe::find_ext4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [image, path] = arguments.as_slice() else { return Err("usage: read_file IMAGE PATH".into()) };
     // No backing file outside of the image's own directory is opened, whatever the image says.
     let image = Image::open(Path::new(image), None, &Backing::Near(vec![]))?;
-    let window = find_ext4(&image)?.ok_or("no ext4 file system is in the image")?;
+    let window = find_ext4(&image, None)?;
     let file_system = FileSystem::open(&window)?;
 
     let names: Vec<&[u8]> = path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes).collect();
@@ -33,19 +33,4 @@ fn main() -> Result<(), Box<dyn Error>> {
         offset += u64::try_from(count)?;
     }
     Ok(())
-}
-
-fn find_ext4(image: &Image) -> Result<Option<Window<'_>>, Box<dyn Error>> {
-    let table = match Contents::detect(image)? {
-        Contents::Ext4 => return Ok(Some(Window::new(image, 0, image.size())?)),
-        Contents::Partitions(table) => table,
-        _ => return Ok(None),
-    };
-    for partition in &table.partitions {
-        let window = Window::new(image, partition.start_bytes, partition.bytes)?;
-        if matches!(Contents::detect(&window)?, Contents::Ext4) {
-            return Ok(Some(window));
-        }
-    }
-    Ok(None)
 }

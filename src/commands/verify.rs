@@ -1,11 +1,11 @@
 //! `verify`: does an image hold what its registration says?
 
-use anyhow::{Context, anyhow, bail, ensure};
-use imagegen::container::reader::{Image, Source, Window};
+use anyhow::{Context, anyhow, ensure};
+use imagegen::container::reader::Image;
 use imagegen::fs::ext4::reader::FileSystem;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
-use imagegen::reading::probe::Contents;
+use imagegen::reading::probe::find_ext4;
 use imagegen::reading::verify::{
     Counts, Deviations, Finding, Verification, VerifiedPath, VerifyError, verify,
 };
@@ -24,7 +24,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
 
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format, &args.backing.into())?;
-    let store = find_store(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
+    let store = find_ext4(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
     let job = Job::default().threads(args.jobs).progress(reporter);
     let verification = FileSystem::open(&store)
         .map_err(VerifyError::from)
@@ -38,51 +38,6 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
         streams::print(lines(&as_lines(&report, args.strict)))?;
     }
     judge(&report, args, reporter)
-}
-
-/// The file system that holds the store: the image itself, or one of its partitions.
-fn find_store(image: &Image, number: Option<u32>) -> anyhow::Result<Window<'_>> {
-    let table = match Contents::detect(image)? {
-        Contents::Ext4 => {
-            ensure!(number.is_none(), "there is no partition table; leave --partition out");
-            return Ok(Window::new(image, 0, image.size())?);
-        }
-        Contents::Partitions(table) => table,
-        Contents::Named(name) => bail!(
-            "it holds a {name}, which is not read; there is neither an ext4 file system nor a partition table{}",
-            advice(name)
-        ),
-        _ => bail!("there is neither an ext4 file system nor a partition table"),
-    };
-    let mut found = None;
-    for partition in &table.partitions {
-        if number.is_some_and(|number| number != partition.number) {
-            continue;
-        }
-        let window = Window::new(image, partition.start_bytes, partition.bytes)?;
-        if matches!(Contents::detect(&window)?, Contents::Ext4) {
-            ensure!(
-                found.is_none(),
-                "several partitions are ext4; name the one that holds the store with --partition"
-            );
-            found = Some(window);
-        }
-    }
-    match number {
-        Some(number) => {
-            found.with_context(|| format!("there is no partition {number} with an ext4 file system"))
-        }
-        None => found.context("no partition holds an ext4 file system"),
-    }
-}
-
-/// Which program opens contents that this one does not read, if any does.
-fn advice(name: &str) -> &'static str {
-    if name.starts_with("LUKS") {
-        "; open it with `cryptsetup open --readonly`, and name the device that appears"
-    } else {
-        ""
-    }
 }
 
 /// What is wrong, a line each.

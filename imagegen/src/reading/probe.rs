@@ -1,7 +1,8 @@
-//! What a disk or partition holds, told by its first bytes alone.
+//! What a disk or partition holds, told by its first bytes alone, and where the ext4 file system in an image is.
 
-use crate::container::reader::{ReadError, Source};
+use crate::container::reader::{ReadError, Source, Window};
 use crate::disk::gpt::reader::PartitionTable;
+use crate::error_kind::{ErrorKind, Failure};
 use crate::firmware::efi_vars::{IMAGE_MAX, VariableStore};
 use crate::fs::ext4::reader::MAGIC as EXT4_MAGIC;
 use crate::fs::fat::reader::is_fat;
@@ -72,6 +73,74 @@ impl Contents {
         Ok(if start.iter().all(|&byte| byte == 0) { Self::Zeros } else { Self::Unknown })
     }
 }
+
+/// Why the ext4 file system of an image cannot be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The image cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A partition was asked for, and the image is the file system.
+    #[error("there is no partition table")]
+    NoTable,
+    /// Nobody said which partition.
+    #[error("several partitions are ext4")]
+    Several,
+    /// There is none.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl FindError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(error) => error.kind(),
+            Self::NoTable | Self::Several => ErrorKind::InvalidInput,
+            Self::Failure(failure) => failure.kind(),
+        }
+    }
+}
+
+/// The ext4 file system in an image: the image itself or, where there is a partition table, the partition of this number; or
+/// the only one that is ext4.
+pub fn find_ext4(image: &dyn Source, number: Option<u32>) -> Result<Window<'_>, FindError> {
+    let table = match Contents::detect(image)? {
+        Contents::Ext4 if number.is_some() => return Err(FindError::NoTable),
+        Contents::Ext4 => return Ok(Window::new(image, 0, image.size())?),
+        Contents::Partitions(table) => table,
+        Contents::Named(name) => {
+            let advice = if name.starts_with("LUKS") {
+                "; open it with `cryptsetup open --readonly`, and name the device that appears"
+            } else {
+                ""
+            };
+            return Err(Failure::unsupported(format!(
+                "it holds a {name}, which is not read; {NEITHER}{advice}"
+            ))
+            .into());
+        }
+        _ => return Err(Failure::invalid(NEITHER).into()),
+    };
+    let mut found = None;
+    for partition in &table.partitions {
+        if number.is_some_and(|number| number != partition.number) {
+            continue;
+        }
+        let window = Window::new(image, partition.start_bytes, partition.bytes)?;
+        if matches!(Contents::detect(&window)?, Contents::Ext4) && found.replace(window).is_some() {
+            return Err(FindError::Several);
+        }
+    }
+    let missing = || match number {
+        Some(number) => format!("there is no partition {number} with an ext4 file system"),
+        None => "no partition holds an ext4 file system".to_owned(),
+    };
+    found.ok_or_else(|| Failure::invalid(missing()).into())
+}
+
+const NEITHER: &str = "there is neither an ext4 file system nor a partition table";
 
 /// A whole flash image.
 pub(super) fn flash_image(source: &dyn Source) -> Result<Vec<u8>, ReadError> {
