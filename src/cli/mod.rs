@@ -5,6 +5,7 @@ mod boot_disk;
 mod diff;
 mod disk;
 mod efi_vars;
+mod files;
 mod image;
 mod inspect;
 mod loader;
@@ -25,6 +26,7 @@ pub use boot_disk::*;
 pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
+pub use files::*;
 pub use image::*;
 pub use inspect::*;
 pub use loader::*;
@@ -86,6 +88,12 @@ pub enum Command {
     EfiVars(EfiVarsCommand),
     /// Show what an image consists of, as tables, JSON or a picture
     Inspect(InspectArgs),
+    /// List the files of a file system in an image
+    Ls(LsArgs),
+    /// Print a file of a file system in an image
+    Cat(CatArgs),
+    /// Copy files out of a file system in an image
+    Extract(ExtractArgs),
     /// Say in words how two images differ
     Diff(DiffArgs),
     /// Read an image back and compare each store path in it with the registration

@@ -8,6 +8,7 @@ mod completions;
 mod diff;
 mod disk;
 mod efi_vars;
+mod files;
 mod fixed_values;
 mod inspect;
 mod loaders;
@@ -55,6 +56,9 @@ fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<ExitCode>
         },
         Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Ls(args) => files::ls(args),
+        Command::Cat(args) => files::cat(args),
+        Command::Extract(args) => files::extract(args, reporter),
         Command::Verify(args) => verify::run(args, reporter),
         Command::Bench(args) => bench::run(args, reporter),
         Command::Completions(args) => completions::run(args),

@@ -101,6 +101,8 @@ impl EveryCommand {
             vec!["bench", "--list"],
             vec!["inspect", &image],
             vec!["inspect", "--json", &one],
+            vec!["ls", &image],
+            vec!["ls", "--recursive", "--json", &image],
             vec!["verify", "--json", &image, "--registration", registration],
             vec!["efi-vars", "list", variables],
             vec!["efi-vars", "list", "--json", variables],
@@ -122,6 +124,7 @@ impl EveryCommand {
             line(vec!["run", "--config", "/missing"], 1, false),
             line(vec!["disk", "create", "--size=1M", "-o", "/missing/output"], 1, false),
             line(vec!["inspect"], 2, false),
+            line(vec!["cat", &image, "/missing"], 1, false),
             line(vec!["no-such-command"], 2, false),
         ];
         lines.extend(makes.into_iter().map(|arguments| line(arguments, 0, false)));

@@ -43,14 +43,7 @@ impl OutputFile {
         check_target(target)?;
         remove_abandoned(target);
         let directory = directory_of(target);
-        let error = |source: io::Error| {
-            let (target, directory) = (target.display(), directory.display());
-            let advice = "the directory must exist and be writable";
-            OutputError::Io {
-                problem: format!("cannot create `{target}` in `{directory}`; {advice}"),
-                source,
-            }
-        };
+        let error = |source| OutputError::not_created(target, source);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::open(directory, flags, access.mode())) {
             Ok(fd) => {
@@ -81,7 +74,7 @@ impl OutputFile {
     /// Gives the file its name, in the place of any earlier file of that name.
     pub fn finish(mut self) -> Result<(), OutputError> {
         self.flush(|output| output.file.sync_all())?;
-        self.put_in_place().map_err(|source| self.not_in_place(source))?;
+        self.put_in_place().map_err(|source| OutputError::not_in_place(&self.target, source))?;
         self.flush(|output| File::open(directory_of(&output.target))?.sync_all())
     }
 
@@ -93,11 +86,6 @@ impl OutputFile {
             let problem = format!("cannot flush `{}` to the disk", self.target.display());
             OutputError::Io { problem, source }
         })
-    }
-
-    fn not_in_place(&self, source: io::Error) -> OutputError {
-        let problem = format!("cannot put the finished file in place as `{}`", self.target.display());
-        OutputError::Io { problem, source }
     }
 
     fn put_in_place(&mut self) -> io::Result<()> {
@@ -132,7 +120,7 @@ impl OutputFile {
         match placed {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(self.not_in_place(errno.into())),
+            Err(errno) => Err(OutputError::not_in_place(&self.target, errno.into())),
         }
     }
 
@@ -198,7 +186,7 @@ fn link_open_file(file: &File, name: &Path) -> Result<(), Errno> {
     retry_on_intr(|| rustix::fs::linkat(CWD, &magic, CWD, name, AtFlags::SYMLINK_FOLLOW))
 }
 
-fn rename_if_new(from: &Path, to: &Path) -> Result<(), Errno> {
+pub(super) fn rename_if_new(from: &Path, to: &Path) -> Result<(), Errno> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // A file system that has only the plain call.
         Err(Errno::INVAL) if to.symlink_metadata().is_ok() => Err(Errno::EXIST),

@@ -4,7 +4,9 @@ mod access;
 mod device;
 mod file;
 mod magic;
+mod removal;
 mod temporary_name;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ pub use access::Access;
 pub use device::{OutputDevice, half_written};
 pub use file::OutputFile;
 pub use temporary_name::remove_unfinished;
+pub use tree::OutputTree;
 
 /// The target could not be opened, or not be put in place.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,17 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    fn not_created(target: &Path, source: io::Error) -> Self {
+        let (target, directory) = (target.display(), directory_of(target).display());
+        let advice = "the directory must exist and be writable";
+        Self::Io { problem: format!("cannot create `{target}` in `{directory}`; {advice}"), source }
+    }
+
+    fn not_in_place(target: &Path, source: io::Error) -> Self {
+        let problem = format!("cannot put the finished file in place as `{}`", target.display());
+        Self::Io { problem, source }
+    }
+
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {

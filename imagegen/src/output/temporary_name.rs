@@ -12,16 +12,30 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 use super::directory_of;
+use super::removal::remove;
 
 /// Hidden names in use, for [`remove_unfinished`].
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Removes every hidden file that is still being written. For a program that was told to stop and is about to.
+/// Removes everything under a hidden name that is still being written. For a program that was told to stop and is about
+/// to: whoever needs a hidden name, or gives one back, waits for that end from now on.
 pub fn remove_unfinished() {
-    for hidden in UNFINISHED.lock().drain(..) {
-        let _ = std::fs::remove_file(hidden);
+    let mut unfinished = UNFINISHED.lock();
+    for hidden in unfinished.drain(..) {
+        // Other threads may still add to a tree.
+        for _ in 0..REMOVALS_MAX {
+            remove(&hidden);
+            if hidden.symlink_metadata().is_err() {
+                break;
+            }
+        }
     }
+    // Else those threads would find that their files are gone, and say so, before the program ends.
+    std::mem::forget(unfinished);
 }
+
+/// How often a tree is removed that others still write into.
+const REMOVALS_MAX: u32 = 100;
 
 /// Makes something under a free name beside the target, and gives both.
 pub fn with_hidden_name<T>(

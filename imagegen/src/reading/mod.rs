@@ -1,6 +1,9 @@
-//! Finished images, read back: what they hold, and how two of them differ.
+//! Finished images, read back: what they hold, how two of them differ, and files out of them.
 
 pub mod diff;
+pub mod extract;
+pub mod files;
 pub mod inspect;
 pub mod probe;
 pub mod verify;
+pub mod volume;

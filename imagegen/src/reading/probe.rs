@@ -48,6 +48,19 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
 ];
 
 impl Contents {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Partitions(_) => "partition table",
+            Self::Ext4 => "ext4",
+            Self::Fat => "FAT",
+            Self::EfiVariables => "EFI variables",
+            Self::Named(name) => name,
+            Self::Zeros => "zeros",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Looks at a disk or partition.
     pub fn detect(source: &dyn Source) -> Result<Self, ReadError> {
         let count = usize::try_from(source.size()).map_or(LOOKED_AT, |size| size.min(LOOKED_AT));

@@ -2,6 +2,7 @@
 //! one that our own writers made: two bytes for a sector among those that are not all zeros, two for the offset in it,
 //! one for the number of bytes, and the bytes.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,6 +21,7 @@ use imagegen::fs::file_tree::{Tree, TreeBuilder};
 use imagegen::image::boot_disk;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
+use imagegen::reading::files::{Files, Type};
 use imagegen::reading::verify::verify;
 use imagegen::units::{ByteCount, GuestOffset};
 
@@ -45,6 +47,7 @@ pub fn fat(bytes: &[u8]) {
     let partition = Window::new(&disk, START, size).unwrap();
     let Ok(file_system) = imagegen::fs::fat::reader::FileSystem::open(&partition) else { return };
     let _ = file_system.free_clusters();
+    walk(&partition);
     let Ok(listing) = file_system.list() else { return };
     for found in &listing.found {
         assert!(!found.path.contains(char::is_control), "{:?}", found.path);
@@ -59,12 +62,42 @@ pub fn fat(bytes: &[u8]) {
 pub fn ext4(bytes: &[u8]) {
     let disk = Patched::new(store_image(), bytes);
     let Ok(file_system) = Ext4::open(&disk) else { return };
+    walk(&disk);
     let record = format!("{TOPLEVEL}\n{}\n1\n\n0\n", "ab".repeat(32));
     let registration = Registration::parse(Path::new("registration"), record.as_bytes()).unwrap();
     let Ok(verification) = verify(&file_system, &registration, &Job::default()) else { return };
     let counts = verification.counts();
     assert_eq!(counts.right + counts.unchecked + counts.wrong + counts.missing, 1, "{counts:?}");
     assert_eq!(counts.right, 0, "no contents have such a hash");
+}
+
+/// Every name is one of a directory entry, no directory is entered twice, and both ends of each file can be read or not.
+fn walk(source: &dyn Source) {
+    let Ok(files) = Files::open(source) else { return };
+    let Ok(root) = files.root() else { return };
+    let (mut entered, mut open) = (HashSet::new(), vec![root]);
+    while let Some(node) = open.pop() {
+        match node.kind {
+            Type::Directory if entered.insert(node.directory_id()) => {
+                for entry in files.entries(&node).unwrap_or_default() {
+                    assert!(!matches!(entry.name.as_slice(), b"" | b"." | b".."));
+                    assert!(!entry.name.contains(&b'/') && !entry.name.contains(&0));
+                    open.extend(files.node(&entry));
+                }
+            }
+            Type::File => {
+                let Ok(file) = files.file(&node, b"file") else { continue };
+                let mut bytes = vec![0; usize::try_from(file.size().min(4096)).unwrap()];
+                let _ = file.read_at(&mut bytes, 0);
+                let _ = file.read_at(&mut bytes, file.size() - file.size().min(4096));
+                let _ = file.data_from(0);
+            }
+            Type::Symlink => {
+                let _ = files.link_target(&node);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Changes to begin with.

@@ -108,6 +108,15 @@ impl<'s> FileSystem<'s> {
         Ok(listing)
     }
 
+    /// The names in the root directory (`None`) or another one, sorted, without its `.` and `..`.
+    pub fn entries(&self, directory: Option<&Entry>) -> Result<Vec<Entry>, ReadError> {
+        let bytes = match directory {
+            None => self.root()?,
+            Some(entry) => self.directory(entry.first_cluster())?,
+        };
+        Ok(sorted(directory::parse(&bytes).0).collect())
+    }
+
     /// The contents of a file, at most `limit` bytes of them.
     pub fn contents(&self, found: &Found, limit: u64) -> Result<Vec<u8>, ReadError> {
         self.first_bytes(found, found.entry.size().min(limit))?.read()
