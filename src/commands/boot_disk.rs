@@ -17,7 +17,6 @@ use serde::Serialize;
 use super::{fixed_values, loaders, wrong_usage};
 use crate::cli::BootDiskArgs;
 use crate::image_output::ImageOutput;
-use crate::input;
 use crate::outputs::check_apart;
 use crate::progress::Reporter;
 use crate::small_file;
@@ -149,7 +148,7 @@ fn efi_vars(
         .map(|program| boot_disk::boot_entry(plan.layout(), &program.program_path()))
         .transpose()?
         .flatten();
-    let mut bytes = input::read(template, ByteCount(IMAGE_MAX))?;
+    let mut bytes = read_template(template)?;
     check_build(template, &bytes, program)?;
     let unusable = || format!("cannot use the EFI variables of `{}`", template.display());
     if let Some(entry) = entry {
@@ -158,6 +157,18 @@ fn efi_vars(
         check_template(&bytes).with_context(unusable)?;
     }
     small_file::create(target, &bytes, args.image.sync).map(Some)
+}
+
+fn read_template(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let context = || format!("cannot read the EFI variables of `{}`", path.display());
+    let metadata = path.metadata().with_context(context)?;
+    ensure!(
+        metadata.is_file() && metadata.len() <= IMAGE_MAX,
+        "`{}` is not a store of EFI variables; those of OVMF and AAVMF are files of at most {}",
+        path.display(),
+        ByteCount(IMAGE_MAX)
+    );
+    std::fs::read(path).with_context(context)
 }
 
 /// Refuses variables that the firmware of the disk's machine would not use.

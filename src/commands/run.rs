@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
     directory.path().clone_into(&mut host.directory);
     let machine = Machine { config: &config, environment: &environment, host: &host };
     let plan = plan::plan(&machine, &args.qemu_arguments, &mut problems);
-    plan.find_directories(&mut problems);
+    plan.find_directories(args.print, &mut problems);
     if !args.backing.follow_backing {
         plan.check_images(&mut problems);
     }

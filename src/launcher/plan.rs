@@ -42,9 +42,13 @@ impl Plan {
         self.arguments.iter().any(|argument| argument == "-daemonize" || argument == "--daemonize")
     }
 
-    /// Checks that the directories exist or are made with the plan's files.
-    pub fn find_directories(&self, problems: &mut Problems) {
+    /// Checks that the directories exist or are made with the plan's files. A command that is only printed may be for
+    /// another machine, which has a store.
+    pub fn find_directories(&self, is_printed: bool, problems: &mut Problems) {
         for (option, path) in &self.directories {
+            if is_printed && path == Path::new(STORE_DIR) {
+                continue;
+            }
             let is_it =
                 |file: &NewFile| matches!(file, NewFile::Directory { path: made, .. } if made == path);
             let is_made = self.files.iter().any(is_it);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
 use crate::error_kind::ErrorKind;
 use crate::text::excerpt;
@@ -39,6 +40,15 @@ pub enum StorePathError {
         excerpt(.path), excerpt(.directory)
     )]
     OtherStore { path: String, directory: String },
+}
+
+impl FromStr for StorePath {
+    type Err = StorePathError;
+
+    /// Reads a full path, as [`StorePath::parse`] does.
+    fn from_str(path: &str) -> Result<Self, StorePathError> {
+        Self::parse(path)
+    }
 }
 
 impl StorePath {

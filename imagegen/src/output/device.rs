@@ -52,7 +52,7 @@ impl OutputDevice {
                 _ => "",
             };
             let problem = format!("cannot open the block device `{}`{advice}", target.display());
-            OutputError::Io { problem, source }
+            OutputError::io(target, problem, source)
         })
     }
 
@@ -84,9 +84,9 @@ impl OutputDevice {
     /// Waits until everything is on the device; the image is complete after it.
     pub fn finish(self) -> Result<(), OutputError> {
         self.file.sync_all().map_err(|source| {
-            let target = self.target.display();
-            let problem = format!("the device `{target}` did not take all that was written to it");
-            OutputError::Io { problem, source }
+            let shown = self.target.display();
+            let problem = format!("the device `{shown}` did not take all that was written to it");
+            OutputError::io(&self.target, problem, source)
         })?;
         HALF_WRITTEN.lock().retain(|target| target != &self.target);
         Ok(())

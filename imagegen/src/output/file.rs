@@ -84,7 +84,7 @@ impl OutputFile {
         }
         sync(self).map_err(|source| {
             let problem = format!("cannot flush `{}` to the disk", self.target.display());
-            OutputError::Io { problem, source }
+            OutputError::io(&self.target, problem, source)
         })
     }
 
@@ -155,7 +155,7 @@ impl Drop for OutputFile {
 }
 
 fn check_target(target: &Path) -> Result<(), OutputError> {
-    let error = |problem: String| Err(OutputError::Target(problem));
+    let error = |problem: String| Err(OutputError::target(target, problem));
     let shown = target.display();
     if target.file_name().is_none() {
         return error(format!("`{shown}` has no file name"));

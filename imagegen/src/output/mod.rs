@@ -27,25 +27,33 @@ pub use tree::OutputTree;
 pub enum OutputError {
     /// The file or device cannot be created, opened, flushed or put in place.
     #[error("{problem}")]
-    Io { problem: String, source: io::Error },
+    Io { target: PathBuf, problem: String, source: io::Error },
     /// The image is larger than the device.
     #[error("`{target}` is too small: it has {available} ({} bytes), and the image {size} ({} bytes)", .available.0, .size.0)]
     DeviceTooSmall { target: PathBuf, size: ByteCount, available: ByteCount },
     /// What has the name is nothing that could be replaced.
-    #[error("{0}")]
-    Target(String),
+    #[error("{problem}")]
+    Target { target: PathBuf, problem: String },
 }
 
 impl OutputError {
+    fn io(target: &Path, problem: String, source: io::Error) -> Self {
+        Self::Io { target: target.to_owned(), problem, source }
+    }
+
+    fn target(target: &Path, problem: String) -> Self {
+        Self::Target { target: target.to_owned(), problem }
+    }
+
     fn not_created(target: &Path, source: io::Error) -> Self {
-        let (target, directory) = (target.display(), directory_of(target).display());
+        let (shown, directory) = (target.display(), directory_of(target).display());
         let advice = "the directory must exist and be writable";
-        Self::Io { problem: format!("cannot create `{target}` in `{directory}`; {advice}"), source }
+        Self::io(target, format!("cannot create `{shown}` in `{directory}`; {advice}"), source)
     }
 
     fn not_in_place(target: &Path, source: io::Error) -> Self {
         let problem = format!("cannot put the finished file in place as `{}`", target.display());
-        Self::Io { problem, source }
+        Self::io(target, problem, source)
     }
 
     /// The kind of failure.
@@ -53,7 +61,7 @@ impl OutputError {
         match self {
             Self::Io { source, .. } => ErrorKind::of(source),
             Self::DeviceTooSmall { .. } => ErrorKind::TooLarge,
-            Self::Target(_) => ErrorKind::InvalidInput,
+            Self::Target { .. } => ErrorKind::InvalidInput,
         }
     }
 }

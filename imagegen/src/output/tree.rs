@@ -21,13 +21,13 @@ impl OutputTree {
     /// Finds a hidden name. The target must be new, or an empty directory that a directory takes the place of.
     pub fn create(target: &Path) -> Result<Self, OutputError> {
         if target.file_name().is_none() {
-            return Err(OutputError::Target(format!("`{}` has no file name", target.display())));
+            return Err(OutputError::target(target, format!("`{}` has no file name", target.display())));
         }
         let create = |source| OutputError::not_created(target, source);
         if !is_free(target).map_err(create)? {
-            let target = target.display();
-            let problem = format!("`{target}` exists already; name a new directory or an empty one");
-            return Err(OutputError::Target(problem));
+            let shown = target.display();
+            let problem = format!("`{shown}` exists already; name a new directory or an empty one");
+            return Err(OutputError::target(target, problem));
         }
         directory_of(target).metadata().map_err(create)?;
         let find = |hidden: &Path| match hidden.symlink_metadata() {
