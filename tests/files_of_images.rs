@@ -282,7 +282,7 @@ fn partitions_are_named_by_number_or_name() {
 
     for (arguments, expected) in [
         (&["cat", "disk:1.img", "/etc/hostname"][..], "name one, as in `disk:1.img:1`"),
-        (&["ls", "disk:1.img:2"], "partition 2 is neither ext4 nor FAT, but zeros"),
+        (&["ls", "disk:1.img:2"], "partition 2 is neither ext4 nor FAT (zeros)"),
         (
             &["ls", "disk:1.img:9"],
             "there is no partition `9`; there are 1 `BOOT` (FAT), 2 (zeros), 3 `nixos` (ext4)",
@@ -344,6 +344,20 @@ fn nothing_is_written_outside() {
     assert_eq!(fs::read_link(at.join("out/dir/outside")).unwrap(), Path::new("../.."));
     let said = refused(at, &["cat", "hostile.img", "/dir/outside/../../plain.img"]);
     assert!(said.contains("`/` has no `plain.img`"), "{said}");
+}
+
+#[test]
+fn what_only_linux_reads_comes_with_the_way_to_mount_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    fs::write(at.join("a.img"), [b"hsqs".to_vec(), vec![0; 1 << 16]].concat()).unwrap();
+    let said = refused(at, &["cat", "a.img", "/file"]);
+    let expected = "the image is neither ext4 nor FAT (squashfs file system); `mount -o ro,loop,offset=0 a.img DIRECTORY`";
+    assert!(said.contains(expected), "{said}");
+    tool(&["qemu-img", "convert", "-O", "qcow2", text(&at.join("a.img")), text(&at.join("a.qcow2"))]);
+    let said = refused(at, &["ls", "a.qcow2"]);
+    let expected = "`qemu-nbd --read-only --connect=/dev/nbd0 a.qcow2` and `mount -o ro /dev/nbd0 DIRECTORY`";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use imagegen::container::Format;
 use imagegen::container::reader::{Image, Source, Window};
 use imagegen::job::Job;
 use imagegen::output::OutputTree;
@@ -50,10 +51,8 @@ impl<'a> Opened<'a> {
     }
 
     fn find(&self) -> anyhow::Result<Window<'_>> {
-        find(&self.image, self.partition).map_err(|error| {
-            let hint = self.hint(&error);
-            anyhow::Error::new(error).context(format!("cannot read files of `{}`{hint}", self.name))
-        })
+        find(&self.image, self.partition)
+            .map_err(|error| anyhow!("cannot read files of `{}`: {error}{}", self.name, self.hint(&error)))
     }
 
     /// What helps where there is no file system to read.
@@ -61,10 +60,25 @@ impl<'a> Opened<'a> {
         match error {
             VolumeError::Several(volumes) => {
                 let number = volumes.0.first().map_or(1, |volume| volume.number);
-                format!(" without a partition's number: name one, as in `{}:{number}`", self.name)
+                format!("; name one, as in `{}:{number}`", self.name)
+            }
+            VolumeError::Unread { start, number, contents, .. } if contents.ends_with("file system") => {
+                self.mount(*start, *number)
             }
             _ => String::new(),
         }
+    }
+
+    /// How Linux reads what this program does not: as root, by a loop device or QEMU's server for block devices.
+    fn mount(&self, start: u64, number: Option<u32>) -> String {
+        let name = &self.name;
+        if self.image.layers().iter().all(|layer| layer.format() == Format::Raw) {
+            return format!("; `mount -o ro,loop,offset={start} {name} DIRECTORY` lets Linux read it");
+        }
+        let device = number.map_or("/dev/nbd0".to_owned(), |number| format!("/dev/nbd0p{number}"));
+        format!(
+            "; `qemu-nbd --read-only --connect=/dev/nbd0 {name}` and `mount -o ro {device} DIRECTORY` let Linux read it"
+        )
     }
 }
 

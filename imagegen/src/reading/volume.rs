@@ -45,7 +45,7 @@ pub enum VolumeError {
     #[error("several partitions have files: {0}")]
     Several(Volumes),
     /// Nothing that is read.
-    #[error("{place} is neither ext4 nor FAT, but {contents}")]
+    #[error("{place} is neither ext4 nor FAT ({contents})")]
     Unread {
         /// The image, or its partition.
         place: String,
