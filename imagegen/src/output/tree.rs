@@ -46,9 +46,12 @@ impl OutputTree {
 
     /// Gives it its name.
     pub fn finish(self) -> Result<(), OutputError> {
-        // A directory takes the place of an empty one.
-        let placed = rename_if_new(&self.hidden, &self.target)
-            .or_else(|_| std::fs::rename(&self.hidden, &self.target));
+        // A directory takes the place of an empty one, and of nothing else; the system sees to that.
+        let placed = if self.hidden.is_dir() && !self.hidden.is_symlink() {
+            std::fs::rename(&self.hidden, &self.target)
+        } else {
+            rename_if_new(&self.hidden, &self.target).map_err(io::Error::from)
+        };
         placed.map_err(|source| OutputError::not_in_place(&self.target, source))
     }
 }
@@ -100,6 +103,18 @@ mod tests {
         fs::write(output.path(), "new").unwrap();
         fs::create_dir(at("late")).unwrap();
         output.finish().unwrap_err();
+        assert_eq!(names(), 1);
+        // Nor does a file or link replace a file that came meanwhile.
+        for make in
+            [|path: &Path| fs::write(path, "new"), |path: &Path| std::os::unix::fs::symlink(".", path)]
+        {
+            let output = OutputTree::create(&at("file")).unwrap();
+            make(output.path()).unwrap();
+            fs::write(at("file"), "old").unwrap();
+            output.finish().unwrap_err();
+            assert_eq!(fs::read(at("file")).unwrap(), b"old");
+            fs::remove_file(at("file")).unwrap();
+        }
         assert_eq!(names(), 1);
         assert!(OutputTree::create(&at("missing/target")).is_err());
     }
