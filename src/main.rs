@@ -12,7 +12,6 @@ mod invocation;
 mod launcher;
 mod outputs;
 mod progress;
-mod removal;
 mod report;
 mod small_file;
 mod streams;

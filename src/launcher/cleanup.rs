@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use imagegen::output::removal::{self, Left};
 
 use crate::cli::CleanupArgs;
-use crate::removal::{self, Left};
 use crate::streams;
 
 /// Starts the process. It cleans up when the returned file and all copies of it are closed. It reports what it cannot

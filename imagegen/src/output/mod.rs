@@ -4,7 +4,7 @@ mod access;
 mod device;
 mod file;
 mod magic;
-mod removal;
+pub mod removal;
 mod temporary_name;
 mod tree;
 

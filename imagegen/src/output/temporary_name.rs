@@ -1,10 +1,10 @@
 //! Hidden names beside a target while it is written: how they are made, and how abandoned ones are removed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ pub fn remove_unfinished() {
     for hidden in unfinished.drain(..) {
         // Other threads may still add to a tree.
         for _ in 0..REMOVALS_MAX {
-            remove(&hidden);
+            discard(&hidden);
             if hidden.symlink_metadata().is_err() {
                 break;
             }
@@ -36,6 +36,15 @@ pub fn remove_unfinished() {
 
 /// How often a tree is removed that others still write into.
 const REMOVALS_MAX: u32 = 100;
+
+/// Removes a file or a tree of this user's. What stays has nobody to hear of it.
+pub fn discard(hidden: &Path) {
+    if std::fs::remove_file(hidden).is_err() {
+        // The tree's own directory may be finished, and not writable.
+        let _ = std::fs::set_permissions(hidden, Permissions::from_mode(0o700));
+        let _ = remove(hidden);
+    }
+}
 
 /// Makes something under a free name beside the target, and gives both.
 pub fn with_hidden_name<T>(

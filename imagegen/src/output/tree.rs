@@ -4,8 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::rename_if_new;
-use super::removal::remove;
-use super::temporary_name::{forget, with_hidden_name};
+use super::temporary_name::{discard, forget, with_hidden_name};
 use super::{OutputError, directory_of};
 
 /// A file, directory or link that is made under a hidden name beside its target, and gets its name when it is finished.
@@ -59,7 +58,7 @@ impl OutputTree {
 impl Drop for OutputTree {
     fn drop(&mut self) {
         // Where it has its name by now, nothing is there.
-        remove(&self.hidden);
+        discard(&self.hidden);
         forget(&self.hidden);
     }
 }
@@ -96,7 +95,7 @@ mod tests {
             assert_eq!(names(), 1);
             let error = OutputTree::create(&at("empty")).unwrap_err().to_string();
             assert!(error.contains("exists already"), "{error}");
-            remove(&at("empty"));
+            discard(&at("empty"));
             assert_eq!(names(), 0);
         }
         let output = OutputTree::create(&at("late")).unwrap();

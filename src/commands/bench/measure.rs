@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use imagegen::output::removal;
 use serde::Serialize;
 use wait4::{ResUse, Wait4};
 
 use super::contenders::Contender;
 use super::scratch::{self, Scratch};
 use super::survey::walk;
-use crate::removal;
 
 /// How much of what a failed command said is told.
 const COMPLAINT_MAX: usize = 500;

@@ -8,9 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use imagegen::output::removal;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-
-use crate::removal;
 
 /// How long killed processes may take to be gone.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
