@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
+use imagegen::output::directory_of;
 
 /// Refuses outputs, each with its name for people, that would destroy an input or one another.
 pub fn check_apart<'p>(
@@ -39,8 +40,7 @@ pub fn check_input(output: &Path, input: &Path) -> anyhow::Result<()> {
 
 /// The absolute path of a file that need not exist: its directory without links, and its own name.
 pub fn place_of(file: &Path) -> Option<PathBuf> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Some(directory.unwrap_or(Path::new(".")).canonicalize().ok()?.join(file.file_name()?))
+    Some(directory_of(file).canonicalize().ok()?.join(file.file_name()?))
 }
 
 #[cfg(test)]

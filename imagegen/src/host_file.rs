@@ -8,6 +8,9 @@ use std::path::Path;
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
+/// How many symbolic links a path may lead through, by Linux (`path_resolution(7)`).
+pub(crate) const LINKS_MAX: usize = 40;
+
 /// Opens a file for reading. Neither opening nor reading a pipe waits for its other end.
 ///
 /// # Errors

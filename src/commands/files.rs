@@ -51,8 +51,11 @@ impl<'a> Opened<'a> {
     }
 
     fn find(&self) -> anyhow::Result<Window<'_>> {
-        find(&self.image, self.partition)
-            .map_err(|error| anyhow!("cannot read files of `{}`: {error}{}", self.name, self.hint(&error)))
+        find(&self.image, self.partition).map_err(|error| self.explained(&error))
+    }
+
+    fn explained(&self, error: &VolumeError) -> anyhow::Error {
+        anyhow!("cannot read files of `{}`: {error}{}", self.name, self.hint(error))
     }
 
     /// What helps where there is no file system to read.
@@ -86,10 +89,11 @@ impl<'a> Opened<'a> {
 pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
     let opened = Opened::new(&args.volume)?;
     let window = match find(&opened.image, opened.partition) {
+        Ok(window) => window,
         Err(VolumeError::Several(volumes)) if args.path == "/" && !args.recursive => {
             return list_volumes(&opened, &volumes, args.json);
         }
-        _ => opened.find()?,
+        Err(error) => return Err(opened.explained(&error)),
     };
     let files = Files::open(&window)?;
     let path = args.path.as_bytes();
@@ -110,7 +114,7 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
         return streams::print_json(&listed);
     }
     let rows: Vec<_> = listed.iter().map(Listed::row).collect();
-    streams::print(lines(&aligned(&rows, "", 1..3)).as_bytes())
+    streams::print(lines(&aligned(&rows, "", 1..3)))
 }
 
 /// What is in a directory; with `recursive`, paths from that directory on instead of names.
@@ -243,7 +247,7 @@ fn list_volumes(opened: &Opened<'_>, volumes: &Volumes, json: bool) -> anyhow::R
             ]
         })
         .collect();
-    streams::print(lines(&aligned(&rows, "", 1..2)).as_bytes())
+    streams::print(lines(&aligned(&rows, "", 1..2)))
 }
 
 /// Prints a file.

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error_kind::ErrorKind;
+use crate::host_file::LINKS_MAX;
 use crate::text::excerpt;
 
 pub use crate::fixed::STORE_DIR;
@@ -15,8 +16,6 @@ pub use crate::fixed::STORE_DIR;
 const HASH_DIGITS: usize = 32;
 /// Nix's own limit on what follows the dash (`checkName` in the Nix manual's "Store path" chapter).
 const NAME_MAX: usize = 211;
-/// How many symbolic links a path may lead through; Linux has the same limit (`path_resolution(7)`).
-const LINKS_MAX: usize = 40;
 
 /// The path of a store object, `/nix/store/<32 base-32 digits>-<name>`, checked against Nix's rules.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use super::directory_of;
-
-/// How many links are followed, as in `path_resolution(7)`.
-const LINKS_MAX: usize = 40;
+use crate::host_file::LINKS_MAX;
 
 /// Whether a name is a magic link, in `/proc`, or a link that leads to one. To replace it would take `/dev/stdout` away from
 /// the machine.

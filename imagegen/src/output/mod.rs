@@ -66,7 +66,8 @@ impl OutputError {
     }
 }
 
-fn directory_of(target: &Path) -> &Path {
+/// The directory in which a file is to be, whose path may be its name alone.
+pub fn directory_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

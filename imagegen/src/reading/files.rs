@@ -7,13 +7,11 @@ use crate::fixed::STORE_DIR;
 use crate::fs::FileOnDisk;
 use crate::fs::ext4::reader as ext4;
 use crate::fs::fat::reader as fat;
+use crate::host_file::LINKS_MAX;
 use crate::reading::probe::Contents;
 use crate::text::shown;
 
 pub use crate::fs::ext4::reader::Type;
-
-/// How many symbolic links a path may lead through (`path_resolution(7)`).
-const LINKS_MAX: usize = 40;
 
 /// Why files cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +88,6 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 enum Handle {
     Inode(u32),
-    FatRoot,
     Fat(Box<fat::Entry>),
 }
 
@@ -153,13 +150,10 @@ impl<'s> Files<'s> {
 
     /// The root directory.
     pub fn root(&self) -> Result<Node, FilesError> {
-        self.node(&Entry {
-            name: Vec::new(),
-            handle: match &self.0 {
-                FileSystem::Ext4(_) => Handle::Inode(ext4::ROOT),
-                FileSystem::Fat(_) => Handle::FatRoot,
-            },
-        })
+        match &self.0 {
+            FileSystem::Ext4(file_system) => Ok(Node::of_inode(file_system.inode(ext4::ROOT)?)),
+            FileSystem::Fat(_) => Ok(Node::fat_root()),
+        }
     }
 
     /// What is in a directory, sorted by the bytes of the names.
@@ -194,16 +188,7 @@ impl<'s> Files<'s> {
     pub fn node(&self, entry: &Entry) -> Result<Node, FilesError> {
         match (&self.0, &entry.handle) {
             (FileSystem::Ext4(file_system), Handle::Inode(number)) => {
-                let inode = file_system.inode(*number)?;
-                Ok(Node {
-                    kind: inode.kind(),
-                    size: inode.size(),
-                    permissions: inode.permissions(),
-                    owner: (inode.uid(), inode.gid()),
-                    modified: inode.modified(),
-                    shared: (inode.raw.i_links_count.get() > 1).then_some(*number),
-                    place: Place::Ext4(Box::new(inode)),
-                })
+                Ok(Node::of_inode(file_system.inode(*number)?))
             }
             (FileSystem::Fat(_), Handle::Fat(entry)) => {
                 let (kind, permissions) = match entry.is_directory() {
@@ -220,7 +205,6 @@ impl<'s> Files<'s> {
                     ..Node::fat_root()
                 })
             }
-            (FileSystem::Fat(_), Handle::FatRoot) => Ok(Node::fat_root()),
             _ => Err(FilesError::NoFileSystem),
         }
     }
@@ -318,6 +302,18 @@ impl<'s> Files<'s> {
 }
 
 impl Node {
+    fn of_inode(inode: ext4::Inode) -> Self {
+        Self {
+            kind: inode.kind(),
+            size: inode.size(),
+            permissions: inode.permissions(),
+            owner: (inode.uid(), inode.gid()),
+            modified: inode.modified(),
+            shared: (inode.raw.i_links_count.get() > 1).then_some(inode.number),
+            place: Place::Ext4(Box::new(inode)),
+        }
+    }
+
     fn fat_root() -> Self {
         Self {
             kind: Type::Directory,

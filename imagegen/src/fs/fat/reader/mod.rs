@@ -108,13 +108,13 @@ impl<'s> FileSystem<'s> {
         Ok(listing)
     }
 
-    /// The names in the root directory (`None`) or another one, sorted, without its `.` and `..`.
+    /// The names in the root directory (`None`) or another one as they lie there, without its `.` and `..`.
     pub fn entries(&self, directory: Option<&Entry>) -> Result<Vec<Entry>, ReadError> {
         let bytes = match directory {
             None => self.root()?,
             Some(entry) => self.directory(entry.first_cluster())?,
         };
-        Ok(sorted(directory::parse(&bytes).0).collect())
+        Ok(directory::parse(&bytes).0)
     }
 
     /// The contents of a file, at most `limit` bytes of them.
