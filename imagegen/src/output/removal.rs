@@ -1,7 +1,7 @@
 //! Removes a directory, whatever a guest or a benchmarked tool left there.
 //!
 //! Links are not followed, and mounted file systems are not touched. The tree may be deeper than a process can have
-//! directories open: what is deeper than [`DEPTH_MAX`] is moved up to the top directory first.
+//! directories open: what is deeper than a fixed number of levels is moved up to the top directory first.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
