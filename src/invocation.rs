@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use imagegen::text::shown;
 
@@ -21,6 +23,10 @@ const WITHOUT_EFFECT: [&str; 10] = [
     "sync",
 ];
 
+/// The option that the name of an image decides if it is not given, and the beginning of its word in the full command line.
+const FORMAT: &str = "format";
+const FORMAT_WORD: &str = "--format=";
+
 /// One call of the program.
 pub struct Invocation {
     /// What to do.
@@ -31,14 +37,41 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Reads a command line, whose first word is the program's name.
+    /// Reads a command line, whose first word is the program's name. The name of an image says which container it has.
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let mut matches = Cli::command().try_get_matches_from(words)?;
+        let matches = Cli::command().try_get_matches_from(words)?;
+        let is_format_given = is_given(&matches, FORMAT);
+        let mut invocation = Self::of(matches)?;
+        if let Some(image) = invocation.cli.command.image_mut() {
+            let followed = image.follow_name(is_format_given);
+            followed.map_err(|error| Cli::command().error(ErrorKind::ArgumentConflict, error))?;
+            invocation.arguments.retain(|word| !word.starts_with(FORMAT_WORD));
+            invocation.arguments.push(format!("{FORMAT_WORD}{}", image.format.name()));
+        }
+        Ok(invocation)
+    }
+
+    /// Reads a command line on which this program itself names the image, so that the name says nothing of the container.
+    pub fn of_own_name(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        Self::of(Cli::command().try_get_matches_from(words)?)
+    }
+
+    fn of(mut matches: ArgMatches) -> Result<Self, clap::Error> {
         let arguments = arguments(&matches);
         let cli =
             Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
         Ok(Self { cli, arguments })
     }
+}
+
+/// Whether an option of the subcommand is on the command line.
+fn is_given(mut matches: &ArgMatches, id: &str) -> bool {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 fn arguments(mut matches: &ArgMatches) -> Vec<String> {

@@ -24,8 +24,9 @@ pub struct ImageArgs {
     /// Whether a crash leaves it
     #[command(flatten)]
     pub sync: SyncArg,
-    /// The container of the image
-    #[arg(long, value_name = "FORMAT", default_value = "qcow2", value_parser = one_of(&FORMATS))]
+    /// The container of the image; if not given, what the name ends in (.qcow2, .img or .raw), else qcow2
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2", hide_default_value = true)]
+    #[arg(value_parser = one_of(&FORMATS))]
     pub format: Format,
 }
 

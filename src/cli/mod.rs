@@ -7,6 +7,7 @@ mod disk;
 mod efi_vars;
 mod files;
 mod image;
+mod image_name;
 mod inspect;
 mod loader;
 mod registration;

@@ -47,7 +47,7 @@ fn image(derivation: &Derivation, product: &Image) -> anyhow::Result<()> {
     }
     arguments.extend(derivation::arguments(&derivation.options)?);
 
-    let invocation = Invocation::parse(&arguments).map_err(|error| {
+    let invocation = Invocation::of_own_name(&arguments).map_err(|error| {
         let message = error.to_string();
         let line = message.lines().next().unwrap_or_default();
         anyhow!("the derivation's options: {}", line.trim_start_matches("error: "))

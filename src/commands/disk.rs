@@ -20,7 +20,7 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
     let (size, on) = if let Some((backing, backing_format)) = backing {
         ensure!(
             *format == Format::Qcow2,
-            "only a qcow2 disk can have a backing file; leave out --format raw"
+            "only a qcow2 disk can have a backing file; leave out --format raw, or name it `.qcow2`"
         );
         let path = as_qemu_finds_it(output, backing);
         let backing_size = backing_size(&path, backing_format)?;

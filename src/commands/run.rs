@@ -110,7 +110,7 @@ fn provide_images(
                 ["--store-root".as_ref(), store_root, "--output".as_ref(), output].map(OsStr::to_owned),
             );
             words.push("--sync".into());
-            let made = Invocation::parse(words).map_err(anyhow::Error::from);
+            let made = Invocation::of_own_name(words).map_err(anyhow::Error::from);
             let made = made.and_then(|invocation| super::carry_out(&invocation.cli.command, reporter));
             made.map(drop).with_context(|| format!("cannot make the {what}"))
         };

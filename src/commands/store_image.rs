@@ -19,7 +19,9 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     }
     closure::check_outputs(from, &registration, "the image", &args.image, &args.report)?;
     if args.compress.is_some() && args.image.format == Format::Raw {
-        anyhow::bail!("a raw image cannot be compressed; leave out --compress, or make it --format qcow2");
+        anyhow::bail!(
+            "a raw image cannot be compressed; leave out --compress, or make it qcow2, by --format or by its name"
+        );
     }
     let output = ImageOutput::begin(&args.image, Some(&args.report))?;
     let job = closure::job(from, reporter);
