@@ -183,6 +183,53 @@ fn a_disk_of_grub_is_the_same_in_every_container() {
     assert_eq!((files.len(), &files[0]["allocation"]["data_bytes"]), (2, &0.into()));
     assert_eq!(files[0]["backing_file"], "compressed.qcow2");
     assert!(inspect(&overlay, &[]).contains("GRUB core image"));
+    assert!(!inspect(&disk, &[]).contains("zlib") && inspect(&compressed, &[]).contains(" by zlib, "));
+}
+
+#[test]
+fn bulk_is_folded_and_tables_fit_a_terminal() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk.qcow2");
+    let mut boot_disk = imagegen!();
+    boot_disk.args(["boot-disk", "--loader=systemd-boot,grub", "--toplevel", &guest.toplevel, "-q"]);
+    boot_disk.args(["--store-root", text(&guest.root), "-o", text(&disk)]);
+    assert!(boot_disk.status().unwrap().success());
+
+    let found = json(&disk);
+    let esp = &found["contents"]["partitions"][1]["contents"];
+    let is_module = |file: &&Value| {
+        Path::new(file["path"].as_str().unwrap()).extension().is_some_and(|extension| extension == "mod")
+    };
+    let modules: Vec<_> = esp["files"].as_array().unwrap().iter().filter(is_module).collect();
+    assert!(modules.len() > 100);
+    let (folded, whole) = (inspect(&disk, &[]), inspect(&disk, &["--all"]));
+    assert!(folded.contains(&format!("*.mod  ({} files; --all shows them)", modules.len())), "{folded}");
+    assert!(!folded.contains("normal.mod") && folded.contains("grub.cfg") && folded.contains("loader.conf"));
+    assert!(!whole.contains("*.mod"));
+    let in_whole = |name: &str| whole.lines().filter(|line| line.ends_with(name)).count();
+    assert_eq!(in_whole(".mod"), modules.len());
+
+    let titles: Vec<_> =
+        esp["entries"].as_array().unwrap().iter().map(|entry| entry["title"].as_str().unwrap()).collect();
+    assert_eq!(titles[0], "NixOS", "{titles:?}");
+    assert!(titles.iter().all(|title| !title.contains("--") && !title.ends_with('{')), "{titles:?}");
+
+    let variables = Path::new("/usr/share/OVMF/OVMF_VARS_4M.ms.fd");
+    let listed = inspect(variables, &[]);
+    let guid = found["contents"]["partitions"][1]["guid"].as_str().unwrap().to_owned();
+    assert!(folded.lines().any(|line| line.ends_with(&format!("GUID {guid}"))), "{folded}");
+    for line in folded.lines().chain(listed.lines()) {
+        // Only what has no place to be broken may be longer: a name or a parameter.
+        let breakable = line.trim_start().splitn(3, ' ').nth(2).is_some_and(|rest| rest.trim().contains(' '));
+        let path = directory.path().to_str().unwrap();
+        assert!(line.chars().count() <= 80 || !breakable || line.contains(path), "{line}");
+    }
+    for variable in json(variables)["contents"]["variables"].as_array().unwrap() {
+        for word in variable["value"].as_str().unwrap_or_default().split(['(', ')']) {
+            assert!(word.len() != 36 || listed.contains(word), "{word} is broken in {listed}");
+        }
+    }
 }
 
 /// Draws an image, and has another program read the drawing.

@@ -23,6 +23,9 @@ pub struct InspectArgs {
     /// Which backing files are opened
     #[command(flatten)]
     pub backing: BackingArg,
+    /// Leave nothing out: all store paths, and each of many files of one kind
+    #[arg(long)]
+    pub all: bool,
     /// Print everything as JSON (docs/reading-images.md)
     #[arg(long)]
     pub json: bool,

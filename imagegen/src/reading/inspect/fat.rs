@@ -117,9 +117,7 @@ fn loader_entries(file_system: &FileSystem<'_>, found: &Found) -> Result<Vec<Loa
     let mut entries = if is_bls { vec![blank()] } else { Vec::new() };
     for (key, value) in pairs {
         if !is_bls && key == "menuentry" {
-            let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
-            let title = quote.and_then(|quote| value[1..].split(quote).next());
-            entries.push(LoaderEntry { title: title.unwrap_or(value).to_owned(), ..blank() });
+            entries.push(LoaderEntry { title: first_word(value), ..blank() });
             continue;
         }
         let Some(entry) = entries.last_mut() else { continue };
@@ -138,4 +136,45 @@ fn loader_entries(file_system: &FileSystem<'_>, found: &Found) -> Result<Vec<Loa
         }
     }
     Ok(entries)
+}
+
+/// The first word of a line of GRUB's script, without its quotes (GRUB manual, section "Writing full configuration files
+/// directly", "Quoting"). Variables stay as they are written.
+fn first_word(line: &str) -> String {
+    let mut word = String::new();
+    let mut quote = None;
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '\\') => word.extend(rest.next()),
+            // Within double quotes only these are escaped.
+            (Some('"'), '\\') if rest.peek().is_some_and(|next| "$\"\\".contains(*next)) => {
+                word.extend(rest.next());
+            }
+            (None, _) if c.is_whitespace() => break,
+            _ => word.push(c),
+        }
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_word;
+
+    #[test]
+    fn a_title_is_a_word_without_its_quotes() {
+        for (line, title) in [
+            ("NixOS --class nixos {", "NixOS"),
+            (r#"'it'\''s $x {"y"}' --class nixos"#, r#"it's $x {"y"}"#),
+            (r#""a \"b\" \c" {"#, r#"a "b" \c"#),
+            (r"some\ system {", "some system"),
+            ("'not closed", "not closed"),
+            ("", ""),
+        ] {
+            assert_eq!(first_word(line), title, "{line}");
+        }
+    }
 }
