@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, FromArgMatches};
 use imagegen::text::shown;
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 
 /// Options that decide where something goes or how it is shown, and no byte of the image.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -39,12 +39,12 @@ pub struct Invocation {
 impl Invocation {
     /// Reads a command line, whose first word is the program's name. The name of an image says which container it has.
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let matches = Cli::command().try_get_matches_from(words)?;
+        let matches = cli::command().try_get_matches_from(words)?;
         let is_format_given = is_given(&matches, FORMAT);
         let mut invocation = Self::of(matches)?;
         if let Some(image) = invocation.cli.command.image_mut() {
             let followed = image.follow_name(is_format_given);
-            followed.map_err(|error| Cli::command().error(ErrorKind::ArgumentConflict, error))?;
+            followed.map_err(|error| cli::command().error(ErrorKind::ArgumentConflict, error))?;
             invocation.arguments.retain(|word| !word.starts_with(FORMAT_WORD));
             invocation.arguments.push(format!("{FORMAT_WORD}{}", image.format.name()));
         }
@@ -55,13 +55,13 @@ impl Invocation {
     pub fn of_own_name(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        Self::of(Cli::command().try_get_matches_from(words)?)
+        Self::of(cli::command().try_get_matches_from(words)?)
     }
 
     fn of(mut matches: ArgMatches) -> Result<Self, clap::Error> {
         let arguments = arguments(&matches);
         let cli =
-            Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
+            Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut cli::command()))?;
         Ok(Self { cli, arguments })
     }
 }
@@ -75,7 +75,7 @@ fn is_given(mut matches: &ArgMatches, id: &str) -> bool {
 }
 
 fn arguments(mut matches: &ArgMatches) -> Vec<String> {
-    let mut command = &Cli::command();
+    let mut command = &cli::command();
     let mut arguments = Vec::new();
     while let Some((name, inner)) = matches.subcommand()
         && let Some(subcommand) = command.find_subcommand(name)

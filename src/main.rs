@@ -21,11 +21,17 @@ mod table;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
+use clap::Parser;
 use imagegen::text::lines;
 
+use cli::CleanupCli;
 use invocation::Invocation;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == CleanupCli::COMMAND) {
+        launcher::cleanup::run(&CleanupCli::parse_from(std::env::args_os().skip(1)));
+        return ExitCode::SUCCESS;
+    }
     let invocation = match Invocation::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(answer) => return answer_in_words(&answer),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testkit::{imagegen, names_in, text, tool};
@@ -11,7 +11,7 @@ use testkit::{imagegen, names_in, text, tool};
 /// The subcommands, as `--help` lists them.
 fn subcommands() -> Vec<String> {
     let help = String::from_utf8(imagegen!().arg("--help").output().unwrap().stdout).unwrap();
-    let list = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let list = help.split("Commands:").nth(1).unwrap().split("Global options:").next().unwrap();
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     names
         .map(|line| line.split_whitespace().next().unwrap().to_owned())
@@ -53,6 +53,24 @@ fn bash_completes_subcommands_and_options() {
     }
     assert_eq!(bash_offers(text(&script), &["nix-imagegen", "store-image", "--reg"]), ["--registration"]);
     assert_eq!(bash_offers(text(&script), &["nix-imagegen", "store-image", "--format", "q"]), ["qcow2"]);
+    let contenders = bash_offers(text(&script), &["nix-imagegen", "bench", "--only", "mk"]);
+    assert_eq!(contenders, ["mkfs.erofs", "mkfs.ext4", "mkfs.ext4+qcow2", "mkfs.ext4+qcow2-c", "mksquashfs"]);
+}
+
+/// The process that cleans up behind QEMU is none of the commands.
+#[test]
+fn what_only_run_starts_is_offered_nowhere() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script =
+            String::from_utf8(imagegen!().args(["completions", shell]).output().unwrap().stdout).unwrap();
+        assert!(script.contains("registration") && !script.contains("cleanup"), "{shell}");
+    }
+    for almost in ["cleanu", "clean-up", "cleanups"] {
+        let output = imagegen!().arg(almost).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && !told.contains("'cleanup'"), "{told}");
+    }
+    assert!(!String::from_utf8(imagegen!().arg("man").output().unwrap().stdout).unwrap().contains("cleanup"));
 }
 
 #[test]
@@ -90,12 +108,52 @@ fn every_subcommand_has_a_manual_page() {
         let page = pages.join(name);
         // Line breaks beside spaces are warned of; they are what clap_mangen writes.
         tool(&["mandoc", "-T", "lint", "-W", "error", text(&page)]);
-        let shown = tool(&["mandoc", "-T", "ascii", "-O", "width=200", text(&page)]);
+        let shown = shown(&page, 200);
         let title = name.trim_end_matches(".1");
         assert!(shown.starts_with(&format!("{title}(1)")), "{name}: {shown}");
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "GLOBAL OPTIONS", "EXIT STATUS", "SEE ALSO"] {
+            assert!(shown.lines().any(|line| line == section), "{name}: no {section} in {shown}");
+        }
+        let words: Vec<_> =
+            title["nix-imagegen".len()..].split('-').filter(|word| !word.is_empty()).collect();
+        examples_are_those_of_help(&words.join("-"), &page);
     }
     let printed = imagegen!().arg("man").output().unwrap().stdout;
     assert_eq!(printed, fs::read(pages.join("nix-imagegen.1")).unwrap());
+}
+
+/// A page as it is read, without what makes letters bold.
+fn shown(page: &Path, width: u32) -> String {
+    let typed = tool(&["mandoc", "-T", "utf8", "-O", &format!("width={width}"), text(page)]);
+    let mut shown = String::new();
+    for c in typed.chars() {
+        if c == '\u{8}' {
+            shown.pop();
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Every line of a page's examples, at a width at which text is broken, is a line of `--help`.
+fn examples_are_those_of_help(subcommand: &str, page: &Path) {
+    let narrow = shown(page, 50);
+    let Some((_, examples)) = narrow.split_once("\nEXAMPLES\n") else { return };
+    let (examples, _) = examples.split_once("\nEXIT STATUS\n").unwrap();
+    // `disk-create` is `disk create`, `store-image` is one word.
+    let arguments: Vec<&str> = match subcommand.split_once('-') {
+        Some(("disk", second)) => vec!["disk", second],
+        Some(("efi", second)) => match second.split_once('-') {
+            Some((_, second)) => vec!["efi-vars", second],
+            None => vec!["efi-vars"],
+        },
+        _ => vec![subcommand],
+    };
+    let help = String::from_utf8(imagegen!().args(arguments).arg("--help").output().unwrap().stdout).unwrap();
+    for line in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(help.contains(line), "`{line}` is not in {help}");
+    }
 }
 
 #[test]

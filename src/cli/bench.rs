@@ -1,9 +1,11 @@
 //! Options of `bench`.
 
+use std::ffi::OsStr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Args, Command, Error, ValueEnum};
 use imagegen::units::ByteCount;
 
 /// Arguments of `bench`.
@@ -42,10 +44,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "5")]
     pub rounds: NonZeroU32,
     /// Run these contenders only
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = ContenderName, hide_possible_values = true)]
     pub only: Vec<String>,
     /// Leave these contenders out
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = ContenderName, hide_possible_values = true)]
     pub skip: Vec<String>,
     /// Add a contender: a shell command that reads $STORE (or $ROOT and $REGISTRATION) and writes $OUT
     #[arg(long, value_name = "NAME=COMMAND", value_parser = peer)]
@@ -76,6 +78,40 @@ pub enum ShapeArg {
     FewHuge,
     /// 60,000 files, 2 GiB: sizes as they are on a system, from a few bytes to many megabytes
     Mix,
+}
+
+/// The contenders that are always there, of both comparisons.
+pub const CONTENDERS: [&str; 14] = [
+    "cat",
+    "cp",
+    "genext2fs",
+    "mkfs.erofs",
+    "mkfs.ext4",
+    "mkfs.ext4+qcow2",
+    "mkfs.ext4+qcow2-c",
+    "mksquashfs",
+    "qcow2",
+    "qcow2-no-verify",
+    "qcow2-zlib",
+    "qcow2-zstd",
+    "raw",
+    "sgdisk+mtools",
+];
+
+/// Takes any name, since `--peer` adds some, and tells shells those that are always there.
+#[derive(Clone)]
+struct ContenderName;
+
+impl TypedValueParser for ContenderName {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, option: Option<&Arg>, value: &OsStr) -> Result<String, Error> {
+        StringValueParser::new().parse_ref(command, option, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(CONTENDERS.iter().map(PossibleValue::new)))
+    }
 }
 
 /// Reads a contender's name in the table, and what a shell is to run.

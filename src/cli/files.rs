@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::words::one_of;
 use super::{BackingArg, IMAGE_FORMATS, ImageFormat};
@@ -13,7 +13,7 @@ use super::{BackingArg, IMAGE_FORMATS, ImageFormat};
 #[derive(Debug, Args)]
 pub struct VolumeArgs {
     /// The image, raw or qcow2; where several of its partitions have files, with the number or name of one
-    #[arg(value_name = "IMAGE[:PARTITION]")]
+    #[arg(value_name = "IMAGE[:PARTITION]", value_hint = ValueHint::FilePath)]
     pub image: OsString,
     /// The container of the image
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of(&IMAGE_FORMATS))]

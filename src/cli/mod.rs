@@ -6,6 +6,7 @@ mod diff;
 mod disk;
 mod efi_vars;
 mod files;
+mod help;
 mod image;
 mod image_name;
 mod inspect;
@@ -20,7 +21,7 @@ mod words;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::*;
 pub use boot_disk::*;
@@ -28,6 +29,7 @@ pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
 pub use files::*;
+pub use help::{Behind, GLOBAL_OPTIONS, command};
 pub use image::*;
 pub use inspect::*;
 pub use loader::*;
@@ -40,15 +42,29 @@ pub use verify::*;
 
 /// Reproducible boot disks and Nix store images, without a helper VM.
 #[derive(Debug, Parser)]
-#[command(name = "nix-imagegen", version, propagate_version = true)]
+#[command(
+    name = "nix-imagegen",
+    version,
+    propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
 pub struct Cli {
     /// What to tell about the work on stderr
-    #[arg(long, global = true, value_name = "KIND", default_value = "auto")]
+    #[arg(long, global = true, value_name = "KIND", default_value = "auto", help_heading = GLOBAL_OPTIONS)]
     pub progress: ProgressKind,
 
     /// Print errors only
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL_OPTIONS)]
     pub quiet: bool,
+
+    /// Print help: all of it with --help, a line for each option with -h
+    #[arg(long, short, global = true, action = ArgAction::Help, help_heading = GLOBAL_OPTIONS)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(long, short = 'V', global = true, action = ArgAction::Version, help_heading = GLOBAL_OPTIONS)]
+    version: Option<bool>,
 
     /// What to do
     #[command(subcommand)]
@@ -107,9 +123,6 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for every subcommand
     Man(ManArgs),
-    /// Clean up behind QEMU
-    #[command(hide = true)]
-    Cleanup(CleanupArgs),
 }
 
 /// Where the store is.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use super::{BackingArg, StoreRootArg};
 
@@ -62,13 +62,18 @@ pub enum AcceleratorArg {
     Tcg,
 }
 
-/// Arguments of the process that cleans up behind QEMU; nobody else calls it.
-#[derive(Debug, Args)]
-pub struct CleanupArgs {
+/// The command line of the process that cleans up behind QEMU; only `run` starts it.
+#[derive(Debug, Parser)]
+pub struct CleanupCli {
     /// A directory to remove
     #[arg(long)]
     pub remove: Option<PathBuf>,
     /// The socket of a TPM to end
     #[arg(long)]
     pub tpm_socket: Option<PathBuf>,
+}
+
+impl CleanupCli {
+    /// The first word of such a command line. It is none of the commands, so that no help and no shell offers it.
+    pub const COMMAND: &str = "cleanup";
 }

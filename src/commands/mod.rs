@@ -22,12 +22,10 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use crate::cli::{Cli, Command, DiskCommand, EfiVarsCommand};
+use crate::cli::{self, Command, DiskCommand, EfiVarsCommand};
 use crate::invocation::Invocation;
-use crate::launcher::cleanup;
 use crate::progress::Reporter;
 
 pub use bench::clean_up;
@@ -64,17 +62,13 @@ fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<ExitCode>
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Run(args) => run::run(args, reporter),
-        Command::Cleanup(args) => {
-            cleanup::run(args);
-            Ok(())
-        }
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ends the program as clap does, for options that do not go together.
 fn wrong_usage(message: &str) -> ! {
-    Cli::command().error(ErrorKind::ArgumentConflict, message).exit()
+    cli::command().error(ErrorKind::ArgumentConflict, message).exit()
 }
 
 /// The exit status of a command that failed. `diff` keeps 1 for images that differ.

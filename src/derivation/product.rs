@@ -45,11 +45,9 @@ mod tests {
 
     use std::collections::BTreeSet;
 
-    use clap::CommandFactory;
-
     use super::super::options::{RESERVED, kebab_case};
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli;
 
     const EXPRESSIONS: &str = include_str!("../../nix/default.nix");
 
@@ -84,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_expressions_pass_options_that_there_are_with_their_defaults() {
-        let cli = Cli::command();
+        let cli = cli::command();
         for image in &IMAGES {
             let (_, text) =
                 functions().into_iter().find(|(product, _)| *product == image.subcommand).unwrap();
@@ -122,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_derivations_may_not_set_is_an_option() {
-        let mut cli = Cli::command();
+        let mut cli = cli::command();
         cli.build();
         let commands = IMAGES.map(|image| cli.find_subcommand(image.subcommand).unwrap().clone());
         for name in RESERVED {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use imagegen::output::removal::{self, Left};
 
-use crate::cli::CleanupArgs;
+use crate::cli::CleanupCli;
 use crate::streams;
 
 /// Starts the process. It cleans up when the returned file and all copies of it are closed. It reports what it cannot
@@ -27,7 +27,7 @@ pub fn start(
     let context = "cannot start the process that cleans up behind QEMU";
     let (reader, writer) = io::pipe().context(context)?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("cleanup");
+    command.arg(CleanupCli::COMMAND);
     for (option, path) in [("--remove", directory), ("--tpm-socket", tpm_socket)] {
         if let Some(path) = path {
             command.arg(option).arg(path);
@@ -45,7 +45,7 @@ pub fn start(
 }
 
 /// Waits for the end of the pipe, and cleans up.
-pub fn run(args: &CleanupArgs) {
+pub fn run(args: &CleanupCli) {
     // In a session of its own, it outlives the terminal. The call fails only if it has such a session already.
     let _ = rustix::process::setsid();
     // Nothing is ever written to the pipe.

@@ -161,3 +161,18 @@ pub fn search_path() -> Vec<PathBuf> {
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{boot_disk, store_image};
+    use crate::cli::CONTENDERS;
+
+    #[test]
+    fn shells_are_told_every_name() {
+        let names: BTreeSet<_> =
+            store_image().into_iter().chain(boot_disk()).map(|contender| contender.name).collect();
+        assert_eq!(names, CONTENDERS.map(str::to_owned).into());
+    }
+}
