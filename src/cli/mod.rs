@@ -115,7 +115,7 @@ pub enum Command {
     Diff(DiffArgs),
     /// Read an image back and compare each store path in it with the registration
     Verify(VerifyArgs),
-    /// Start a virtual machine in QEMU from a config file
+    /// Start a virtual machine in QEMU: an image that boots by itself, or what a config describes
     Run(RunArgs),
     /// Compare the speed of this program with that of other tools, on this machine
     Bench(BenchArgs),

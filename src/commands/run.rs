@@ -6,14 +6,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use imagegen::nix::store_path::StoreRoot;
 
-use crate::cli::{AcceleratorArg, RunArgs};
+use super::wrong_usage;
+use crate::cli::{AcceleratorArg, FirmwareArg, RunArgs};
 use crate::invocation::Invocation;
 use crate::launcher::config::Problems;
 use crate::launcher::host::{self, Host, Machine};
 use crate::launcher::image_cache::{Cache, Image};
+use crate::launcher::of_image::{self, Firmware, OfImage, Wanted};
 use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::tpm::Swtpm;
@@ -25,19 +27,78 @@ use crate::streams;
 
 /// Starts the machine; returns only if that fails, or with `--print` and `--print-guest`.
 pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let context = || format!("cannot run `{}`", args.config.display());
+    match (&args.image, &args.config) {
+        (Some(image), _) => of_image(args, image, reporter),
+        (None, Some(config)) => of_config(args, config, reporter),
+        (None, None) => bail!("neither an image nor a config is given"),
+    }
+}
+
+/// Starts the machine of a config.
+fn of_config(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<()> {
     let mut problems = Problems::default();
-    let config = Config::read(&args.config, &mut problems)?;
-    let store = StoreRoot::new(&args.store.store_root);
-    let platform = host::platform(&config, &store);
+    let config = Config::read(file, &mut problems)?;
     if args.print_guest {
-        problems.into_error().with_context(context)?;
+        problems.into_error().with_context(cannot_run(file))?;
+        let platform = host::platform(&config, &StoreRoot::new(&args.store.store_root));
         return print_guest(args, &config, platform);
     }
+    start(
+        args,
+        &Described { file, config, environment: Environment::of_process(), told: None },
+        problems,
+        reporter,
+    )
+}
 
+/// Starts the machine of an image.
+fn of_image(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<()> {
     let environment = Environment::of_process();
-    let qemu = qemu::find(&config, &environment, platform, &mut problems);
-    let mut host = host::find(&config, &environment, &store, platform, &mut problems)?;
+    if args.window && !environment.has_display() {
+        wrong_usage("--window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one");
+    }
+    let firmware = args.firmware.map(|firmware| match firmware {
+        FirmwareArg::Bios => Firmware::Bios,
+        FirmwareArg::Uefi => Firmware::Uefi,
+    });
+    let wanted = Wanted { firmware, write: args.write, window: args.window };
+    let OfImage { config, told } =
+        of_image::machine(file, wanted, &args.backing.into()).with_context(cannot_run(file))?;
+    // What the command line names comes before a variable.
+    let environment = environment.without("NIX_DISK_IMAGE");
+    start(
+        args,
+        &Described { file, config, environment, told: Some(told) },
+        Problems::without_options(),
+        reporter,
+    )
+}
+
+fn cannot_run(file: &Path) -> impl FnOnce() -> String {
+    move || format!("cannot run `{}`", file.display())
+}
+
+/// A machine to start.
+struct Described<'a> {
+    /// The config or image.
+    file: &'a Path,
+    config: Config,
+    environment: Environment,
+    /// What the user is to know of it.
+    told: Option<String>,
+}
+
+fn start(
+    args: &RunArgs,
+    described: &Described<'_>,
+    mut problems: Problems,
+    reporter: &Reporter,
+) -> anyhow::Result<()> {
+    let Described { file, config, environment, told } = described;
+    let store = StoreRoot::new(&args.store.store_root);
+    let platform = host::platform(config, &store);
+    let qemu = qemu::find(config, environment, platform, &mut problems);
+    let mut host = host::find(config, environment, &store, platform, &mut problems)?;
     if let Some(qemu) = &qemu {
         host.accelerator = match args.accel {
             AcceleratorArg::Auto => choose(qemu, platform),
@@ -46,15 +107,15 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
         };
     }
     // After the probe, which takes its time: until the plan is made, a signal would leave the directory behind.
-    let directory = WorkingDirectory::open(&environment)?;
-    directory.path().clone_into(&mut host.directory);
-    let machine = Machine { config: &config, environment: &environment, host: &host };
+    let directory = WorkingDirectory::open(environment)?;
+    host.enter(directory.path());
+    let machine = Machine { config, environment, host: &host };
     let plan = plan::plan(&machine, &args.qemu_arguments, &mut problems);
     plan.find_directories(args.print, &mut problems);
     if !args.backing.follow_backing {
         plan.check_images(&mut problems);
     }
-    problems.into_error().with_context(context)?;
+    problems.into_error().with_context(cannot_run(file))?;
     let qemu = qemu.context("there is no QEMU")?;
 
     let tpm = host.tpm.as_ref();
@@ -65,16 +126,24 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
         let keeps_stderr = !plan.goes_into_background();
         kept_open.push(cleanup::start(directory.removable(), socket.as_deref(), keeps_stderr)?);
     }
-    kept_open.extend(provide_images(args, &environment, &host, reporter)?);
+    kept_open.extend(provide_images(args, environment, &host, reporter)?);
     for file in &plan.files {
         file.make()?;
     }
-    for warning in warnings::all(&config, &host, &plan) {
+    for warning in warnings::all(config, &host, &plan) {
         reporter.note(&format!("warning: {warning}"));
+    }
+    if let Some(told) = told {
+        reporter.note(told);
     }
     let directory = directory.keep();
     if args.print {
         return print(args, &qemu, &plan.arguments, tpm);
+    }
+    if plan.has_serial_console_here() {
+        reporter.note(
+            "its serial console is here; on a terminal, Ctrl-A X ends the machine, and Ctrl-A H tells more",
+        );
     }
     if let Some(tpm) = tpm {
         tpm.start()?;

@@ -55,6 +55,14 @@ pub struct Host {
 }
 
 impl Host {
+    /// Lets QEMU work in a directory. EFI variables that are the machine's only while it runs go there.
+    pub fn enter(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.directory);
+        if let Some(efi) = &mut self.efi {
+            efi.variables = directory.join(&efi.variables);
+        }
+    }
+
     /// The directory that is shared as `xchg`.
     pub fn exchange(&self) -> PathBuf {
         self.directory.join(EXCHANGE)

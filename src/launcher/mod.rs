@@ -19,6 +19,7 @@ pub mod host;
 pub mod image_cache;
 mod network;
 mod new_file;
+pub mod of_image;
 pub mod plan;
 pub mod platform;
 mod private_directory;

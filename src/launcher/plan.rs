@@ -42,6 +42,16 @@ impl Plan {
         self.arguments.iter().any(|argument| argument == "-daemonize" || argument == "--daemonize")
     }
 
+    /// Whether the guest's serial console, with QEMU's own behind it, is on QEMU's standard streams.
+    pub fn has_serial_console_here(&self) -> bool {
+        let has = |option: &str| {
+            self.arguments
+                .iter()
+                .any(|argument| argument.to_str().is_some_and(|it| it.trim_start_matches('-') == option))
+        };
+        has("nographic") && !has("serial")
+    }
+
     /// Checks that the directories exist or are made with the plan's files. A command that is only printed may be for
     /// another machine, which has a store.
     pub fn find_directories(&self, is_printed: bool, problems: &mut Problems) {

@@ -33,7 +33,10 @@ pub fn find(
         (None, Some(package)) => {
             Some(format!("there is no program `{}`", package.join("bin").join(name).display()))
         }
-        (None, None) => Some(format!("there is no {name} on PATH; {install} or set qemu.package")),
+        (None, None) => {
+            let or = if config.of_image { "" } else { " or set qemu.package" };
+            Some(format!("there is no {name} on PATH; {install}{or}"))
+        }
         (Some(Err(error)), _) => Some(format!("cannot start `{shown} --version`: {error}")),
         (Some(Ok(None)), _) => {
             Some(format!("`{shown} --version` does not tell a version of QEMU; {install}"))

@@ -31,7 +31,10 @@ pub struct SharedDirectories {
 /// Plans all shared directories in the order of their tags: the module's own and the config's.
 pub fn plan(machine: &Machine<'_>, problems: &mut Problems) -> SharedDirectories {
     let Machine { config, host, .. } = machine;
-    let mut files = vec![NewFile::Directory { path: host.exchange(), access: Access::Private }];
+    let mut files = Vec::new();
+    if !config.of_image {
+        files.push(NewFile::Directory { path: host.exchange(), access: Access::Private });
+    }
     if config.use_host_certs {
         let directory = host.directory.join(CERTIFICATES_TAG);
         let (to, access) = (directory.join(CERTIFICATES), Access::Usual);
@@ -68,6 +71,9 @@ pub fn all(config: &Config) -> BTreeMap<String, SharedDirectory> {
         let security_model = SecurityModel::None;
         (tag.to_owned(), SharedDirectory { source: source.into(), target: target.into(), security_model })
     };
+    if config.of_image {
+        return BTreeMap::new();
+    }
     let mut all = BTreeMap::from([
         shared("xchg", "\"$TMPDIR\"/xchg", EXCHANGE_TARGET),
         shared("shared", "\"${SHARED_DIR:-$TMPDIR/xchg}\"", "/tmp/shared"),

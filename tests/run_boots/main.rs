@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod disks;
+mod images;
 mod loaders;
 mod machines;
 mod network;

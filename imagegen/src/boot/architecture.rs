@@ -23,6 +23,12 @@ impl Architecture {
         Self::ALL.into_iter().find(|architecture| architecture.name() == name)
     }
 
+    /// The processor of a program that firmware starts from a disk of which it knows nothing, by its name in capitals.
+    pub(crate) fn of_fallback(name: &[u8]) -> Option<Self> {
+        let is_it = |known: &Self| known.fallback_path().as_bytes().ends_with(&[b"/", name].concat());
+        Self::ALL.into_iter().find(is_it)
+    }
+
     /// As Nix's system doubles call it, and as UEFI's file names do.
     const fn names(self) -> (&'static str, &'static str) {
         match self {

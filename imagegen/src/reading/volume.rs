@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::container::reader::{Image, ReadError, Source, Window};
+use crate::disk::gpt::reader::{Partition, PartitionTable};
 use crate::error_kind::ErrorKind;
 use crate::reading::probe::Contents;
 use crate::text::shown;
@@ -101,8 +102,13 @@ impl Volumes {
     /// The partitions of a disk; none where there is no partition table.
     pub fn of(image: &Image) -> Result<Option<Self>, ReadError> {
         let Contents::Partitions(table) = Contents::detect(image)? else { return Ok(None) };
-        let volume = |partition: &crate::disk::gpt::reader::Partition| {
-            let window = Window::new(image, partition.start_bytes, partition.bytes)?;
+        Ok(Some(Self::in_table(image, &table)?))
+    }
+
+    /// The partitions of a disk with this table.
+    pub(super) fn in_table(disk: &dyn Source, table: &PartitionTable) -> Result<Self, ReadError> {
+        let volume = |partition: &Partition| {
+            let window = Window::new(disk, partition.start_bytes, partition.bytes)?;
             Ok(Volume {
                 number: partition.number,
                 name: partition.name.clone(),
@@ -111,7 +117,7 @@ impl Volumes {
                 contents: Contents::detect(&window)?,
             })
         };
-        Ok(Some(Self(table.partitions.iter().map(volume).collect::<Result<_, ReadError>>()?)))
+        Ok(Self(table.partitions.iter().map(volume).collect::<Result<_, ReadError>>()?))
     }
 
     /// The partition with this number or, if there is none, this name.

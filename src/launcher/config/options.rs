@@ -93,6 +93,9 @@ options! {
         pub toplevel: Option<String> = take("toplevel"),
         /// The closure's registration.
         pub registration: Option<PathBuf> = take("registration"),
+        /// There is no config: an image is the machine's only disk. Such a machine shares no directories, and its EFI
+        /// variables go when it ends.
+        pub of_image: bool = no_option(false),
     }
 
     /// `resolution`, in pixels.

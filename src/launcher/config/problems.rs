@@ -13,16 +13,23 @@ pub struct Problems {
     /// Unknown options, with the table they stand in. They are told at the end, when all known options are here too.
     unknown: Vec<(String, String)>,
     known: Vec<String>,
+    /// There is no config, and so nobody who knows the options.
+    without_options: bool,
 }
 
 impl Problems {
+    /// For a machine without a config: the options are not named.
+    pub fn without_options() -> Self {
+        Self { without_options: true, ..Self::default() }
+    }
+
     /// Adds a problem with an option.
     pub fn add(&mut self, option: impl Display, what: impl Display) {
-        self.found.push(format!("{option}: {what}"));
+        self.found.push(if self.without_options { what.to_string() } else { format!("{option}: {what}") });
     }
 
     /// Adds a problem with an option that has no value now.
-    pub(super) fn none<T>(&mut self, option: &str, what: impl Display) -> Option<T> {
+    pub fn none<T>(&mut self, option: &str, what: impl Display) -> Option<T> {
         self.add(option, what);
         None
     }

@@ -47,6 +47,12 @@ impl<'p> Table<'p> {
         self.maybe(name).unwrap_or_default()
     }
 
+    /// A field that no config can set.
+    #[allow(clippy::unused_self, reason = "as the options' methods are")]
+    pub fn no_option<T>(&self, value: T) -> T {
+        value
+    }
+
     /// An option that is required. If it is missing or wrong, `stand_in` lets the rules look at the rest.
     pub fn require<T: Read>(&mut self, name: &str, stand_in: T) -> T {
         if self.is_table && !self.entries.contains_key(name) {

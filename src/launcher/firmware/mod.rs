@@ -20,7 +20,7 @@ pub use build::mismatch;
 pub struct EfiFlash {
     /// The firmware's code.
     pub firmware: PathBuf,
-    /// The variables. The machine writes to them.
+    /// The variables, which the machine writes to. A name alone is one in the machine's working directory.
     pub variables: PathBuf,
     /// What the variables are copied from, unless the machine has some already.
     pub template: Option<PathBuf>,
@@ -34,10 +34,7 @@ pub fn find(search: &mut Search<'_>, boot_disk: Option<&Path>) -> Option<EfiFlas
         return None;
     }
     let platform = search.platform;
-    let by_name = PathBuf::from(format!("./{}-efi-vars.fd", search.config.name));
-    let of_config = search.config.efi_vars.clone().unwrap_or(by_name);
-    let variables = search.environment.path("NIX_EFI_VARS").map_or(of_config, Path::to_owned);
-    let variables = search.real_path("efiVars", &variables);
+    let variables = own_variables(search);
     let firmware = search.config.efi.firmware.as_deref().map(|path| search.absolute(path));
     if let Some(firmware) = &firmware
         && let Some(what) = build::not_code(platform, firmware)
@@ -49,12 +46,18 @@ pub fn find(search: &mut Search<'_>, boot_disk: Option<&Path>) -> Option<EfiFlas
     }
 
     let mut template = None;
-    if variables.exists() {
+    if variables.is_absolute() && variables.exists() {
         search.need_file("efiVars", &variables);
     } else {
         template = find_template(search, boot_disk, firmware.as_deref());
         if template.is_none() {
             let package = platform.hardware().firmware_package;
+            if search.config.of_image {
+                let what = format!(
+                    "there is no UEFI firmware for it on this machine; install the package {package}"
+                );
+                return search.problems.none("efi.firmware", what);
+            }
             let what = format_args!(
                 "the machine has no EFI variables yet, and there are none to copy; install the package {package} or name \
                  some"
@@ -83,6 +86,20 @@ pub fn find(search: &mut Search<'_>, boot_disk: Option<&Path>) -> Option<EfiFlas
     };
     let smm = platform == Platform::X86_64 && file_names::needs_smm(&firmware);
     Some(EfiFlash { firmware, variables, template, smm })
+}
+
+/// Where the machine keeps its variables. That of an image alone keeps none, unless the environment names a file.
+fn own_variables(search: &mut Search<'_>) -> PathBuf {
+    let config = search.config;
+    let variables = match search.environment.path("NIX_EFI_VARS") {
+        Some(path) => path.to_owned(),
+        None if config.of_image => return EFI_VARS.into(),
+        None => {
+            let by_name = || PathBuf::from(format!("./{}-efi-vars.fd", config.name));
+            config.efi_vars.clone().unwrap_or_else(by_name)
+        }
+    };
+    search.real_path("efiVars", &variables)
 }
 
 fn find_template(

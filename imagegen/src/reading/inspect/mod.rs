@@ -12,6 +12,7 @@ use crate::container::reader::{Image, ReadError, Source, Window};
 use crate::disk::gpt::reader::{Partition as Entry, PartitionTable};
 use crate::error_kind::ErrorKind;
 use crate::on_disk::{Field, Structure};
+use crate::reading::bootable::{BootCode, is_grub_core};
 use crate::reading::probe;
 
 pub use container::{AllocatedFile, Container};
@@ -133,31 +134,17 @@ fn try_contents(source: &dyn Source, whole_disk: bool) -> Result<Contents, ReadE
         probe::Contents::EfiVariables => Contents::EfiVariables(Box::new(EfiVariables::of(source)?)),
         probe::Contents::Named(name) => Contents::Other { name },
         probe::Contents::Zeros => Contents::Zeros,
-        probe::Contents::Unknown => boot_image(source).unwrap_or(Contents::Unknown),
+        probe::Contents::Unknown if is_grub_core(source) => Contents::Other { name: "GRUB core image" },
+        probe::Contents::Unknown => Contents::Unknown,
     })
-}
-
-/// GRUB's core image in a BIOS boot partition: the name stands in diskboot.img's messages.
-fn boot_image(source: &dyn Source) -> Option<Contents> {
-    let sector = source.bytes(0, 512).ok()?;
-    let has = |text: &[u8]| sector.windows(text.len()).any(|bytes| bytes == text);
-    (has(b"loading") && has(b"Error")).then_some(Contents::Other { name: "GRUB core image" })
 }
 
 impl Table {
     fn of(disk: &dyn Source, table: PartitionTable) -> Self {
-        let code = &table.mbr.boot_code;
-        let boot_code = if code.iter().all(|&byte| byte == 0) {
-            "none"
-        } else if code.windows(4).any(|bytes| bytes == b"GRUB") {
-            "grub"
-        } else {
-            "unknown"
-        };
         Self {
             scheme: if table.gpt.is_some() { "gpt" } else { "mbr" },
             hybrid: table.mbr.is_hybrid(),
-            boot_code,
+            boot_code: BootCode::name(&table.mbr),
             block_bytes: table.gpt.as_ref().map_or(512, |gpt| gpt.block_size),
             mbr: table
                 .mbr

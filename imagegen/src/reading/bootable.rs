@@ -1,0 +1,268 @@
+//! What firmware can start from a disk: EFI programs in its FAT file systems, and the boot code in its first sector. And
+//! what it finds then: a root file system, or none.
+
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U64;
+
+use crate::boot::Architecture;
+use crate::container::reader::{ReadError, Source, Window};
+use crate::disk::gpt_disk::Mbr;
+use crate::fixed::STORE_DIR;
+use crate::fs::ext4::reader::LOST_FOUND;
+use crate::nix::store_path::StorePath;
+use crate::reading::files::{Files, FilesError, Node, Type};
+use crate::reading::probe::Contents;
+use crate::reading::volume::Volumes;
+use crate::text::shown;
+use crate::units::{SECTOR, index};
+
+/// Where firmware looks on a disk of which its variables say nothing (UEFI 2.10, section 3.5.1.1).
+const FALLBACK: &[u8] = b"EFI/BOOT";
+/// Where GRUB's first stage has the number of the sector that it loads.
+const CORE_SECTOR: usize = 0x5C;
+/// A boot loader is smaller; of a larger program only so much is looked at.
+const PROGRAM_MAX: u64 = 4 << 20;
+/// What systemd-boot says of itself (systemd's Boot Loader Interface), up to [`INFO_END`].
+const INFO: &[u8] = b"#### LoaderInfo: ";
+const INFO_END: &[u8] = b" ####";
+/// What GRUB says of itself in its section for Secure Boot (shim's SBAT.md).
+const GRUB_SBAT: &[u8] = b"\ngrub,";
+
+/// What firmware can start from an image, and what is on it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Bootable {
+    /// EFI programs that firmware starts without an entry in its variables, in the order of the partitions.
+    pub efi: Vec<EfiProgram>,
+    /// What a BIOS starts: the boot code in the first sector.
+    pub bios: Option<BootCode>,
+    /// What the image holds by its first bytes.
+    pub contents: Contents,
+    /// The partitions; none without a partition table.
+    pub partitions: Volumes,
+    /// The ext4 file systems, in the order of the partitions.
+    pub ext4: Vec<Ext4Use>,
+    /// What keeps something of it from being started or read.
+    pub problems: Vec<String>,
+}
+
+/// An EFI program that firmware starts by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EfiProgram {
+    /// The partition; none where the image is a FAT file system without a partition table.
+    pub partition: Option<u32>,
+    /// Its path, as the directories have it, fit for a terminal.
+    pub path: String,
+    /// The processor that it is for.
+    pub architecture: Architecture,
+    /// What it says that it is, such as `systemd-boot 252`, fit for a terminal.
+    pub name: Option<String>,
+}
+
+/// Boot code in a disk's first sector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BootCode {
+    /// GRUB's, and its core image is where it looks for it.
+    Grub,
+    /// GRUB's, which would find no core image.
+    GrubWithoutCore,
+    /// Some other code.
+    Unknown,
+}
+
+/// What an ext4 file system is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ext4Use {
+    /// The partition; none where the image is the file system.
+    pub partition: Option<u32>,
+    /// Its use.
+    pub role: Role,
+}
+
+/// What a file system's root directory tells of its use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// A system's root file system, with store paths in its `/nix/store` or something else than Nix's.
+    Root,
+    /// A system's root file system whose `/nix/store` is empty: the store is elsewhere.
+    RootWithoutStore,
+    /// A store image: the root directory holds store paths and nothing else.
+    Store,
+    /// Something else.
+    Other,
+}
+
+impl BootCode {
+    /// The code of a first sector; nothing if it has none, or a BIOS would not start it.
+    fn of(mbr: &Mbr, disk: &dyn Source) -> Result<Option<Self>, ReadError> {
+        if mbr.signature != [0x55, 0xAA] {
+            return Ok(None);
+        }
+        Ok(match Self::name(mbr) {
+            "none" => None,
+            "grub" => {
+                let sector = mbr.boot_code.get(CORE_SECTOR..);
+                let sector = sector.and_then(|bytes| U64::read_from_prefix(bytes).ok());
+                let offset = sector.and_then(|(sector, _)| sector.get().checked_mul(SECTOR));
+                let offset = offset.filter(|&offset| offset > 0 && disk.check(offset, SECTOR).is_ok());
+                let is_there = match offset {
+                    Some(offset) => is_grub_core(&Window::new(disk, offset, SECTOR)?),
+                    None => false,
+                };
+                Some(if is_there { Self::Grub } else { Self::GrubWithoutCore })
+            }
+            _ => Some(Self::Unknown),
+        })
+    }
+
+    /// What the code in a first sector is called: `none`, `grub` or `unknown`.
+    pub(super) fn name(mbr: &Mbr) -> &'static str {
+        let code = &mbr.boot_code;
+        if code.iter().all(|&byte| byte == 0) {
+            "none"
+        } else if contains(code, b"GRUB") {
+            "grub"
+        } else {
+            "unknown"
+        }
+    }
+
+    /// Whether it starts anything.
+    pub fn starts(self) -> bool {
+        self != Self::GrubWithoutCore
+    }
+}
+
+/// GRUB's core image: the name stands in diskboot.img's messages.
+pub(super) fn is_grub_core(source: &dyn Source) -> bool {
+    let sector = source.bytes(0, index(SECTOR)).unwrap_or_default();
+    contains(&sector, b"loading") && contains(&sector, b"Error")
+}
+
+impl Bootable {
+    /// Looks at an image. What is damaged in a partition is a problem that is told, and not an error.
+    pub fn of(image: &dyn Source) -> Result<Self, ReadError> {
+        let contents = Contents::detect(image)?;
+        let mut found = Self {
+            efi: Vec::new(),
+            bios: None,
+            contents: Contents::Unknown,
+            partitions: Volumes(Vec::new()),
+            ext4: Vec::new(),
+            problems: Vec::new(),
+        };
+        if let Contents::Partitions(table) = &contents {
+            found.bios = BootCode::of(&table.mbr, image)?;
+            found.problems.clone_from(&table.problems);
+            let partitions = Volumes::in_table(image, table)?;
+            for volume in &partitions.0 {
+                let window = Window::new(image, volume.start, volume.size)?;
+                found.look(&window, Some(volume.number), &volume.contents);
+            }
+            found.partitions = partitions;
+        } else {
+            found.look(image, None, &contents);
+        }
+        found.contents = contents;
+        Ok(found)
+    }
+
+    /// Adds what a file system holds.
+    fn look(&mut self, source: &dyn Source, partition: Option<u32>, contents: &Contents) {
+        let result = match contents {
+            Contents::Fat => efi_programs(source, partition).map(|found| self.efi.extend(found)),
+            Contents::Ext4 => role(source).map(|role| self.ext4.push(Ext4Use { partition, role })),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            let place = partition.map_or_else(String::new, |number| format!("partition {number}: "));
+            self.problems.push(format!("{place}the {} file system cannot be read: {error}", contents.name()));
+        }
+    }
+
+    /// The partition of the first root file system; the inner one is none where the image is that file system.
+    pub fn root(&self) -> Option<Option<u32>> {
+        let is_root = |role| matches!(role, Role::Root | Role::RootWithoutStore);
+        self.ext4.iter().find(|found| is_root(found.role)).map(|found| found.partition)
+    }
+
+    /// Whether any firmware starts anything from it.
+    pub fn boots(&self) -> bool {
+        !self.efi.is_empty() || self.bios.is_some_and(BootCode::starts)
+    }
+}
+
+/// The programs in the directory where firmware looks by itself.
+fn efi_programs(source: &dyn Source, partition: Option<u32>) -> Result<Vec<EfiProgram>, FilesError> {
+    let files = Files::open(source)?;
+    let Some((directory, way)) = directory(&files, FALLBACK)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in files.entries(&directory)? {
+        let name = entry.name.to_ascii_uppercase();
+        let Some(architecture) = Architecture::of_fallback(&name) else { continue };
+        let node = files.node(&entry)?;
+        if node.kind != Type::File {
+            continue;
+        }
+        let path = [&way, b"/".as_slice(), &entry.name].concat();
+        let file = files.file(&node, &path)?;
+        let bytes = file.bytes(0, index(file.size().min(PROGRAM_MAX)))?;
+        found.push(EfiProgram { partition, path: shown(&path), architecture, name: loader(&bytes) });
+    }
+    Ok(found)
+}
+
+/// What a program says that it is.
+fn loader(program: &[u8]) -> Option<String> {
+    let behind = |words: &[u8]| {
+        let at = program.windows(words.len()).position(|bytes| bytes == words)?;
+        program.get(at + words.len()..)
+    };
+    if let Some(rest) = behind(INFO) {
+        let end = rest.windows(INFO_END.len()).take(100).position(|bytes| bytes == INFO_END)?;
+        return rest.get(..end).map(shown);
+    }
+    behind(GRUB_SBAT).map(|_| "GRUB".to_owned())
+}
+
+/// What an ext4 file system is for.
+fn role(source: &dyn Source) -> Result<Role, FilesError> {
+    let files = Files::open(source)?;
+    let names: Vec<Vec<u8>> = files.entries(&files.root()?)?.into_iter().map(|entry| entry.name).collect();
+    let is_store_path = |name: &Vec<u8>| {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        StorePath::parse(&format!("{STORE_DIR}/{name}")).is_ok()
+    };
+    let has = |name: &[u8]| names.iter().any(|found| found == name);
+    if has(b"nix") {
+        let store = directory(&files, STORE_DIR.as_bytes())?;
+        let is_empty = match store {
+            Some((store, _)) => files.entries(&store)?.is_empty(),
+            None => true,
+        };
+        return Ok(if is_empty { Role::RootWithoutStore } else { Role::Root });
+    }
+    if has(b"etc") || has(b"usr") || has(b"init") {
+        return Ok(Role::Root);
+    }
+    let mut others = names.iter().filter(|name| name.as_slice() != LOST_FOUND).peekable();
+    let is_store = others.peek().is_some() && others.all(is_store_path);
+    Ok(if is_store { Role::Store } else { Role::Other })
+}
+
+/// A directory, and the path to it as the directories have it; none if there is none.
+fn directory(files: &Files<'_>, path: &[u8]) -> Result<Option<(Node, Vec<u8>)>, FilesError> {
+    match files.find(path, true) {
+        Ok(found) if found.0.kind == Type::Directory => Ok(Some(found)),
+        Ok(_) | Err(FilesError::Missing { .. } | FilesError::NotADirectory { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|found| found == words)
+}
