@@ -7,7 +7,8 @@
 # Every function takes `options`: what its subcommand takes on the command line, in camel case
 # (`additionalSpace = "1G"` for `--additional-space 1G`; lists where an option can be repeated).
 {
-  # A package with bin/nix-imagegen.
+  # A package with bin/nix-imagegen. One that cargo built must be linked statically, or come from local-program.nix: else
+  # the builds fail with "executing '…/bin/nix-imagegen': No such file or directory" (docs/nix.md).
   program,
   system ? builtins.currentSystem,
 }:

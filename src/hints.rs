@@ -1,10 +1,12 @@
 //! Which option helps against a failure of the library, which knows of no options.
 
 use std::error::Error;
+use std::io;
 
 use imagegen::boot::GenerationsError;
 use imagegen::boot::grub::GrubError;
 use imagegen::boot::systemd_boot::SystemdBootError;
+use imagegen::boot::toplevel::ToplevelError;
 use imagegen::container::reader::ReadError;
 use imagegen::disk::layout::LayoutError;
 use imagegen::firmware::efi_vars::EfiVarsError;
@@ -15,6 +17,7 @@ use imagegen::image::root_disk::RootDiskError;
 use imagegen::nix::closure::ScanError;
 use imagegen::nix::database::DatabaseError;
 use imagegen::nix::references_graph::GraphError;
+use imagegen::nix::store_path::ResolveError;
 use imagegen::nix::{Problem, RegistrationError};
 use imagegen::reading::probe::FindError;
 
@@ -41,6 +44,9 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(of_variables))
         .or_else(|| error.downcast_ref().and_then(of_registration))
         .or_else(|| error.downcast_ref().and_then(of_graph))
+        .or_else(|| error.downcast_ref().and_then(of_toplevel))
+        .or_else(|| error.downcast_ref().and_then(of_resolving))
+        .or_else(|| error.downcast_ref().and_then(of_system))
 }
 
 /// Stands behind what is missing in the store.
@@ -67,7 +73,7 @@ fn of_registration(error: &RegistrationError) -> Option<String> {
         Problem::PathsOnly => "; or give the paths as --closure",
         Problem::IsReferencesGraph => "; give it as --references-graph",
         Problem::IsRegistration => "; give it as --registration",
-        Problem::Json => ", and is given as --references-graph",
+        Problem::Json => "; if it is one of these, give it as --references-graph",
         _ => return None,
     };
     Some(hint.to_owned())
@@ -75,6 +81,38 @@ fn of_registration(error: &RegistrationError) -> Option<String> {
 
 fn of_graph(error: &GraphError) -> Option<String> {
     if let GraphError::Text(error) = error { of_registration(error) } else { None }
+}
+
+/// What is missing: a store path, or only a file in one.
+fn is_store_path_missing(error: &ResolveError) -> Option<bool> {
+    match error {
+        ResolveError::Io { component, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some(component.parent().is_some_and(|parent| parent.ends_with("nix/store")))
+        }
+        _ => None,
+    }
+}
+
+fn of_resolving(error: &ResolveError) -> Option<String> {
+    (is_store_path_missing(error) == Some(true)).then(|| STORE_ROOT.to_owned())
+}
+
+fn of_toplevel(error: &ToplevelError) -> Option<String> {
+    let ToplevelError::Resolve { source, .. } = error else { return None };
+    let hint = " (is it a system, `config.system.build.toplevel`?)";
+    (is_store_path_missing(source) == Some(false)).then(|| hint.to_owned())
+}
+
+/// What the system said, wherever it was asked.
+fn of_system(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room there, or write to another file system"
+        }
+        io::ErrorKind::FileTooLarge => "; `ulimit -f` or the file system allows no larger file there",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn of_generations(error: &GenerationsError) -> Option<String> {
@@ -182,7 +220,7 @@ mod tests {
         let error = Err::<(), _>(missing()).context("cannot do it").unwrap_err();
         assert_eq!(shown(&error), format!("cannot do it: {expected}"));
 
-        let source = std::io::ErrorKind::NotFound.into();
+        let source = io::ErrorKind::NotFound.into();
         let missing = DatabaseError::Missing { database: "db".into(), source };
         let expected = "cannot read the Nix database `db` (is --store-root right?): entity not found";
         assert_eq!(shown(&missing.into()), expected);

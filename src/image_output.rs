@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, ensure};
@@ -89,9 +90,22 @@ impl<'a> ImageOutput<'a> {
             }
         };
         let image = image.with_context(|| format!("cannot write `{}`", self.args.output.display()))?;
-        let filled = fill(&image)?;
-        image.finish()?;
+        let filled = fill(&image).map_err(|error| self.named(error, allocated))?;
+        image.finish().map_err(|error| self.named(error.into(), allocated))?;
         Ok(filled)
+    }
+
+    /// Names the image in a failure of the system, since the library has only an open file. On a full disk it matters how
+    /// much has to be written too.
+    fn named(&self, error: anyhow::Error, allocated: &[GuestRange]) -> anyhow::Error {
+        let of_system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+        let Some(kind) = of_system.map(io::Error::kind) else { return error };
+        let shown = self.args.output.display();
+        if kind != io::ErrorKind::StorageFull {
+            return error.context(format!("cannot write `{shown}`"));
+        }
+        let bytes = allocated.iter().map(|range| range.end.0.saturating_sub(range.start.0)).sum();
+        error.context(format!("cannot write `{shown}`, which takes up to {}", ByteCount(bytes)))
     }
 
     /// Lets the image appear with what is beside it, or waits until all is on the device.
@@ -114,7 +128,10 @@ impl<'a> ImageOutput<'a> {
         let (output, format) = (&self.args.output, self.args.format.name());
         let (image_bytes, on_disk) = match &self.place {
             Place::File(output) => {
-                let metadata = output.file().metadata().context("cannot examine the finished image")?;
+                let metadata = output.file().metadata();
+                let metadata = metadata.with_context(|| {
+                    format!("cannot examine the finished image `{}`", self.args.output.display())
+                })?;
                 let on_disk = ByteCount(metadata.blocks().saturating_mul(STAT_BLOCK));
                 (ByteCount(metadata.len()), format!(" ({on_disk} on disk)"))
             }
@@ -126,8 +143,9 @@ impl<'a> ImageOutput<'a> {
             self.finish()?;
             return Ok(Finished { image_bytes, summary, note_on_gpt });
         };
-        let sha256 =
-            digest(self.file(), image_bytes, reporter).context("cannot read the finished image back")?;
+        let sha256 = digest(self.file(), image_bytes, reporter).with_context(|| {
+            format!("cannot read the finished image `{}` back", self.args.output.display())
+        })?;
         self.finish()?;
         file.finish(&Report {
             program: Program::current(reporter.arguments())?,

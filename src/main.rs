@@ -5,6 +5,7 @@ mod closure_file;
 mod commands;
 mod derivation;
 mod digest;
+mod flake_reference;
 mod hints;
 mod image_output;
 mod input;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use data_encoding::HEXLOWER;
@@ -63,21 +63,25 @@ impl Program {
 }
 
 /// A report file that appears when the image does.
-pub struct ReportFile(OutputFile);
+pub struct ReportFile {
+    file: OutputFile,
+    path: PathBuf,
+}
 
 impl ReportFile {
     /// Fails before the work where the report could not be written after it.
     pub fn create(path: &Path, sync: SyncArg) -> anyhow::Result<Self> {
-        let output = OutputFile::create(path).context("cannot write the report")?;
-        Ok(Self(output.durable(sync.sync)))
+        let file = OutputFile::create(path).context("cannot write the report")?.durable(sync.sync);
+        Ok(Self { file, path: path.to_owned() })
     }
 
     /// Writes the report and gives it its name.
     pub fn finish(self, report: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_vec_pretty(report).context("cannot write the report")?;
+        let context = || format!("cannot write the report `{}`", self.path.display());
+        let mut text = serde_json::to_vec_pretty(report).with_context(context)?;
         text.push(b'\n');
-        self.0.file().write_all(&text).context("cannot write the report")?;
-        self.0.finish().context("cannot write the report")
+        self.file.file().write_all(&text).with_context(context)?;
+        self.file.finish().with_context(context)
     }
 }
 

@@ -25,7 +25,7 @@ const ROOMS: [&str; 10] = [
 ];
 
 /// Files of other projects whose paths begin as ours do.
-const FOREIGN_PATHS: [&str; 2] = ["docs/interop/qcow2.txt", "src/boot/boot.c"];
+const FOREIGN_PATHS: [&str; 3] = ["docs/disko-images.md", "docs/interop/qcow2.txt", "src/boot/boot.c"];
 
 /// Options of other programs that stand alone between backquotes.
 const FOREIGN_OPTIONS: [&str; 10] = [

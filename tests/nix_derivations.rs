@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use testkit::guest::Guest;
 use testkit::nix::NixStore;
-use testkit::{imagegen, names_in, text};
+use testkit::{imagegen, names_in, project, text, tool};
 
 /// Builds an attribute and gives its output.
 fn build(store: &NixStore, guest: &Guest, files: &str, attribute: &str) -> PathBuf {
@@ -271,4 +271,29 @@ fn a_builder_of_the_farm_without_kvm_takes_the_derivations() {
         check(&store, &guest, &files, attribute);
     }
     testkit::run(&["chmod", "-R", "u+w", text(other.path())]);
+}
+
+#[test]
+fn a_program_that_needs_libraries_is_told_by_nix_in_words_that_the_documents_explain() {
+    let guest = Guest::get();
+    let store = NixStore::with_guest(&guest, env!("CARGO_TARGET_TMPDIR"));
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("nix-imagegen");
+    fs::create_dir_all(program.join("bin")).unwrap();
+    tool(&["strip", "-o", text(&program.join("bin/nix-imagegen")), env!("CARGO_BIN_EXE_nix-imagegen")]);
+    let program = store.nix(&["nix-store", "--add", text(&program)]);
+    let nix = text(project()).to_owned() + "/nix";
+    let expression = "{ nix, program, toplevel }: (import nix { inherit program; }).mkStoreImage { paths = [ toplevel ]; }";
+    let mut command = store.command("nix-build");
+    command.args(["--no-out-link", "--expr", expression, "--arg", "nix", &nix]);
+    command.args(["--argstr", "program", &program, "--argstr", "toplevel", &guest.toplevel]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let message = format!("executing '{program}/bin/nix-imagegen': No such file or directory");
+    assert!(!output.status.success() && said.contains(&message), "{said}");
+    for page in ["docs/nix.md", "docs/troubleshooting.md"] {
+        let page = fs::read_to_string(project().join(page)).unwrap();
+        let explained = page.split("executing '/nix/store/…").nth(1);
+        assert!(explained.is_some_and(|rest| rest.contains("/bin/nix-imagegen': No such file or directory")));
+    }
 }

@@ -100,13 +100,26 @@ impl RootDiskArgs {
 
     /// The table that is asked for.
     pub const fn table(&self) -> PartitionTable {
+        self.table_of(self.partition_table)
+    }
+
+    const fn table_of(&self, kind: PartitionTableArg) -> PartitionTable {
         let boot_end = self.boot_size;
-        match self.partition_table {
+        match kind {
             PartitionTableArg::None => PartitionTable::None,
             PartitionTableArg::Legacy => PartitionTable::Legacy,
             PartitionTableArg::Efi => PartitionTable::Efi { boot_end },
             PartitionTableArg::Hybrid => PartitionTable::Hybrid { boot_end },
         }
+    }
+
+    /// The names of the tables that have a place for every loader that is asked for; `hybrid` has one for any.
+    fn tables_for_loaders(&self) -> Vec<String> {
+        let has_place = |kind: &PartitionTableArg| {
+            self.loader.iter().all(|loader| self.table_of(*kind).loaders().contains(loader))
+        };
+        let kinds = PartitionTableArg::value_variants().iter().copied();
+        kinds.filter(has_place).map(PartitionTableArg::name).collect()
     }
 
     /// What is wrong with the options together.
@@ -119,8 +132,10 @@ impl RootDiskArgs {
             ));
         }
         if let Some(loader) = self.loader.iter().find(|loader| !self.table().loaders().contains(loader)) {
-            let table = table.name();
-            return Some(format!("{loader} has no place on a disk with --partition-table {table}"));
+            let (table, others) = (table.name(), self.tables_for_loaders().join(" or "));
+            return Some(format!(
+                "{loader} has no place on a disk with --partition-table {table}; --partition-table {others} has one"
+            ));
         }
         if let Some((option, loader)) = self.menu.option_without_loader(&self.loader) {
             return Some(format!("{option} is for {loader}, which --loader does not name"));

@@ -36,11 +36,9 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let mut output = ImageOutput::begin(&args.image, Some(&args.report))?;
     output.check_for_partition_table()?;
     output.add(efi_vars(args, &plan, loaders.efi_program())?);
-    output
-        .write(plan.size(), &plan.allocated(), None, |image| {
-            Ok(plan.write(image, &Job::default().progress(reporter))?)
-        })
-        .with_context(|| format!("cannot write `{}`", args.image.output.display()))?;
+    output.write(plan.size(), &plan.allocated(), None, |image| {
+        Ok(plan.write(image, &Job::default().progress(reporter))?)
+    })?;
     let contents = Contents::new(args, &plan, &generations, loaders.sources());
     let finished =
         output.finish_with_report(plan.size(), contents, fixed_values::of_boot_disk(), reporter)?;

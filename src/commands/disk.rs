@@ -25,9 +25,17 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
         let path = as_qemu_finds_it(output, backing);
         let backing_size = backing_size(&path, backing_format)?;
         let size = args.size.unwrap_or(backing_size);
+        ensure!(
+            size >= backing_size,
+            "an overlay of {size} would cut off the end of `{}`, which has {backing_size}; leave --size out, or give at \
+             least --size {}",
+            path.display(),
+            backing_size.0
+        );
         outputs::check_input(output, &path)?;
         let image = ImageOutput::begin(&args.image, None)?;
-        container::create_overlay(image.file(), backing, backing_format, size)?;
+        container::create_overlay(image.file(), backing, backing_format, size)
+            .with_context(|| format!("cannot write `{}`", output.display()))?;
         image.finish()?;
         (size, format!(" on {}", backing.display()))
     } else {

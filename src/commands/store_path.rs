@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use imagegen::nix::store_path::{STORE_DIR, StorePath, StoreRoot};
 
+use crate::flake_reference;
 use crate::hints::STORE_ROOT;
 
 /// How many symbolic links may be followed; Linux has the same limit (`path_resolution(7)`).
@@ -31,14 +33,13 @@ pub fn store_path(path: &Path, store_root: &Path) -> anyhow::Result<StorePath> {
         let physical = store.physical(&found);
         ensure!(
             physical.symlink_metadata().is_ok(),
-            "`{shown}` leads to {found}, and there is no `{}`{STORE_ROOT}",
+            "`{shown}` leads to {found}, and there is no `{}`{STORE_ROOT}; if it was deleted, build it again",
             physical.display()
         );
         return Ok(found);
     }
-    let found = store
-        .resolve(&logical)
-        .with_context(|| format!("`{shown}` leads to `{}`{STORE_ROOT}", logical.display()))?;
+    let found =
+        store.resolve(&logical).with_context(|| format!("`{shown}` leads to `{}`", logical.display()))?;
     ensure!(
         found.inner.as_os_str().is_empty(),
         "`{shown}` leads into the store path {}, to `{}`; name the whole of it and nothing inside",
@@ -75,11 +76,7 @@ fn logical_place(path: &Path, store_root: &Path) -> anyhow::Result<PathBuf> {
             let rest: PathBuf = todo.iter().collect();
             return Ok(Path::new(STORE_DIR).join(below).join(rest).components().collect());
         }
-        let found = done.symlink_metadata().with_context(|| {
-            let through =
-                if links > 0 { format!(", which leads to `{}`", done.display()) } else { String::new() };
-            format!("cannot find `{shown}`{through}")
-        })?;
+        let found = done.symlink_metadata().map_err(|error| not_found(path, links > 0, &done, error))?;
         if !found.is_symlink() {
             continue;
         }
@@ -102,7 +99,43 @@ fn logical_place(path: &Path, store_root: &Path) -> anyhow::Result<PathBuf> {
     if done == start {
         bail!("`{shown}` is not a store path, nor a link to one");
     }
-    bail!("`{shown}` is not a store path, nor a link to one: it leads to `{}`", done.display())
+    let place = done.display();
+    if let Some(root) = root_of_other_store(&done) {
+        bail!(
+            "`{shown}` leads to `{place}`, which is in another store; give --store-root {}",
+            root.display()
+        );
+    }
+    bail!("`{shown}` is not a store path, nor a link to one: it leads to `{place}`")
+}
+
+/// What to say of a path that ends at `place`, where the system has said no; a link may have led there.
+fn not_found(path: &Path, through_link: bool, place: &Path, error: io::Error) -> anyhow::Error {
+    let shown = path.display();
+    let through =
+        if through_link { format!(", which leads to `{}`", place.display()) } else { String::new() };
+    let problem = format!("cannot find `{shown}`{through}");
+    if error.kind() != io::ErrorKind::NotFound {
+        return anyhow::Error::new(error).context(problem);
+    }
+    if through_link {
+        return anyhow!("{problem}; nothing is there: make the link anew, as `nix build` does");
+    }
+    if let Some(advice) = path.to_str().and_then(flake_reference::advice) {
+        return anyhow!("{advice}, and give ./result");
+    }
+    anyhow!(
+        "{problem}; a store path is wanted, or a link to one, such as the ./result that `nix build` makes"
+    )
+}
+
+/// The root of the store in which a place lies on this machine, by the names of its directories.
+fn root_of_other_store(place: &Path) -> Option<&Path> {
+    place.ancestors().find_map(|object| {
+        StorePath::parse_any(object.file_name()?.to_str()?).ok()?;
+        let root = object.parent()?.to_str()?.strip_suffix(STORE_DIR)?;
+        Some(Path::new(if root.is_empty() { "/" } else { root }))
+    })
 }
 
 /// The components of a path in order, without roots and single dots.

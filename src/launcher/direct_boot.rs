@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use imagegen::nix::store_path::{StorePath, StoreRoot};
+use imagegen::nix::store_path::StoreRoot;
 use imagegen::units::ByteCount;
 
+use super::toplevel;
 use crate::input;
 
 /// More than a toplevel's `system` and `kernel-params` have.
@@ -25,7 +26,7 @@ pub struct DirectBoot {
 impl DirectBoot {
     /// Finds the parts of a toplevel.
     pub fn of_toplevel(toplevel: &str, store: &StoreRoot, current_directory: &Path) -> anyhow::Result<Self> {
-        let toplevel = StorePath::parse(toplevel)?;
+        let toplevel = toplevel::store_path(toplevel)?;
         let unresolved = store.physical(&toplevel);
         let resolve = |name: &str| -> anyhow::Result<PathBuf> {
             let found = store.resolve(&Path::new(&toplevel.to_string()).join(name))?.physical;

@@ -16,6 +16,7 @@ use super::image_cache::{Cache, Image};
 use super::platform::Platform;
 use super::search::{Search, program};
 use super::shell::Variables;
+use super::toplevel;
 use super::tpm::Swtpm;
 use super::working_directory::EXCHANGE;
 use crate::derivation::product;
@@ -192,7 +193,7 @@ impl Search<'_> {
             let what = "an aarch64 machine has no BIOS that starts a loader; set useEFIBoot";
             self.problems.add("useBootLoader", what);
         }
-        let toplevel = StorePath::parse(self.config.toplevel.as_deref()?).map_err(anyhow::Error::from);
+        let toplevel = toplevel::store_path(self.config.toplevel.as_deref()?);
         let image =
             toplevel.and_then(|toplevel| cache.boot_disk(&toplevel, self.store, self.platform, self.config));
         self.found("toplevel", image)

@@ -27,6 +27,7 @@ pub mod qemu;
 mod search;
 mod shared_directories;
 mod shell;
+mod toplevel;
 pub mod tpm;
 pub mod warnings;
 mod working_directory;

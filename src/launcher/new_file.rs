@@ -86,7 +86,8 @@ fn overlay(path: &Path, backing: &Path) -> anyhow::Result<()> {
     let format = container::detect_format(&file)?;
     let size = container::virtual_size(&file, format)?;
     let output = OutputFile::create_for(path, Access::Private)?;
-    container::create_overlay(output.file(), backing, format, size)?;
+    container::create_overlay(output.file(), backing, format, size)
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(output.finish()?)
 }
 

@@ -34,7 +34,10 @@ pub enum Problem {
     #[error("this is a registration, which has hashes")]
     IsRegistration,
     /// The file is neither.
-    #[error("this is JSON; a references graph may be what `nix path-info --json --recursive` prints")]
+    #[error(
+        "this is JSON, and no registration; a references graph may be what `nix path-info --json --recursive` prints, or a \
+         derivation's `.attrs.json`"
+    )]
     Json,
     /// The line is not what belongs there, or contradicts another one.
     #[error("{0}")]
@@ -65,6 +68,12 @@ impl RegistrationError {
 }
 
 impl Problem {
+    /// Tells of a text that begins as an object, a list or a string in JSON; it may have a byte order mark.
+    pub(super) fn of_json(text: &[u8]) -> Option<Self> {
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+        matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'"')).then_some(Self::Json)
+    }
+
     /// Always [`ErrorKind::InvalidInput`].
     pub fn kind(&self) -> ErrorKind {
         ErrorKind::InvalidInput

@@ -172,12 +172,8 @@ impl Form {
             return Some(Problem::PathsOnly);
         }
         match self {
-            Self::Registration if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-                Some(Problem::Json)
-            }
-            Self::Registration => {
-                Self::ReferencesGraph.read(bytes).is_ok().then_some(Problem::IsReferencesGraph)
-            }
+            Self::Registration => Problem::of_json(bytes)
+                .or_else(|| Self::ReferencesGraph.read(bytes).is_ok().then_some(Problem::IsReferencesGraph)),
             Self::ReferencesGraph => {
                 Self::Registration.read(bytes).is_ok().then_some(Problem::IsRegistration)
             }
@@ -201,7 +197,12 @@ fn record(
     lines: &mut Lines<'_>,
 ) -> Result<(Registered, Place), Located> {
     let start = lines.number;
-    let path = line.and_then(|line| store_path("not a store path", line)).map_err(|p| (start, p))?;
+    let path = line.and_then(|line| match line.strip_prefix('/') {
+        // Most likely another file, whose contents are nothing to show.
+        None if start == 1 => Err("not a store path".to_owned()),
+        _ => store_path("not a store path", line),
+    });
+    let path = path.map_err(|problem| (start, problem))?;
 
     let nar = match form {
         Form::Registration => nar_info(&path, lines)?,
@@ -381,12 +382,16 @@ mod tests {
             (format!("{A}\n\n0\n"), 4, "which has no hashes"),
             (format!("{A}\n{A}.drv\n1\n{A}\n"), 2, "this is a references graph"),
             (format!(" {{\"{A}\": null}}"), 1, "this is JSON"),
-            ("a".repeat(10_000), 1, "aaa…` is not directly in /nix/store; this is no registration"),
+            (format!("/{}", "a".repeat(10_000)), 1, "aaa…` is not directly in /nix/store; this is no"),
+            ("secret=1\n".to_owned(), 1, "line 1: not a store path; this is no registration"),
+            ("\"secret\"\n".to_owned(), 1, "this is JSON"),
+            ("\u{feff}[\"secret\"]".to_owned(), 1, "this is JSON"),
         ];
         for (text, line, what) in cases {
             let error = parse(&text).unwrap_err();
             assert_eq!(error.line, line, "{text}: {error}");
-            assert!(error.to_string().contains(what), "{text}: {error}");
+            let error = error.to_string();
+            assert!(error.contains(what) && !error.contains("secret"), "{text}: {error}");
         }
         let error = Registration::parse(Path::new("reg"), b"\xff\n").unwrap_err();
         assert!(

@@ -50,8 +50,9 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if let Some(json) = json {
         json.finish(&results)?;
     }
-    if let Some(svg) = svg {
-        svg.file().write_all(chart::draw(&results).as_bytes()).context("cannot write the chart")?;
+    if let Some((svg, path)) = svg.zip(args.svg.as_deref()) {
+        let written = svg.file().write_all(chart::draw(&results).as_bytes());
+        written.with_context(|| format!("cannot write the chart `{}`", path.display()))?;
         svg.finish()?;
     }
     Ok(())
