@@ -4,123 +4,32 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
-use testkit::guest::Guest;
-use testkit::program::{AA64, IA32, X64, efi_program};
+use testkit::place::{Place, Printed};
+use testkit::program::{AA64, IA32, X64};
 use testkit::system::System;
 use testkit::{error_of, imagegen, names_in, text, tool};
 
-const MIB: u64 = 1 << 20;
-
-/// A directory with images, from which machines start.
-struct Place(tempfile::TempDir);
-
-/// What is printed of a machine.
-struct Printed {
-    words: Vec<String>,
-    told: String,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("a, b's $HOME ").tempdir().unwrap();
-        fs::create_dir(directory.path().join("tmp")).unwrap();
-        Self(directory)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = imagegen!();
-        command.arg("run").args(arguments).current_dir(self.0.path()).env("TMPDIR", self.path("tmp"));
-        for name in ["NIX_EFI_VARS", "USE_TMPDIR", "QEMU_OPTS", "QEMU_NET_OPTS", "DISPLAY", "WAYLAND_DISPLAY"]
-        {
-            command.env_remove(name);
-        }
-        // Of a machine with a config; one of an image has its disk already.
-        command.env("NIX_DISK_IMAGE", "/does/not/exist");
-        command
-    }
-
-    fn printed(&self, arguments: &[&str]) -> Printed {
-        Printed::by(self.command(&[&["--accel", "tcg", "--print", "--json"], arguments].concat()))
-    }
-
-    fn refused(&self, arguments: &[&str]) -> String {
-        let before = names_in(&self.path("tmp"));
-        let error = error_of(&mut self.command(arguments));
-        assert_eq!(names_in(&self.path("tmp")), before);
-        error
-    }
-
-    /// A root disk of the Debian guest, whose GRUB and systemd-boot are real.
-    fn root_disk(&self, name: &str, more: &[&str]) {
-        let guest = Guest::get();
-        let mut command = imagegen!();
-        command.args(["root-disk", "--store-root", text(&guest.root)]);
-        command.args(["--registration", text(&guest.registration), "--toplevel", &guest.toplevel]);
-        command.args(more).arg("-o").arg(self.path(name)).assert().success();
-    }
-
-    /// A disk as other tools make it: a GPT with a FAT file system that has these EFI programs.
-    fn esp(&self, name: &str, programs: &[(&str, u16)]) {
-        let disk = self.path(name);
-        File::create(&disk).unwrap().set_len(64 * MIB).unwrap();
-        tool(&["sgdisk", "-n", "1:2048:+48M", "-t", "1:ef00", text(&disk)]);
-        let at = format!("{}@@1M", text(&disk));
-        tool(&["mformat", "-i", &at, "-T", "98304", "-h", "2", "-s", "32", "::"]);
-        tool(&["mmd", "-i", &at, "::/efi", "::/efi/boot"]);
-        for (program, machine) in programs {
-            let file = self.path("program");
-            fs::write(&file, efi_program(*machine, b"#### LoaderInfo: a loader 7 ####")).unwrap();
-            tool(&["mcopy", "-i", &at, text(&file), &format!("::/efi/boot/{program}")]);
-        }
-    }
-}
-
-impl Printed {
-    fn by(mut command: Command) -> Self {
-        let output = command.output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{told}");
-        Self { words: serde_json::from_slice(&output.stdout).unwrap(), told }
-    }
-
-    /// The values of an option.
-    fn all(&self, option: &str) -> Vec<&str> {
-        let pairs = self.words.windows(2).filter(|pair| pair[0] == option);
-        pairs.map(|pair| pair[1].as_str()).collect()
-    }
-
-    fn flash(&self) -> Vec<&str> {
-        self.all("-drive").into_iter().filter(|drive| drive.starts_with("if=pflash,")).collect()
-    }
-
-    fn disks(&self) -> Vec<&str> {
-        self.all("-drive").into_iter().filter(|drive| !drive.starts_with("if=pflash,")).collect()
-    }
+fn place() -> Place {
+    Place::new(env!("CARGO_BIN_EXE_nix-imagegen"))
 }
 
 #[test]
 fn the_loaders_of_a_disk_decide_its_firmware() {
-    let place = Place::new();
+    let place = place();
     let loaders = ["--partition-table", "hybrid", "--loader", "systemd-boot,grub"];
     place.root_disk("hybrid.qcow2", &loaders);
     place.root_disk("legacy.img", &["--partition-table", "legacy", "--loader", "grub", "--format", "raw"]);
     place.root_disk("efi.qcow2", &["--partition-table", "efi", "--loader", "systemd-boot"]);
 
-    for (arguments, by_efi) in [
-        (&["hybrid.qcow2"][..], true),
-        (&["hybrid.qcow2", "--firmware", "uefi"], true),
-        (&["hybrid.qcow2", "--firmware", "bios"], false),
-        (&["legacy.img"], false),
-        (&["legacy.img", "--firmware", "bios"], false),
-        (&["efi.qcow2"], true),
+    for (arguments, by_efi, root) in [
+        (&["hybrid.qcow2"][..], true, 3),
+        (&["hybrid.qcow2", "--firmware", "uefi"], true, 3),
+        (&["hybrid.qcow2", "--firmware", "bios"], false, 3),
+        (&["legacy.img"], false, 1),
+        (&["legacy.img", "--firmware", "bios"], false, 1),
+        (&["efi.qcow2"], true, 2),
     ] {
         let machine = place.printed(arguments);
         assert!(machine.words[0].ends_with("/qemu-system-x86_64"), "{arguments:?}");
@@ -135,7 +44,10 @@ fn the_loaders_of_a_disk_decide_its_firmware() {
             "a BIOS starts GRUB in the first sector; what it writes is gone when it ends"
         };
         assert!(machine.told.starts_with(&format!("{}: {starts}", arguments[0])), "{}", machine.told);
-        assert_eq!(machine.told.lines().count(), 1, "{}", machine.told);
+        // They have no store, and nothing else is wrong with them.
+        let warning = format!("\nwarning: /nix/store of partition {root} is empty, and the system needs");
+        assert!(machine.told.contains(&warning), "{}", machine.told);
+        assert_eq!(machine.told.lines().count(), 2, "{}", machine.told);
     }
 
     let error = place.refused(&["efi.qcow2", "--firmware", "bios"]);
@@ -158,7 +70,7 @@ fn the_loaders_of_a_disk_decide_its_firmware() {
 
 #[test]
 fn the_loaders_name_decides_the_processor() {
-    let place = Place::new();
+    let place = place();
     place.esp("arm", &[("bootaa64.efi", AA64)]);
     let machine = place.printed(&["arm"]);
     assert!(machine.words[0].ends_with("/qemu-system-aarch64"), "{:?}", machine.words);
@@ -189,7 +101,7 @@ fn the_loaders_name_decides_the_processor() {
 
 #[test]
 fn what_a_machine_writes_goes_to_a_private_layer_or_to_the_image() {
-    let place = Place::new();
+    let place = place();
     let programs = [("bootx64.efi", X64)];
     place.esp("disk.img", &programs);
     // Variables beside the image may be another disk's.
@@ -242,7 +154,7 @@ fn what_a_machine_writes_goes_to_a_private_layer_or_to_the_image() {
 
 #[test]
 fn what_does_not_boot_by_itself_is_named_with_what_to_do() {
-    let place = Place::new();
+    let place = place();
     let system = System::new();
     let root = text(system.store.root.path());
     let of_system = ["--store-root", root, "--registration", text(&system.registration)];
@@ -283,8 +195,73 @@ fn what_does_not_boot_by_itself_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_system_that_says_nothing_is_warned_of() {
+    let place = place();
+    place.esp("disk", &[("bootx64.efi", X64)]);
+    assert!(!place.printed(&["disk"]).told.contains("warning"), "there is no entry");
+    for (parameters, is_silent) in [("quiet", true), ("console=tty0 console=ttyS0,115200n8", false)] {
+        place.add(
+            "disk",
+            "loader/entries/one.conf",
+            &format!("title One\noptions init=/init {parameters}\n"),
+        );
+        let told = place.printed(&["disk"]).told;
+        let warning = "\nwarning: no boot entry has the kernel parameter console=ttyS0, so Linux says nothing here; \
+                       `--kernel-param console=ttyS0` of root-disk and boot-disk adds it";
+        assert_eq!(told.contains(warning), is_silent, "{told}");
+    }
+    // Of several entries one is enough.
+    place.add("disk", "grub/grub.cfg", "menuentry x {\n linux /kernel quiet\n}\n");
+    assert!(!place.printed(&["disk"]).told.contains("warning"));
+}
+
+#[test]
+fn outputs_of_derivations_and_systems_are_known() {
+    let place = place();
+    place.esp("disk", &[("bootx64.efi", X64)]);
+    for (directory, name) in [("one", "nixos.qcow2"), ("two", "nixos.img"), ("three", "disk.img")] {
+        fs::create_dir(place.path(directory)).unwrap();
+        fs::hard_link(place.path("disk"), place.path(directory).join(name)).unwrap();
+        let machine = place.printed(&[directory]);
+        assert!(machine.told.starts_with(&format!("{directory}/{name}: UEFI firmware")), "{}", machine.told);
+    }
+    let system = System::new();
+    let toplevel = format!("{}{}", text(system.store.root.path()), system.toplevels[0]);
+    std::os::unix::fs::symlink(toplevel, place.path("result")).unwrap();
+    let error = place.refused(&["result"]);
+    assert!(
+        error.contains(
+            "it is a system, not a disk; make one of it: `nix-imagegen root-disk --closure result --toplevel result --with-store \
+             --partition-table hybrid --loader systemd-boot,grub -o disk.qcow2`"
+        ),
+        "{error}"
+    );
+}
+
+/// As Nix has them, which puts nothing in `/usr`.
+#[test]
+fn firmware_is_found_beside_its_qemu() {
+    let place = place();
+    place.esp("disk", &[("bootx64.efi", X64)]);
+    let (bin, share) = (place.path("qemu/bin"), place.path("qemu/share/qemu"));
+    fs::create_dir_all(&bin).unwrap();
+    fs::create_dir_all(&share).unwrap();
+    let qemu = tool(&["sh", "-c", "command -v qemu-system-x86_64"]);
+    fs::copy(qemu.trim(), bin.join("qemu-system-x86_64")).unwrap();
+    for (from, to) in [("CODE", "edk2-x86_64-code.fd"), ("VARS", "edk2-i386-vars.fd")] {
+        fs::copy(format!("/usr/share/OVMF/OVMF_{from}_4M.fd"), share.join(to)).unwrap();
+    }
+    let path = format!("{}:{}", text(&bin), std::env::var("PATH").unwrap());
+    let mut command = place.command(&["disk", "--accel", "tcg", "--print", "--json"]);
+    command.env("PATH", path);
+    let machine = Printed::by(command);
+    let code = text(&share.join("edk2-x86_64-code.fd")).replace(',', ",,");
+    assert!(machine.flash()[0].ends_with(&format!("file={code}")), "{:?}", machine.flash());
+}
+
+#[test]
 fn options_that_do_not_go_with_an_image_are_wrong_usage() {
-    let place = Place::new();
+    let place = place();
     for (arguments, what) in [
         (&["disk", "--config", "vm.toml"][..], "cannot be used with"),
         (&["--config", "vm.toml", "--write"], "cannot be used with"),
@@ -306,7 +283,7 @@ fn options_that_do_not_go_with_an_image_are_wrong_usage() {
 
 #[test]
 fn what_a_machine_needs_and_is_missing_is_told_without_options() {
-    let place = Place::new();
+    let place = place();
     place.esp("disk", &[("bootx64.efi", X64)]);
     let mut command = place.command(&["disk"]);
     let error = error_of(command.env("PATH", "/does/not/exist"));
@@ -321,10 +298,10 @@ fn what_a_machine_needs_and_is_missing_is_told_without_options() {
 fn names_of_any_bytes_are_started() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let place = Place::new();
+    let place = place();
     place.esp("disk", &[("bootx64.efi", X64)]);
     let name = OsStr::from_bytes(b"gr\xfc\xdfe\n,x");
-    fs::rename(place.path("disk"), Path::new(place.0.path()).join(name)).unwrap();
+    fs::rename(place.path("disk"), place.directory.path().join(name)).unwrap();
     for more in [&[][..], &["--write"]] {
         // A shell script in QEMU's place sees the bytes; JSON could not have them.
         let bin = place.path("bin");

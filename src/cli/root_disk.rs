@@ -18,10 +18,10 @@ use super::{FromStoreArgs, ImageArgs, LOADERS, MenuArgs, ReportArg};
 #[command(after_help = "Example:
   nix-imagegen root-disk --closure ./result --toplevel ./result -o root.qcow2
 The same with the store in it:
-  nix-imagegen root-disk --closure ./result --toplevel ./result --with-store -o nixos.qcow2
+  nix-imagegen root-disk --closure ./result --toplevel ./result --with-store -o whole.qcow2
 And with boot loaders, so that this one disk boots under UEFI and BIOSes:
   nix-imagegen root-disk --closure ./result --toplevel ./result --with-store \\
-    --partition-table hybrid --loader systemd-boot,grub -o nixos.qcow2")]
+    --partition-table hybrid --loader systemd-boot,grub -o disk.qcow2")]
 pub struct RootDiskArgs {
     /// Which files
     #[command(flatten)]

@@ -11,13 +11,14 @@ use super::{BackingArg, StoreRootArg};
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[command(group(ArgGroup::new("machine").args(["image", "config"]).required(true)))]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "A disk that boots by itself needs no config: what is on it decides the firmware and the processor, and its serial console is the
+terminal, where Ctrl-A X ends the machine.
+
+Examples:
   nix-imagegen run disk.qcow2
   nix-imagegen run disk.qcow2 --firmware bios --write -- -m 2G -smp 2
   nix-imagegen run --config vm.toml -- -serial file:console.log
-
-An image that boots by itself needs no config. What it has decides the firmware and the processor, and its serial console is the
-terminal: Ctrl-A X ends the machine.
 
 The config has the option names of NixOS's virtualisation module, in TOML or, if its name ends in .json, JSON:
   toplevel = \"/nix/store/…-nixos-system\"
@@ -26,7 +27,8 @@ The config has the option names of NixOS's virtualisation module, in TOML or, if
   useBootLoader = true
   useEFIBoot = true
   graphics = false
-docs/launcher.md has every option.")]
+docs/launcher.md has every option."
+)]
 pub struct RunArgs {
     /// A disk that boots by itself, raw or qcow2. What the machine writes goes to a layer that is gone when it ends
     #[arg(value_name = "IMAGE")]

@@ -20,7 +20,7 @@ use crate::launcher::plan::{self, Plan};
 use crate::launcher::platform::Platform;
 use crate::launcher::tpm::Swtpm;
 use crate::launcher::{
-    Accelerator, Config, Environment, WorkingDirectory, choose, cleanup, guest, qemu, warnings,
+    Accelerator, Config, Environment, WorkingDirectory, choose, cleanup, guest, qemu, screen, warnings,
 };
 use crate::progress::Reporter;
 use crate::streams;
@@ -37,18 +37,21 @@ pub fn run(args: &RunArgs, reporter: &Reporter) -> anyhow::Result<()> {
 /// Starts the machine of a config.
 fn of_config(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<()> {
     let mut problems = Problems::default();
-    let config = Config::read(file, &mut problems)?;
+    let mut config = Config::read(file, &mut problems)?;
     if args.print_guest {
         problems.into_error().with_context(cannot_run(file))?;
         let platform = host::platform(&config, &StoreRoot::new(&args.store.store_root));
         return print_guest(args, &config, platform);
     }
-    start(
-        args,
-        &Described { file, config, environment: Environment::of_process(), told: None },
-        problems,
-        reporter,
-    )
+    let environment = Environment::of_process();
+    let mut told = Vec::new();
+    if screen::is_missing(&config, &environment, &args.qemu_arguments) {
+        config.graphics = false;
+        told.push(
+            "the machine gets no window: this machine has no screen (neither DISPLAY nor WAYLAND_DISPLAY is set)".to_owned(),
+        );
+    }
+    start(args, &Described { file, config, environment, told }, problems, reporter)
 }
 
 /// Starts the machine of an image.
@@ -66,12 +69,7 @@ fn of_image(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<
         of_image::machine(file, wanted, &args.backing.into()).with_context(cannot_run(file))?;
     // What the command line names comes before a variable.
     let environment = environment.without("NIX_DISK_IMAGE");
-    start(
-        args,
-        &Described { file, config, environment, told: Some(told) },
-        Problems::without_options(),
-        reporter,
-    )
+    start(args, &Described { file, config, environment, told }, Problems::without_options(), reporter)
 }
 
 fn cannot_run(file: &Path) -> impl FnOnce() -> String {
@@ -85,7 +83,7 @@ struct Described<'a> {
     config: Config,
     environment: Environment,
     /// What the user is to know of it.
-    told: Option<String>,
+    told: Vec<String>,
 }
 
 fn start(
@@ -98,7 +96,7 @@ fn start(
     let store = StoreRoot::new(&args.store.store_root);
     let platform = host::platform(config, &store);
     let qemu = qemu::find(config, environment, platform, &mut problems);
-    let mut host = host::find(config, environment, &store, platform, &mut problems)?;
+    let mut host = host::find(config, environment, &store, platform, qemu.as_deref(), &mut problems)?;
     if let Some(qemu) = &qemu {
         host.accelerator = match args.accel {
             AcceleratorArg::Auto => choose(qemu, platform),
@@ -133,8 +131,8 @@ fn start(
     for warning in warnings::all(config, &host, &plan) {
         reporter.note(&format!("warning: {warning}"));
     }
-    if let Some(told) = told {
-        reporter.note(told);
+    for line in told {
+        reporter.note(line);
     }
     let directory = directory.keep();
     if args.print {

@@ -13,7 +13,9 @@ pub struct Image {
 }
 
 /// The names that nixpkgs' make-disk-image gives.
-const DISK_NAMES: [&str; 2] = ["nixos.img", STORE_IMAGE];
+const DISK_NAMES: [&str; 2] = [RAW_IMAGE, STORE_IMAGE];
+/// A raw store image or root disk in the output of its derivation.
+pub const RAW_IMAGE: &str = "nixos.img";
 /// The store image in the output of its derivation.
 pub const STORE_IMAGE: &str = "nixos.qcow2";
 /// The boot disk in the output of its derivation.

@@ -13,6 +13,7 @@ use super::direct_boot::{DirectBoot, LINE_MAX};
 use super::environment::Environment;
 use super::firmware::{self, EfiFlash};
 use super::image_cache::{Cache, Image};
+use super::own_disks;
 use super::platform::Platform;
 use super::search::{Search, program};
 use super::shell::Variables;
@@ -109,6 +110,7 @@ pub fn find(
     environment: &Environment,
     store: &StoreRoot,
     platform: Platform,
+    qemu: Option<&Path>,
     problems: &mut Problems,
 ) -> anyhow::Result<Host> {
     let current_directory = std::env::current_dir()?;
@@ -118,12 +120,15 @@ pub fn find(
         environment,
         store,
         platform,
+        qemu,
         current_directory: current_directory.clone(),
         problems,
     };
     let root_disk = search.root_disk();
     let store_image = search.store_image(&cache);
     let boot_disk = search.boot_disk(&cache);
+    let others = [("storeImage", store_image.as_ref()), ("bootDisk", boot_disk.as_ref())];
+    own_disks::check(&mut search, root_disk.as_deref(), others);
     let efi = firmware::find(&mut search, boot_disk.as_ref().and_then(Image::path_of_config));
     let tpm = search.tpm();
     let netcat = search.netcat();

@@ -1,6 +1,6 @@
 //! The machine of an image that boots by itself: the options that a config would have, told by what is in the image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use imagegen::boot::Architecture;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::config::{Config, DiskImage, Problems};
 use super::platform::Platform;
+use crate::derivation::product;
 
 /// The machine's memory in MiB: what NixOS's module gives today.
 const MEMORY: u64 = 1024;
@@ -41,12 +42,13 @@ pub enum Firmware {
 pub struct OfImage {
     /// Its options.
     pub config: Config,
-    /// What starts it, and what becomes of what it writes; to be told.
-    pub told: String,
+    /// What starts it, what becomes of what it writes, and what to be warned of; to be told.
+    pub told: Vec<String>,
 }
 
 /// Finds the options of the image's machine.
 pub fn machine(path: &Path, wanted: Wanted, backing: &Backing) -> anyhow::Result<OfImage> {
+    let path = &in_directory(path);
     let image = open(path, backing)?;
     let format = image.layers().first().map_or(Format::Raw, imagegen::container::reader::Layer::format);
     let bootable = Bootable::of(&image)?;
@@ -56,19 +58,54 @@ pub fn machine(path: &Path, wanted: Wanted, backing: &Backing) -> anyhow::Result
         opened.context("cannot write to it; without --write the machine writes to a layer over it")?;
     }
     let absolute = std::path::absolute(path)?;
-    let told = format!("{}: {}; {}", path.display(), start.told(), what_becomes(wanted.write));
+    let mut told = vec![format!("{}: {}; {}", path.display(), start.told(), what_becomes(wanted.write))];
+    told.extend(warnings(&bootable, &start, wanted));
     Ok(OfImage { config: start.config(&absolute, format, wanted)?, told })
+}
+
+/// The image in a derivation's output; any other path as it is.
+fn in_directory(path: &Path) -> PathBuf {
+    let images = [product::STORE_IMAGE, product::RAW_IMAGE, product::BOOT_DISK].map(|name| path.join(name));
+    images.into_iter().find(|image| image.is_file()).unwrap_or_else(|| path.to_owned())
 }
 
 fn open(path: &Path, backing: &Backing) -> anyhow::Result<Image> {
     if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
         bail!("a config is given as `--config {}`", path.display());
     }
+    // Its links may lead into a store that is elsewhere.
+    if ["init", "kernel"].iter().all(|name| path.join(name).symlink_metadata().is_ok()) {
+        let made = "--partition-table hybrid --loader systemd-boot,grub -o disk.qcow2";
+        bail!(
+            "it is a system, not a disk; make one of it: `nix-imagegen root-disk --closure {0} --toplevel {0} --with-store {made}`",
+            path.display()
+        );
+    }
     Image::open(path, None, backing).map_err(|error| match error {
         // It has the command that converts it; what is said behind it elsewhere is not for a machine.
         ReadError::Foreign { .. } => anyhow!("{error}"),
         error => error.into(),
     })
+}
+
+/// What will keep the system from starting, or the user from seeing it.
+fn warnings(bootable: &Bootable, start: &Start<'_>, wanted: Wanted) -> Vec<String> {
+    let without_store = bootable.ext4.iter().filter(|found| found.role == Role::RootWithoutStore).map(|found| {
+        let place = found.partition.map(|number| format!(" of partition {number}")).unwrap_or_default();
+        format!(
+            "warning: /nix/store{place} is empty, and the system needs its store image beside this disk; `root-disk \
+             --with-store` puts the store on the disk itself"
+        )
+    });
+    // ARM's firmware tells Linux which console there is.
+    let is_pc = !matches!(start, Start::Efi(Platform::Aarch64, _));
+    let is_silent = is_pc && !wanted.window && bootable.serial_console == Some(false);
+    let silent = is_silent.then(|| {
+        "warning: no boot entry has the kernel parameter console=ttyS0, so Linux says nothing here; `--kernel-param console=ttyS0` \
+         of root-disk and boot-disk adds it, and --window shows the machine's screen"
+            .to_owned()
+    });
+    without_store.chain(silent).collect()
 }
 
 const fn what_becomes(write: bool) -> &'static str {

@@ -18,6 +18,8 @@ pub struct Search<'a> {
     pub environment: &'a Environment,
     pub store: &'a StoreRoot,
     pub platform: Platform,
+    /// The emulator, if there is one.
+    pub qemu: Option<&'a Path>,
     pub current_directory: PathBuf,
     pub problems: &'a mut Problems,
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::config::{Config, SecurityModel};
 use super::host::Host;
 use super::plan::Plan;
-use super::shared_directories;
+use super::{own_disks, shared_directories};
 
 /// All warnings, each once.
 pub fn all(config: &Config, host: &Host, plan: &Plan) -> Vec<String> {
@@ -14,7 +14,9 @@ pub fn all(config: &Config, host: &Host, plan: &Plan) -> Vec<String> {
         "useHostCerts: NIX_SSL_CERT_FILE names no file, so the guest gets no certificates".to_owned()
     });
     let of_root = || shares_of_root(config).filter(|_| rustix::process::geteuid().is_root());
-    no_certificates.into_iter().chain(open_ports(&plan.arguments)).chain(of_root()).collect()
+    let boot_disk = host.boot_disk.as_ref().filter(|_| !config.of_image);
+    let own_disk = own_disks::warning(boot_disk, host.root_disk.as_deref());
+    no_certificates.into_iter().chain(own_disk).chain(open_ports(&plan.arguments)).chain(of_root()).collect()
 }
 
 /// Forwarded ports without an address of this machine (QEMU's manual, `hostfwd`), in whichever argument they are.

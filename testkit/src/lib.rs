@@ -19,6 +19,7 @@ pub mod machine;
 pub mod menu;
 pub mod nix;
 pub mod nixos;
+pub mod place;
 pub mod program;
 pub mod random;
 pub mod scripted;

@@ -22,6 +22,15 @@ const FALLBACK: &[u8] = b"EFI/BOOT";
 const CORE_SECTOR: usize = 0x5C;
 /// A boot loader is smaller; of a larger program only so much is looked at.
 const PROGRAM_MAX: u64 = 4 << 20;
+/// Where systemd-boot has its entries, and how many of them are looked at.
+const ENTRIES: &[u8] = b"loader/entries";
+const ENTRIES_MAX: usize = 100;
+/// Where GRUB has its menu: on an EFI system partition, on a boot partition and on a root file system.
+const MENUS: [&[u8]; 2] = [b"grub/grub.cfg", b"boot/grub/grub.cfg"];
+/// A larger entry or menu is nobody's.
+const TEXT_MAX: u64 = 1 << 20;
+/// Kernel parameters that name a serial port of a PC or an ARM machine.
+const SERIAL: [&[u8]; 2] = [b"console=ttyS", b"console=ttyAMA"];
 /// What systemd-boot says of itself (systemd's Boot Loader Interface), up to [`INFO_END`].
 const INFO: &[u8] = b"#### LoaderInfo: ";
 const INFO_END: &[u8] = b" ####";
@@ -42,6 +51,8 @@ pub struct Bootable {
     pub partitions: Volumes,
     /// The ext4 file systems, in the order of the partitions.
     pub ext4: Vec<Ext4Use>,
+    /// Whether a boot entry of systemd-boot or GRUB has Linux talk to a serial port; none if no entry is found.
+    pub serial_console: Option<bool>,
     /// What keeps something of it from being started or read.
     pub problems: Vec<String>,
 }
@@ -153,6 +164,7 @@ impl Bootable {
             contents: Contents::Unknown,
             partitions: Volumes(Vec::new()),
             ext4: Vec::new(),
+            serial_console: None,
             problems: Vec::new(),
         };
         if let Contents::Partitions(table) = &contents {
@@ -173,11 +185,20 @@ impl Bootable {
 
     /// Adds what a file system holds.
     fn look(&mut self, source: &dyn Source, partition: Option<u32>, contents: &Contents) {
-        let result = match contents {
-            Contents::Fat => efi_programs(source, partition).map(|found| self.efi.extend(found)),
-            Contents::Ext4 => role(source).map(|role| self.ext4.push(Ext4Use { partition, role })),
-            _ => Ok(()),
-        };
+        if !matches!(contents, Contents::Fat | Contents::Ext4) {
+            return;
+        }
+        let result = Files::open(source).and_then(|files| {
+            match contents {
+                Contents::Fat => self.efi.extend(efi_programs(&files, partition)?),
+                _ => self.ext4.push(Ext4Use { partition, role: role(&files)? }),
+            }
+            for entries in boot_entries(&files)? {
+                let is_serial = SERIAL.iter().any(|console| contains(&entries, console));
+                *self.serial_console.get_or_insert(false) |= is_serial;
+            }
+            Ok(())
+        });
         if let Err(error) = result {
             let place = partition.map_or_else(String::new, |number| format!("partition {number}: "));
             self.problems.push(format!("{place}the {} file system cannot be read: {error}", contents.name()));
@@ -197,9 +218,8 @@ impl Bootable {
 }
 
 /// The programs in the directory where firmware looks by itself.
-fn efi_programs(source: &dyn Source, partition: Option<u32>) -> Result<Vec<EfiProgram>, FilesError> {
-    let files = Files::open(source)?;
-    let Some((directory, way)) = directory(&files, FALLBACK)? else { return Ok(Vec::new()) };
+fn efi_programs(files: &Files<'_>, partition: Option<u32>) -> Result<Vec<EfiProgram>, FilesError> {
+    let Some((directory, way)) = directory(files, FALLBACK)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in files.entries(&directory)? {
         let name = entry.name.to_ascii_uppercase();
@@ -229,9 +249,39 @@ fn loader(program: &[u8]) -> Option<String> {
     behind(GRUB_SBAT).map(|_| "GRUB".to_owned())
 }
 
+/// The texts in which systemd-boot and GRUB have what they start.
+fn boot_entries(files: &Files<'_>) -> Result<Vec<Vec<u8>>, FilesError> {
+    let mut found = Vec::new();
+    if let Some((directory, way)) = directory(files, ENTRIES)? {
+        for entry in files.entries(&directory)?.iter().filter(|entry| is_entry(&entry.name)).take(ENTRIES_MAX)
+        {
+            found.extend(text(files, &files.node(entry)?, &[&way, b"/".as_slice(), &entry.name].concat())?);
+        }
+    }
+    for menu in MENUS {
+        match files.find(menu, true) {
+            Ok((node, way)) => found.extend(text(files, &node, &way)?),
+            Err(FilesError::Missing { .. } | FilesError::NotADirectory { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn is_entry(name: &[u8]) -> bool {
+    name.to_ascii_lowercase().ends_with(b".conf")
+}
+
+/// A text that is no larger than anybody's.
+fn text(files: &Files<'_>, node: &Node, path: &[u8]) -> Result<Option<Vec<u8>>, FilesError> {
+    if node.kind != Type::File || node.size > TEXT_MAX {
+        return Ok(None);
+    }
+    Ok(Some(files.file(node, path)?.read()?))
+}
+
 /// What an ext4 file system is for.
-fn role(source: &dyn Source) -> Result<Role, FilesError> {
-    let files = Files::open(source)?;
+fn role(files: &Files<'_>) -> Result<Role, FilesError> {
     let names: Vec<Vec<u8>> = files.entries(&files.root()?)?.into_iter().map(|entry| entry.name).collect();
     let is_store_path = |name: &Vec<u8>| {
         let name = std::str::from_utf8(name).unwrap_or_default();
@@ -239,7 +289,7 @@ fn role(source: &dyn Source) -> Result<Role, FilesError> {
     };
     let has = |name: &[u8]| names.iter().any(|found| found == name);
     if has(b"nix") {
-        let store = directory(&files, STORE_DIR.as_bytes())?;
+        let store = directory(files, STORE_DIR.as_bytes())?;
         let is_empty = match store {
             Some((store, _)) => files.entries(&store)?.is_empty(),
             None => true,

@@ -127,8 +127,22 @@ fn find_template(
     };
     kept.or_else(|| match firmware {
         Some(firmware) => variables_for(search.platform, firmware),
-        None => installed(search.platform).next().map(|known| PathBuf::from(known.variables)),
+        None => of_qemu(search)
+            .map(|[_, variables]| variables)
+            .or_else(|| installed(search.platform).next().map(|known| PathBuf::from(known.variables))),
     })
+}
+
+/// The code and variables that came with a QEMU which is not the distribution's, such as Nix's.
+fn of_qemu(search: &Search<'_>) -> Option<[PathBuf; 2]> {
+    let program = search.qemu?.canonicalize().ok()?;
+    let prefix = program.parent()?.parent().filter(|prefix| *prefix != Path::new("/usr"))?;
+    // QEMU's own names stand last.
+    let known = search.platform.hardware().firmware.last()?;
+    let [code, variables] = [known.code, known.variables]
+        .map(|path| Some(prefix.join("share/qemu").join(Path::new(path).file_name()?)));
+    let pair = [code?, variables?];
+    pair.iter().all(|file| file.is_file()).then_some(pair)
 }
 
 /// The distributions' pairs of which both files exist.
@@ -217,8 +231,9 @@ fn known_firmware(search: &Search<'_>, variables: &Path) -> Result<PathBuf, Stri
         let secure = if with_keys { file_names::secure_beside(Path::new(known.code)) } else { Vec::new() };
         secure.into_iter().chain([PathBuf::from(known.code)])
     });
-    let found =
-        codes.into_iter().find(|path| path.is_file() && mismatch(platform, path, variables).is_none());
+    let found = codes
+        .chain(of_qemu(search).map(|[code, _]| code))
+        .find(|path| path.is_file() && mismatch(platform, path, variables).is_none());
     found.ok_or_else(|| {
         let package = platform.hardware().firmware_package;
         let shown = variables.display();
