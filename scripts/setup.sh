@@ -39,6 +39,7 @@ test_needs="
     sgdisk gdisk
     sqlite3 sqlite3
     swtpm swtpm
+    tmux tmux
     zsh zsh
     /usr/share/AAVMF/AAVMF_CODE.fd qemu-efi-aarch64
 "

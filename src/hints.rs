@@ -23,8 +23,12 @@ use imagegen::reading::probe::FindError;
 
 /// An error with its causes, outermost first, each with its hint.
 pub fn shown(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(|cause| format!("{cause}{}", hint(cause).unwrap_or_default()));
-    causes.collect::<Vec<_>>().join(": ")
+    chain(error).join(": ")
+}
+
+/// The same one by one.
+pub fn chain(error: &anyhow::Error) -> Vec<String> {
+    error.chain().map(|cause| format!("{cause}{}", hint(cause).unwrap_or_default())).collect()
 }
 
 /// What stands behind the library's words, with the punctuation before it. A type of errors has a line here if one of

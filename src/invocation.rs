@@ -10,12 +10,13 @@ use imagegen::text::shown;
 use crate::cli::{self, Cli};
 
 /// Options that decide where something goes or how it is shown, and no byte of the image.
-const WITHOUT_EFFECT: [&str; 10] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "output",
     "report",
     "jobs",
     "progress",
     "quiet",
+    "verbose",
     "efi_vars",
     "efi_vars_template",
     "boot_disk_entry",
@@ -72,6 +73,13 @@ fn is_given(mut matches: &ArgMatches, id: &str) -> bool {
         matches = inner;
     }
     matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// Whether words that may be wrong ask for `--progress json`.
+pub fn asks_for_json(words: &[OsString]) -> bool {
+    let words = words.iter().take_while(|word| *word != "--");
+    words.clone().any(|word| word == "--progress=json")
+        || words.clone().zip(words.skip(1)).any(|(option, value)| option == "--progress" && value == "json")
 }
 
 fn arguments(mut matches: &ArgMatches) -> Vec<String> {

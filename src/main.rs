@@ -5,6 +5,8 @@ mod closure_file;
 mod commands;
 mod derivation;
 mod digest;
+mod endings;
+mod events;
 mod flake_reference;
 mod hints;
 mod image_output;
@@ -23,64 +25,41 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
 use clap::Parser;
-use imagegen::text::lines;
 
 use cli::CleanupCli;
 use invocation::Invocation;
+use progress::Reporter;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == CleanupCli::COMMAND) {
-        launcher::cleanup::run(&CleanupCli::parse_from(std::env::args_os().skip(1)));
+    let words: Vec<_> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == CleanupCli::COMMAND) {
+        launcher::cleanup::run(&CleanupCli::parse_from(words.into_iter().skip(1)));
         return ExitCode::SUCCESS;
     }
-    let invocation = match Invocation::parse(std::env::args_os()) {
+    // What is wrong with the other options is told as it is asked for, too.
+    streams::speak_json(invocation::asks_for_json(&words));
+    let invocation = match Invocation::parse(&words) {
         Ok(invocation) => invocation,
-        Err(answer) => return answer_in_words(&answer),
+        Err(answer) => {
+            let is_diff = words.iter().any(|word| word == "diff");
+            return endings::answer(&answer, commands::failure(is_diff)).into();
+        }
     };
+    streams::speak_json(invocation.cli.progress == cli::ProgressKind::Json);
     fail_at_file_size_limits();
     clean_up_on_signals();
-    match commands::run(&invocation) {
-        Ok(status) => status,
+    let reporter = Reporter::new(&invocation);
+    match commands::run(&invocation, &reporter) {
+        Ok(status) => {
+            reporter.finish(status, None);
+            status.into()
+        }
         Err(error) => {
-            // One line: the whole chain of causes, outermost first.
-            tell(&error);
-            commands::failure(matches!(invocation.cli.command, cli::Command::Diff(_)))
+            drop(reporter);
+            let is_diff = matches!(invocation.cli.command, cli::Command::Diff(_));
+            endings::failed(&error, commands::failure(is_diff)).into()
         }
     }
-}
-
-/// Prints the help or version that was asked for, or what is wrong with the options.
-fn answer_in_words(answer: &clap::Error) -> ExitCode {
-    if answer.use_stderr() {
-        let text = answer.render().to_string();
-        let shown = lines(&text);
-        // It repeats the arguments as they are, which may command the terminal; else it may be in colours.
-        if shown == text {
-            let _ = answer.print();
-        } else {
-            streams::say(shown.trim_end());
-        }
-        return ExitCode::from(2);
-    }
-    match streams::printed(answer.print()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&error);
-            commands::failure(std::env::args_os().any(|word| word == "diff"))
-        }
-    }
-}
-
-fn tell(error: &anyhow::Error) {
-    streams::say(&format!("error: {}{}", hints::shown(error), lost()));
-}
-
-/// Says which devices have lost what was on them, and have no whole image instead.
-fn lost() -> String {
-    let devices = imagegen::output::half_written();
-    devices.iter().fold(String::new(), |said, device| {
-        format!("{said}; `{}` is partly overwritten now", device.display())
-    })
 }
 
 /// Lets a write beyond `ulimit -f` fail as on a full disk, instead of ending the program without a word.
@@ -101,8 +80,7 @@ fn clean_up_on_signals() {
         if let Some(signal) = signals.forever().next() {
             imagegen::output::remove_unfinished();
             commands::clean_up();
-            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-            streams::say(&format!("error: stopped by {name}{}", lost()));
+            endings::stopped(signal);
             // Fails only for signals that do not exist.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::cli::SyncArg;
-use crate::progress::Phase;
+use crate::events::Phase;
 
 /// The report of an image, from which it can be made again.
 #[derive(Debug, Serialize)]

@@ -55,8 +55,12 @@ pub struct Cli {
     pub progress: ProgressKind,
 
     /// Print errors only
-    #[arg(long, short, global = true, help_heading = GLOBAL_OPTIONS)]
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = GLOBAL_OPTIONS)]
     pub quiet: bool,
+
+    /// Tell what is decided: sizes, loaders, threads, what the cache has; twice: also how long each phase took
+    #[arg(long, short, global = true, action = ArgAction::Count, help_heading = GLOBAL_OPTIONS)]
+    pub verbose: u8,
 
     /// Print help: all of it with --help, a line for each option with -h
     #[arg(long, short, global = true, action = ArgAction::Help, help_heading = GLOBAL_OPTIONS)]

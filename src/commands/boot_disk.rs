@@ -14,7 +14,7 @@ use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
-use super::{fixed_values, loaders, wrong_usage};
+use super::{decided, fixed_values, loaders, wrong_usage};
 use crate::cli::BootDiskArgs;
 use crate::image_output::ImageOutput;
 use crate::outputs::check_apart;
@@ -30,6 +30,8 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let generations = loaders::generations(&args.menu, &args.toplevel, root)?;
     let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
     let plan = boot_disk::plan(args.size, &loaders, args.menu.fat)?;
+    decided::boot(&generations, &loaders, reporter);
+    decided::layout(plan.layout(), reporter);
     loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
 
     check_outputs(args, &generations, loaders.sources())?;

@@ -12,6 +12,7 @@ use crate::derivation::product::EFI_VARS;
 use crate::derivation::{self, Derivation, Image, Product};
 use crate::invocation::Invocation;
 use crate::launcher::Config;
+use crate::progress::Reporter;
 
 /// Builds the derivation whose attributes are in the environment or in `.attrs.json`.
 pub fn run() -> anyhow::Result<()> {
@@ -52,7 +53,7 @@ fn image(derivation: &Derivation, product: &Image) -> anyhow::Result<()> {
         let line = message.lines().next().unwrap_or_default();
         anyhow!("the derivation's options: {}", line.trim_start_matches("error: "))
     })?;
-    super::run(&invocation)?;
+    super::run(&invocation, &Reporter::new(&invocation))?;
     let products = std::iter::once((format!("{format}-image"), image))
         .chain(efi_vars.map(|file| ("efi-vars".to_owned(), file)))
         .map(|(kind, file)| format!("file {kind} {}\n", file.display()));

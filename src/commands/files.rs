@@ -281,6 +281,7 @@ pub fn extract(args: &ExtractArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let window = opened.find()?;
     let files = Files::open(&window)?;
     let (node, way) = files.find(args.path.as_bytes(), false)?;
+    super::decided::threads(args.jobs, reporter);
     let (directory, name) = (&args.output, way.rsplit(|&byte| byte == b'/').next().unwrap_or_default());
     let target = if name.is_empty() { directory.clone() } else { directory.join(OsStr::from_bytes(name)) };
     opened.image.layers().iter().try_for_each(|layer| check_input(&target, layer.path()))?;

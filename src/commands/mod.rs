@@ -5,6 +5,7 @@ mod boot_disk;
 mod builder;
 mod closure;
 mod completions;
+mod decided;
 mod diff;
 mod disk;
 mod efi_vars;
@@ -20,22 +21,25 @@ mod store_image;
 mod store_path;
 mod verify;
 
-use std::process::ExitCode;
-
 use clap::error::ErrorKind;
 
 use crate::cli::{self, Command, DiskCommand, EfiVarsCommand};
+use crate::endings;
 use crate::invocation::Invocation;
 use crate::progress::Reporter;
 
 pub use bench::clean_up;
 
-/// Carries out what the command line asks for.
-pub fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
-    carry_out(&invocation.cli.command, &Reporter::new(invocation))
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+const FAILURE_OF_DIFF: u8 = 2;
+
+/// Carries out what the command line asks for. Gives the exit status.
+pub fn run(invocation: &Invocation, reporter: &Reporter) -> anyhow::Result<u8> {
+    carry_out(&invocation.cli.command, reporter)
 }
 
-fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<ExitCode> {
+fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<u8> {
     match command {
         Command::StoreImage(args) => store_image::run(args, reporter),
         Command::BootDisk(args) => boot_disk::write(args, reporter),
@@ -63,15 +67,16 @@ fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<ExitCode>
         Command::Man(args) => man::run(args),
         Command::Run(args) => run::run(args, reporter),
     }?;
-    Ok(ExitCode::SUCCESS)
+    Ok(SUCCESS)
 }
 
 /// Ends the program as clap does, for options that do not go together.
 fn wrong_usage(message: &str) -> ! {
-    cli::command().error(ErrorKind::ArgumentConflict, message).exit()
+    let wrong = cli::command().error(ErrorKind::ArgumentConflict, message);
+    std::process::exit(endings::answer(&wrong, FAILURE).into())
 }
 
 /// The exit status of a command that failed. `diff` keeps 1 for images that differ.
-pub fn failure(is_diff: bool) -> ExitCode {
-    if is_diff { ExitCode::from(2) } else { ExitCode::FAILURE }
+pub fn failure(is_diff: bool) -> u8 {
+    if is_diff { FAILURE_OF_DIFF } else { FAILURE }
 }

@@ -10,7 +10,7 @@ use imagegen::nix::store_path::StorePath;
 use serde::Serialize;
 
 use super::store_path::store_path;
-use super::{closure, fixed_values, loaders, wrong_usage};
+use super::{closure, decided, fixed_values, loaders, wrong_usage};
 use crate::cli::{PartitionTableArg, RootDiskArgs};
 use crate::image_output::ImageOutput;
 use crate::progress::Reporter;
@@ -28,6 +28,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
         reporter.note(&format!("warning: {note}"));
     }
     closure::check_outputs(from, &registration, "the disk", &args.image, &args.report)?;
+    decided::closure(from, &registration, reporter);
     let job = closure::job(from, reporter);
     let closure = closure::files(from, registration, true, &job)?;
     let systems = Systems::read(args)?;
@@ -43,9 +44,11 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let disk = RootDisk::new(&closure, options)?;
     let plan = disk.plan(&job)?;
     if let Some(generations) = &systems.generations {
+        decided::boot(generations, &systems.loaders, reporter);
         loaders::tell_of_extensions(generations, plan.missing_initrds(), reporter);
     }
 
+    decided::layout(plan.layout(), reporter);
     let output = ImageOutput::begin(&args.image, Some(&args.report))?;
     if args.partition_table != PartitionTableArg::None {
         output.check_for_partition_table()?;

@@ -116,6 +116,7 @@ fn start(
     problems.into_error().with_context(cannot_run(file))?;
     let qemu = qemu.context("there is no QEMU")?;
 
+    tell_of_decisions(args, &qemu, &host, reporter);
     let tpm = host.tpm.as_ref();
     let mut kept_open = Vec::new();
     if !args.print {
@@ -146,7 +147,30 @@ fn start(
     if let Some(tpm) = tpm {
         tpm.start()?;
     }
+    reporter.finish(0, Some(qemu.display().to_string()));
     become_qemu(&qemu, &plan, &directory, &kept_open)
+}
+
+fn tell_of_decisions(args: &RunArgs, qemu: &Path, host: &Host, reporter: &Reporter) {
+    reporter.decided(|| format!("QEMU: `{}`, for {}", qemu.display(), host.platform.name()));
+    reporter.decided(|| {
+        let why = if args.accel == AcceleratorArg::Auto { "as a probe found" } else { "as --accel says" };
+        format!("accelerator: {}, {why}", host.accelerator.name())
+    });
+    reporter.decided(|| format!("working directory: `{}`", host.directory.display()));
+    if let Some(efi) = &host.efi {
+        reporter.decided(|| {
+            let template = efi.template.as_ref();
+            let template = template.map(|template| format!(", to be copied from `{}`", template.display()));
+            let (firmware, variables) = (efi.firmware.display(), efi.variables.display());
+            format!("firmware: `{firmware}`, with variables in `{variables}`{}", template.unwrap_or_default())
+        });
+    }
+    for (what, image) in [("store image", &host.store_image), ("boot disk", &host.boot_disk)] {
+        if let Some(image) = image {
+            reporter.decided(|| format!("{what}: `{}`", image.path.display()));
+        }
+    }
 }
 
 /// Returns only on failure.

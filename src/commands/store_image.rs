@@ -5,7 +5,7 @@ use imagegen::fs::ext4;
 use imagegen::fs::file_tree::Counts;
 use imagegen::image::store_image::{self, Verified};
 
-use super::{closure, fixed_values};
+use super::{closure, decided, fixed_values};
 use crate::cli::StoreImageArgs;
 use crate::image_output::ImageOutput;
 use crate::progress::Reporter;
@@ -24,6 +24,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
         );
     }
     let output = ImageOutput::begin(&args.image, Some(&args.report))?;
+    decided::closure(from, &registration, reporter);
     let job = closure::job(from, reporter);
     let closure = closure::files(from, registration, false, &job)?;
     let options = ext4::Options {
@@ -32,6 +33,13 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
         ..ext4::Options::new(&args.label, args.uuid)
     };
     let plan = store_image::plan(&closure, &options, &job)?;
+    decided::file_system(from, plan.size(), args.journal, reporter);
+    reporter.decided(|| match args.compress {
+        Some(method) => {
+            format!("container: {}, compressed by {method:?}", args.image.format.name())
+        }
+        None => format!("container: {}, not compressed", args.image.format.name()),
+    });
     let counted =
         output.write(plan.size(), &plan.allocated(), args.compress, |image| Ok(plan.write(image, &job)?))?;
 

@@ -1,7 +1,7 @@
 //! `verify`: does an image hold what its registration says?
 
 use anyhow::{Context, anyhow, ensure};
-use imagegen::container::reader::Image;
+use imagegen::container::reader::{Image, Source};
 use imagegen::fs::ext4::reader::FileSystem;
 use imagegen::job::Job;
 use imagegen::nix::Registration;
@@ -10,6 +10,7 @@ use imagegen::reading::verify::{
     Counts, Deviations, Finding, Verification, VerifiedPath, VerifyError, verify,
 };
 use imagegen::text::{lines, shown};
+use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;
@@ -25,6 +26,10 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format, &args.backing.into())?;
     let store = find_ext4(&image, args.partition).with_context(|| format!("cannot verify `{name}`"))?;
+    reporter.decided(|| {
+        format!("file system: ext4 of {} in an image of {}", ByteCount(store.size()), ByteCount(image.size()))
+    });
+    super::decided::threads(args.jobs, reporter);
     let job = Job::default().threads(args.jobs).progress(reporter);
     let verification = FileSystem::open(&store)
         .map_err(VerifyError::from)

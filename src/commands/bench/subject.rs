@@ -12,7 +12,6 @@ use imagegen::fs::file_source::FileSource;
 use imagegen::nix::Registration;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
-use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::measure;
@@ -158,7 +157,7 @@ fn store_image(root: &Path, registration: &Path, shape: Option<String>) -> anyho
     let file_system = survey.file_system_bytes();
     let source = ByteCount(survey.source_bytes);
     Ok(Subject {
-        title: format!("Store image of {source} in {} files", HumanCount(survey.files)),
+        title: format!("Store image of {source} in {} files", grouped(survey.files)),
         description: Description::StoreImage { shape, survey },
         variables: vec![
             ("ROOT", root.into()),
@@ -203,6 +202,19 @@ fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
     })
 }
 
+/// A number with a comma before every three digits: `52,578`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 fn on_this_machine(content: &FileSource) -> anyhow::Result<PathBuf> {
     match content {
         FileSource::File { physical, .. } => Ok(physical.clone()),
@@ -212,4 +224,13 @@ fn on_this_machine(content: &FileSource) -> anyhow::Result<PathBuf> {
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot find `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_grouped() {
+        let grouped = [0, 60, 999, 1000, 52_578, 1_234_567].map(super::grouped);
+        assert_eq!(grouped, ["0", "60", "999", "1,000", "52,578", "1,234,567"]);
+    }
 }

@@ -158,6 +158,7 @@ impl CachedFile<'_> {
         };
         take(FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)?;
         if let Ok(Some(image)) = self.find() {
+            reporter.decided(|| format!("cache: `{shown}` is there and whole"));
             return Ok(image);
         }
         take(FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)?;
@@ -176,6 +177,7 @@ impl CachedFile<'_> {
                 directory.clear(name)?;
             }
         }
+        reporter.decided(|| format!("cache: `{shown}` is made now"));
         directory.remove_unused();
         make()?;
         let context = || format!("cannot keep `{shown}`");
