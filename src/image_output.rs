@@ -101,11 +101,12 @@ impl<'a> ImageOutput<'a> {
         let of_system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
         let Some(kind) = of_system.map(io::Error::kind) else { return error };
         let shown = self.args.output.display();
-        if kind != io::ErrorKind::StorageFull {
+        let bytes = ByteCount(allocated.iter().map(|range| range.end.0.saturating_sub(range.start.0)).sum());
+        // An empty disk takes no more than its tables.
+        if kind != io::ErrorKind::StorageFull || bytes.0 == 0 {
             return error.context(format!("cannot write `{shown}`"));
         }
-        let bytes = allocated.iter().map(|range| range.end.0.saturating_sub(range.start.0)).sum();
-        error.context(format!("cannot write `{shown}`, which takes up to {}", ByteCount(bytes)))
+        error.context(format!("cannot write `{shown}`, which takes up to {bytes}"))
     }
 
     /// Lets the image appear with what is beside it, or waits until all is on the device.

@@ -43,7 +43,8 @@ impl Place {
     fn command(&self, line: &str) -> Command {
         let mut command = imagegen!();
         command.current_dir(self.directory.path()).args(line.split_whitespace());
-        if !line.contains("--store-root") && !line.starts_with("disk") && !line.starts_with("verify") {
+        let without_store = ["disk", "efi-vars", "extract", "verify"];
+        if !line.contains("--store-root") && !without_store.iter().any(|word| line.starts_with(word)) {
             command.args(["--store-root", text(&self.store_root)]);
         }
         command
@@ -281,10 +282,14 @@ fn a_full_disk() {
     let place = Place::new(store.root.path());
     let registration = text(&registration);
     place.command("disk create -o base.qcow2 --size 10M").assert().success();
+    place.command(&format!("store-image --registration {registration} -o store.img")).assert().success();
+    let file = store.logical(1).replace("/nix/store", "");
+    let extracted = format!("full{file}");
+    let variables = "/usr/share/OVMF/OVMF_VARS_4M.fd";
     fs::create_dir(place.at("full")).unwrap();
     let guest_store = format!("--store-root {} --toplevel {}", text(&guest.root), guest.toplevel);
     let mut told = 0;
-    for (line, file) in [
+    for (line, named) in [
         (format!("store-image --registration {registration} -o full/out"), "full/out"),
         (format!("store-image --registration {registration} -o full/out --compress zstd"), "full/out"),
         (format!("store-image --registration {registration} -o full/out.img"), "full/out.img"),
@@ -292,6 +297,8 @@ fn a_full_disk() {
         (format!("root-disk --registration {registration} -o full/out --partition-table efi"), "full/out"),
         (format!("boot-disk {guest_store} --loader systemd-boot -o full/out"), "full/out"),
         (format!("registration --registration {registration} -o full/out"), "full/out"),
+        (format!("efi-vars create --template {variables} -o full/out"), "full/out"),
+        (format!("extract store.img {file} -o full"), &extracted),
         ("disk create -o full/out --size 1G".to_owned(), "full/out"),
         ("disk create -o full/out --backing ../base.qcow2 --backing-format qcow2".to_owned(), "full/out"),
     ] {
@@ -310,7 +317,7 @@ fn a_full_disk() {
             }
             failures += 1;
             let error = String::from_utf8(output.stderr).unwrap();
-            assert!(error.lines().count() == 1 && error.contains(file), "{line}, call {at}: {error}");
+            assert!(error.lines().count() == 1 && error.contains(named), "{line}, call {at}: {error}");
             assert!(error.contains("make room there, or write to another file system"), "{line}: {error}");
             assert!(place.rows.iter().any(|row| !row.of_others && row.is_in(&error)), "{error}");
             told += u32::from(error.contains(", which takes up to "));
