@@ -1,9 +1,11 @@
-//! The SHA-256 of finished images.
+//! Finished images read from front to end, and their SHA-256.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use imagegen::host_file::{data_from, hole_from};
@@ -14,18 +16,79 @@ use sha2::{Digest, Sha256};
 /// How much of a finished image is read at once.
 const BLOCK: u64 = 1 << 20;
 
-/// The SHA-256 of the first `length` bytes of a file as hexadecimal digits. Holes count as the zeros that they are, without
-/// being read. Moves the place at which the file is read.
+/// The SHA-256 of the first `length` bytes of a file as hexadecimal digits.
 pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Result<String> {
     progress.begin("digest", length.0);
     let mut hasher = Sha256::new();
+    for_each_piece(file, length, progress, |piece| {
+        hasher.update(piece);
+        Ok(())
+    })?;
+    progress.end();
+    Ok(HEXLOWER.encode(&hasher.finalize()))
+}
+
+/// The same while the bytes are written elsewhere too, with the result of writing them. That a reader goes away keeps
+/// no byte from the digest; it is computed only if it is wanted.
+pub fn digest_while_writing(
+    file: &File,
+    length: ByteCount,
+    target: &mut impl io::Write,
+    is_wanted: bool,
+    progress: &dyn Progress,
+) -> io::Result<(Option<String>, io::Result<()>)> {
+    progress.begin("output", length.0);
+    let mut hasher = Sha256::new();
+    let mut written = Ok(());
+    let read = for_each_piece(file, length, progress, |piece| {
+        if written.is_ok() {
+            written = target.write_all(piece);
+        }
+        if is_wanted {
+            hasher.update(piece);
+        } else if written.is_err() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(())
+    });
+    if written.is_ok() || is_wanted {
+        read?;
+    }
+    progress.end();
+    Ok((is_wanted.then(|| HEXLOWER.encode(&hasher.finalize())), written))
+}
+
+/// A line as `sha256sum` prints it and `sha256sum --check` reads it, which has its own escapes for names.
+pub fn line(sha256: &str, file: &Path) -> Vec<u8> {
+    let mut name = Vec::new();
+    for byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'\\' => name.extend(b"\\\\"),
+            b'\n' => name.extend(b"\\n"),
+            b'\r' => name.extend(b"\\r"),
+            byte => name.push(*byte),
+        }
+    }
+    let is_escaped = name.len() != file.as_os_str().len();
+    let mark: &[u8] = if is_escaped { b"\\" } else { b"" };
+    [mark, sha256.as_bytes(), b"  ", &name, b"\n"].concat()
+}
+
+/// Reads the first `length` bytes of a file in order. Holes are given as the zeros that they are, without being read. Moves
+/// the place at which the file is read.
+fn for_each_piece(
+    file: &File,
+    length: ByteCount,
+    progress: &dyn Progress,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let (zeros, mut block) = (vec![0; capacity(BLOCK)], vec![0; capacity(BLOCK)]);
     let mut offset = 0;
     while offset < length.0 {
         let data = next_data(file, offset, length.0)?;
         while offset < data.start {
             let count = BLOCK.min(data.start - offset);
-            hasher.update(&zeros[..capacity(count)]);
+            take(&zeros[..capacity(count)])?;
             offset += count;
             progress.advance(count);
         }
@@ -37,14 +100,13 @@ pub fn digest(file: &File, length: ByteCount, progress: &dyn Progress) -> io::Re
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            hasher.update(&block[..read]);
+            take(&block[..read])?;
             let read = u64::try_from(read).unwrap_or_default();
             offset += read;
             progress.advance(read);
         }
     }
-    progress.end();
-    Ok(HEXLOWER.encode(&hasher.finalize()))
+    Ok(())
 }
 
 /// The next range of data at or after an offset (lseek(2)), up to `length`. It is empty if only a hole follows; it is

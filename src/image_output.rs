@@ -2,9 +2,12 @@
 //! device if that is allowed.
 
 use std::collections::BTreeMap;
+use std::env::temp_dir;
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use imagegen::container::{Compression, Format, ImageFile};
@@ -14,9 +17,10 @@ use imagegen::units::{ByteCount, GuestRange, SECTOR};
 use serde::Serialize;
 
 use crate::cli::{ImageArgs, ReportArg};
-use crate::digest::digest;
+use crate::digest::{digest, digest_while_writing, line};
 use crate::progress::Reporter;
-use crate::report::{Program, Report, ReportFile};
+use crate::report::{Decided, Program, Report, ReportFile};
+use crate::streams::{for_bytes, print, printed, say};
 
 /// The unit of `st_blocks` (stat(3type)), whatever the file system's blocks are.
 const STAT_BLOCK: u64 = 512;
@@ -28,11 +32,14 @@ pub struct ImageOutput<'a> {
     report: Option<ReportFile>,
     /// Files that appear with it.
     beside: Vec<OutputFile>,
+    decided: Vec<Decided>,
 }
 
 enum Place {
     File(OutputFile),
     Device(OutputDevice),
+    /// Standard output, and the file without a name in which the image is put together (docs/adr/0141).
+    Stream(File, File),
 }
 
 impl<'a> ImageOutput<'a> {
@@ -41,7 +48,7 @@ impl<'a> ImageOutput<'a> {
         let place = Place::of(args)?;
         let report = report.and_then(|arg| arg.report.as_deref());
         let report = report.map(|path| ReportFile::create(path, args.sync)).transpose()?;
-        Ok(Self { args, place, report, beside: Vec::new() })
+        Ok(Self { args, place, report, beside: Vec::new(), decided: Vec::new() })
     }
 
     /// Refuses a device whose sectors are not those that partition tables of this program count in.
@@ -61,11 +68,29 @@ impl<'a> ImageOutput<'a> {
         self.beside.extend(file);
     }
 
+    /// Notes for the report which values an option has that other options or the inputs decided.
+    pub fn decide(&mut self, option: &'static str, values: impl IntoIterator<Item = impl Display>) {
+        let values = values.into_iter().map(|value| format!("={value}")).collect();
+        self.decided.push(Decided { option, values });
+    }
+
+    /// The same for an option that takes paths.
+    pub fn decide_paths(&mut self, option: &'static str, paths: impl IntoIterator<Item = impl AsRef<Path>>) {
+        let paths = paths.into_iter().map(|path| shown(path.as_ref().as_os_str().as_encoded_bytes()));
+        self.decide(option, paths);
+    }
+
+    /// The same for an option that takes no value.
+    pub fn decide_flag(&mut self, option: &'static str) {
+        self.decided.push(Decided { option, values: vec![String::new()] });
+    }
+
     /// The file or device.
     pub fn file(&self) -> &File {
         match &self.place {
             Place::File(output) => output.file(),
             Place::Device(device) => device.file(),
+            Place::Stream(_, file) => file,
         }
     }
 
@@ -78,18 +103,14 @@ impl<'a> ImageOutput<'a> {
         fill: impl FnOnce(&ImageFile<'_>) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
         let image = match (&self.place, compression) {
-            (Place::File(output), None) => {
-                ImageFile::create(output.file(), self.args.format, size, allocated)
-            }
-            (Place::File(output), Some(compression)) => {
-                ImageFile::create_compressed(output.file(), compression, size, allocated)
-            }
             (Place::Device(device), _) => {
                 device.begin(size)?;
                 ImageFile::overwrite(device.file(), size, allocated)
             }
+            (_, None) => ImageFile::create(self.file(), self.args.format, size, allocated),
+            (_, Some(compression)) => ImageFile::create_compressed(self.file(), compression, size, allocated),
         };
-        let image = image.with_context(|| format!("cannot write `{}`", self.args.output.display()))?;
+        let image = image.with_context(|| self.failure())?;
         let filled = fill(&image).map_err(|error| self.named(error, allocated))?;
         image.finish().map_err(|error| self.named(error.into(), allocated))?;
         Ok(filled)
@@ -100,22 +121,75 @@ impl<'a> ImageOutput<'a> {
     fn named(&self, error: anyhow::Error, allocated: &[GuestRange]) -> anyhow::Error {
         let of_system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
         let Some(kind) = of_system.map(io::Error::kind) else { return error };
-        let shown = self.args.output.display();
+        let failure = self.failure();
         let bytes = ByteCount(allocated.iter().map(|range| range.end.0.saturating_sub(range.start.0)).sum());
         // An empty disk takes no more than its tables.
         if kind != io::ErrorKind::StorageFull || bytes.0 == 0 {
-            return error.context(format!("cannot write `{shown}`"));
+            return error.context(failure);
         }
-        error.context(format!("cannot write `{shown}`, which takes up to {bytes}"))
+        error.context(format!("{failure}, which takes up to {bytes}"))
     }
 
-    /// Lets the image appear with what is beside it, or waits until all is on the device.
-    pub fn finish(self) -> anyhow::Result<()> {
+    /// What has failed if the image cannot be written.
+    fn failure(&self) -> String {
+        match self.place {
+            Place::Stream(..) => format!(
+                "cannot put the image for standard output together in `{}` (TMPDIR names another directory)",
+                temp_dir().display()
+            ),
+            _ => format!("cannot write `{}`", self.args.name()),
+        }
+    }
+
+    /// Lets the image appear, and tells its digest if that is asked for.
+    pub fn finish(self, size: ByteCount, reporter: &Reporter) -> anyhow::Result<()> {
+        let (args, (length, _)) = (self.args, self.length_and_blocks(size)?);
+        let sha256 = self.appear(length, args.digest, reporter)?;
+        tell_digest(args, sha256.as_deref())
+    }
+
+    /// The length of the finished image, and what it takes on disk if that is known.
+    fn length_and_blocks(&self, size: ByteCount) -> anyhow::Result<(ByteCount, Option<ByteCount>)> {
+        if let Place::Device(_) = self.place {
+            return Ok((size, None));
+        }
+        let metadata = self
+            .file()
+            .metadata()
+            .with_context(|| format!("cannot examine the finished image `{}`", self.args.name()))?;
+        let blocks = match self.place {
+            Place::File(_) => Some(ByteCount(metadata.blocks().saturating_mul(STAT_BLOCK))),
+            _ => None,
+        };
+        Ok((ByteCount(metadata.len()), blocks))
+    }
+
+    /// Lets the image appear with what is beside it, or waits until all is on the device, or copies it to standard output.
+    /// Gives its digest if that is wanted.
+    fn appear(
+        self,
+        length: ByteCount,
+        is_wanted: bool,
+        reporter: &Reporter,
+    ) -> anyhow::Result<Option<String>> {
+        let cannot_read = format!("cannot read the finished image `{}` back", self.args.name());
+        let sha256 = match &self.place {
+            Place::Stream(stream, file) => {
+                let copied = digest_while_writing(file, length, &mut &*stream, is_wanted, reporter);
+                let (sha256, written) = copied.context(cannot_read)?;
+                printed(written)?;
+                sha256
+            }
+            _ if is_wanted => Some(digest(self.file(), length, reporter).context(cannot_read)?),
+            _ => None,
+        };
         self.beside.into_iter().try_for_each(OutputFile::finish)?;
         match self.place {
-            Place::File(output) => Ok(output.finish()?),
-            Place::Device(device) => Ok(device.finish()?),
+            Place::File(output) => output.finish()?,
+            Place::Device(device) => device.finish()?,
+            Place::Stream(..) => {}
         }
+        Ok(sha256)
     }
 
     /// Reads the image back for the report, if there is to be one, and lets all outputs appear, the report last.
@@ -126,39 +200,27 @@ impl<'a> ImageOutput<'a> {
         fixed: BTreeMap<&'static str, String>,
         reporter: &Reporter,
     ) -> anyhow::Result<Finished> {
-        let (output, format) = (&self.args.output, self.args.format.name());
-        let (image_bytes, on_disk) = match &self.place {
-            Place::File(output) => {
-                let metadata = output.file().metadata();
-                let metadata = metadata.with_context(|| {
-                    format!("cannot examine the finished image `{}`", self.args.output.display())
-                })?;
-                let on_disk = ByteCount(metadata.blocks().saturating_mul(STAT_BLOCK));
-                (ByteCount(metadata.len()), format!(" ({on_disk} on disk)"))
-            }
-            Place::Device(_) => (size, String::new()),
-        };
-        let summary = format!("{}: {format} of {size}{on_disk}", output.display());
+        let (args, format) = (self.args, self.args.format.name());
+        let (image_bytes, blocks) = self.length_and_blocks(size)?;
+        let on_disk = blocks.map(|blocks| format!(" ({blocks} on disk)")).unwrap_or_default();
+        let summary = format!("{}: {format} of {size}{on_disk}", args.name());
         let note_on_gpt = self.note_on_gpt(size);
-        let Some(file) = self.report.take() else {
-            self.finish()?;
-            return Ok(Finished { image_bytes, summary, note_on_gpt });
-        };
-        let sha256 = digest(self.file(), image_bytes, reporter).with_context(|| {
-            format!("cannot read the finished image `{}` back", self.args.output.display())
-        })?;
-        self.finish()?;
-        file.finish(&Report {
-            program: Program::current(reporter.arguments())?,
-            image: shown(output.as_os_str().as_encoded_bytes()),
-            format,
-            image_bytes: image_bytes.0,
-            virtual_bytes: size.0,
-            contents,
-            sha256,
-            phases: reporter.phases(),
-            fixed,
-        })?;
+        let (report, decided) = (self.report.take(), std::mem::take(&mut self.decided));
+        let sha256 = self.appear(image_bytes, report.is_some() || args.digest, reporter)?;
+        if let Some((file, sha256)) = report.zip(sha256.clone()) {
+            file.finish(&Report {
+                program: Program::current(reporter.arguments(), &decided)?,
+                image: shown(args.output.as_os_str().as_encoded_bytes()),
+                format,
+                image_bytes: image_bytes.0,
+                virtual_bytes: size.0,
+                contents,
+                sha256,
+                phases: reporter.phases(),
+                fixed,
+            })?;
+        }
+        tell_digest(args, sha256.as_deref())?;
         Ok(Finished { image_bytes, summary, note_on_gpt })
     }
 
@@ -178,6 +240,17 @@ impl Place {
     /// Begins a file, or opens the device.
     fn of(args: &ImageArgs) -> anyhow::Result<Self> {
         let path = &args.output;
+        if args.file().is_none() {
+            let stream = for_bytes("`-o -`")?;
+            let file = tempfile::tempfile().with_context(|| {
+                format!(
+                    "cannot create a temporary file in `{}`, where the image for standard output is put together; set \
+                     TMPDIR to another directory",
+                    temp_dir().display()
+                )
+            })?;
+            return Ok(Self::Stream(stream, file));
+        }
         if !OutputDevice::is_at(path) {
             return Ok(Self::File(OutputFile::create(path)?.durable(args.sync.sync)));
         }
@@ -192,6 +265,18 @@ impl Place {
             args.format.name()
         );
         Ok(Self::Device(OutputDevice::open(path)?))
+    }
+}
+
+/// Prints the digest for `sha256sum --check`: where the image itself is printed, on stderr.
+fn tell_digest(args: &ImageArgs, sha256: Option<&str>) -> anyhow::Result<()> {
+    match sha256.filter(|_| args.digest) {
+        None => Ok(()),
+        Some(sha256) if args.file().is_some() => print(line(sha256, &args.output)),
+        Some(sha256) => {
+            say(&format!("{sha256}  -"));
+            Ok(())
+        }
     }
 }
 

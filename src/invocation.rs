@@ -10,7 +10,7 @@ use imagegen::text::shown;
 use crate::cli::{self, Cli};
 
 /// Options that decide where something goes or how it is shown, and no byte of the image.
-const WITHOUT_EFFECT: [&str; 11] = [
+const WITHOUT_EFFECT: [&str; 12] = [
     "output",
     "report",
     "jobs",
@@ -21,6 +21,7 @@ const WITHOUT_EFFECT: [&str; 11] = [
     "efi_vars_template",
     "boot_disk_entry",
     "force",
+    "digest",
     "sync",
 ];
 

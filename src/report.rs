@@ -49,15 +49,37 @@ pub struct Program {
     arguments: Vec<String>,
 }
 
+/// An option that was not given, or not as a value, and what it came to.
+#[derive(Debug)]
+pub struct Decided {
+    /// Its name, without dashes.
+    pub option: &'static str,
+    /// Each of its values with a `=` before it; nothing for an option without one.
+    pub values: Vec<String>,
+}
+
+impl Decided {
+    fn is_option_of(&self, word: &str) -> bool {
+        let name = word.strip_prefix("--").and_then(|word| word.split('=').next());
+        name == Some(self.option)
+    }
+
+    fn words(&self) -> impl Iterator<Item = String> {
+        self.values.iter().map(|value| format!("--{}{value}", self.option))
+    }
+}
+
 impl Program {
-    /// This one, called with these.
-    pub fn current(arguments: &[String]) -> anyhow::Result<Self> {
+    /// This one, called with these, and with the options that were decided from them.
+    pub fn current(arguments: &[String], decided: &[Decided]) -> anyhow::Result<Self> {
+        let is_decided = |word: &&String| decided.iter().any(|decided| decided.is_option_of(word));
+        let given = arguments.iter().filter(|word| !is_decided(word)).cloned();
         let directory = std::env::current_dir().context("cannot find the current directory")?;
         Ok(Self {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             directory: shown(directory.as_os_str().as_encoded_bytes()),
-            arguments: arguments.to_vec(),
+            arguments: given.chain(decided.iter().flat_map(Decided::words)).collect(),
         })
     }
 }

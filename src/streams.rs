@@ -1,10 +1,12 @@
 //! Standard output and standard error, either of which may be full, closed or read by nobody any more.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use imagegen::text::line as line_of;
 use serde::Serialize;
 
@@ -13,6 +15,17 @@ use crate::events::Event;
 /// Whether a path is `-`, which stands for standard output.
 pub fn is_standard_output(output: &Path) -> bool {
     output == Path::new("-")
+}
+
+/// Standard output for bytes that are no text, without a buffer. A terminal is an error, which names the option that leads
+/// here.
+pub fn for_bytes(option: &str) -> anyhow::Result<File> {
+    let stdout = io::stdout();
+    ensure!(
+        !stdout.is_terminal(),
+        "standard output is a terminal, and {option} would write an image to it; redirect it, or name a file"
+    );
+    Ok(stdout.as_fd().try_clone_to_owned().context("cannot write to standard output")?.into())
 }
 
 /// Prints to standard output. A reader that stops reading, as `head` does, is no failure; every other error is.

@@ -123,15 +123,18 @@ fn links_to_open_files_are_not_replaced() {
 #[test]
 fn a_dash_is_a_word_and_no_file_name() {
     let directory = tempfile::tempdir().unwrap();
-    for arguments in
-        [&["disk", "create", "--size", "1M"][..], &["disk", "create", "--size", "1M", "--format", "raw"]]
-    {
-        let error = error_of(imagegen!().args(arguments).args(["-o", "-"]).current_dir(directory.path()));
-        assert!(error.contains("`-` stands for standard output"), "{error}");
-        assert!(names_in(directory.path()).is_empty());
+    let create = ["efi-vars", "create", "--template", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+    let error = error_of(imagegen!().args(create).args(["-o", "-"]).current_dir(directory.path()));
+    assert!(error.contains("`-` stands for standard output, where this cannot be written"), "{error}");
+    assert!(names_in(directory.path()).is_empty());
+    for arguments in [
+        &create[..],
+        &["disk", "create", "--size", "1M"],
+        &["disk", "create", "--size", "1M", "--format", "raw"],
+    ] {
         let made =
             imagegen!().args(arguments).args(["-o", "./-"]).current_dir(directory.path()).output().unwrap();
-        assert!(made.status.success());
+        assert!(made.status.success() && made.stdout.is_empty());
         fs::remove_file(directory.path().join("-")).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use super::words::one_of;
 /// Arguments of every command that writes an image: where it goes, and in which container.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
-    /// The image to write
+    /// The image to write; `-` for standard output, raw unless --format says otherwise
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// Let the output be a block device, whose contents are lost: with `--format raw` it is overwritten where it is, so
@@ -28,6 +28,9 @@ pub struct ImageArgs {
     #[arg(long, value_name = "FORMAT", default_value = "qcow2", hide_default_value = true)]
     #[arg(value_parser = one_of(&FORMATS))]
     pub format: Format,
+    /// Print the SHA-256 of the image as a line for `sha256sum --check`; on stderr if the image goes to standard output
+    #[arg(long)]
+    pub digest: bool,
 }
 
 /// The argument of every command that reports what is in its image.
@@ -52,6 +55,16 @@ pub struct ClosureArgs {
     /// Store paths, or links to such as ./result, whose closure the store's own database tells
     #[arg(long, value_name = "STORE_PATH", num_args = 1..)]
     pub closure: Vec<PathBuf>,
+    /// The same as `--closure STORE_PATH…`
+    #[arg(value_name = "STORE_PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+impl ClosureArgs {
+    /// The store paths whose closure the store's own database is to tell.
+    pub fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        self.closure.iter().chain(&self.paths)
+    }
 }
 
 /// Arguments of every command that puts files of a store into an ext4 file system.
@@ -64,7 +77,7 @@ pub struct FromStoreArgs {
     #[command(flatten)]
     pub store: StoreRootArg,
     /// The size of the image, or `auto` for what the files need and the free space
-    #[arg(long, value_name = "SIZE", default_value = "auto", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "auto", value_parser = auto_size)]
     pub size: AutoSize,
     /// Store files of equal contents and permissions once, as hard links; the source need not be optimised
     #[arg(long)]
@@ -83,7 +96,8 @@ pub struct FromStoreArgs {
 /// A size in bytes; none if it is to be computed.
 pub type AutoSize = Option<ByteCount>;
 
-fn size(text: &str) -> Result<AutoSize, SizeError> {
+/// Reads a size in bytes, or `auto` for none.
+pub fn auto_size(text: &str) -> Result<AutoSize, SizeError> {
     if text == "auto" { Ok(None) } else { text.parse().map(Some) }
 }
 

@@ -6,6 +6,7 @@ use imagegen::container::Format;
 use imagegen::output::OutputDevice;
 
 use super::{Command, DiskCommand, ImageArgs};
+use crate::streams::is_standard_output;
 
 /// The extensions of the containers that are written.
 const WRITTEN: [(&str, Format); 3] = [("qcow2", Format::Qcow2), ("img", Format::Raw), ("raw", Format::Raw)];
@@ -27,9 +28,28 @@ impl Command {
 }
 
 impl ImageArgs {
+    /// The file or device, unless the image goes to standard output.
+    pub fn file(&self) -> Option<&Path> {
+        Some(self.output.as_path()).filter(|output| !is_standard_output(output))
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> impl std::fmt::Display {
+        self.file().unwrap_or(Path::new("standard output")).display()
+    }
+
     /// Lets the extension of the output decide the container, unless `--format` is given. The error says what is wrong with
     /// the two together, or with an extension of a container that is not written.
     pub fn follow_name(&mut self, is_format_given: bool) -> Result<(), String> {
+        if is_standard_output(&self.output) {
+            if self.sync.sync {
+                return Err("--sync is for files, and `-o -` writes to standard output".to_owned());
+            }
+            if !is_format_given {
+                self.format = Format::Raw;
+            }
+            return Ok(());
+        }
         // A device is what it is, whatever links to it are called.
         let Some(extension) = extension(&self.output).filter(|_| !OutputDevice::is_at(&self.output)) else {
             return Ok(());
@@ -80,7 +100,13 @@ mod tests {
     /// The container of an image of that name: by default, and with `--format` given.
     fn format_of(output: &str, given: Option<Format>) -> Result<&'static str, String> {
         let format = given.unwrap_or(Format::Qcow2);
-        let mut args = ImageArgs { output: output.into(), force: false, sync: SyncArg::default(), format };
+        let mut args = ImageArgs {
+            output: output.into(),
+            force: false,
+            sync: SyncArg::default(),
+            format,
+            digest: false,
+        };
         args.follow_name(given.is_some()).map(|()| args.format.name())
     }
 
@@ -91,6 +117,8 @@ mod tests {
             ("a.img", "raw"),
             ("dir.img/a.RAW", "raw"),
             ("a.img.qcow2", "qcow2"),
+            ("-", "raw"),
+            ("./-", "qcow2"),
             ("a", "qcow2"),
             ("a.iso", "qcow2"),
             ("dir.img/a", "qcow2"),
@@ -98,7 +126,9 @@ mod tests {
         ] {
             assert_eq!(format_of(output, None).as_deref(), Ok(format), "{output}");
         }
-        for (output, format) in [("a.raw", Format::Raw), ("a.qcow2", Format::Qcow2), ("a.x", Format::Raw)] {
+        for (output, format) in
+            [("-", Format::Qcow2), ("a.raw", Format::Raw), ("a.qcow2", Format::Qcow2), ("a.x", Format::Raw)]
+        {
             assert_eq!(format_of(output, Some(format)), Ok(format.name()), "{output}");
         }
     }

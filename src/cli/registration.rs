@@ -9,7 +9,7 @@ use super::{ClosureArgs, StoreRootArg};
 /// Arguments of `registration`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  nix-imagegen registration --closure ./result | nix-store --store /mnt --load-db
+  nix-imagegen registration ./result | nix-store --store /mnt --load-db
 Hashes that a references graph does not tell are computed from the files.")]
 pub struct RegistrationArgs {
     /// Which closure

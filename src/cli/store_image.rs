@@ -11,10 +11,10 @@ use super::{FromStoreArgs, ImageArgs, ReportArg};
 /// Arguments of `store-image`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
+  nix-imagegen store-image ./result -o store.qcow2
+The same from a registration, without the store's database:
   nix-store --dump-db $(nix-store -qR ./result) > registration
-  nix-imagegen store-image --registration registration -o store.qcow2
-The same without a file, from the store's database:
-  nix-imagegen store-image --closure ./result -o store.qcow2")]
+  nix-imagegen store-image --registration registration -o store.qcow2")]
 pub struct StoreImageArgs {
     /// Which files
     #[command(flatten)]

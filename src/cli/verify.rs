@@ -9,22 +9,30 @@ use imagegen::container::reader::Backing;
 use imagegen::fixed::STORE_DIR;
 
 use super::words::one_of;
+use super::{ClosureArgs, StoreRootArg};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "nix-imagegen verify [OPTIONS] <IMAGE> <STORE_PATH…|--closure <STORE_PATH>…|--registration <FILE>|\
+                      --references-graph <FILE>…>",
     after_help = "Exit status: 0 if every registered path is there and right and there is no other; 1 otherwise.
 
 Example:
+  nix-imagegen verify store.qcow2 ./result
+The same from a registration, where the store is not:
   nix-imagegen verify store.qcow2 --registration registration"
 )]
 pub struct VerifyArgs {
     /// The image: raw or qcow2, compressed or not, with or without a backing file
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
-    /// The closure's registration, as `nix-store --dump-db` prints it
-    #[arg(long, value_name = "FILE")]
-    pub registration: PathBuf,
+    /// What is to be in it
+    #[command(flatten)]
+    pub closure: ClosureArgs,
+    /// Where the store is whose database tells the closure
+    #[command(flatten)]
+    pub store: StoreRootArg,
     /// The container of the image
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of(&IMAGE_FORMATS))]
     pub format: ImageFormat,

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use imagegen::boot::{Architecture, Generations, Loader};
+use imagegen::boot::{Architecture, Generations, Loader, Loaders};
 use imagegen::firmware::efi_vars::{self, EfiVarsError, Flash, IMAGE_MAX, VariableStore};
-use imagegen::image::boot_disk::{self, Plan};
+use imagegen::image::boot_disk::{self, BootDiskError, DEFAULT_SIZE, Plan};
 use imagegen::job::Job;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::output::OutputFile;
@@ -15,7 +15,7 @@ use imagegen::units::ByteCount;
 use serde::Serialize;
 
 use super::{decided, fixed_values, loaders, wrong_usage};
-use crate::cli::BootDiskArgs;
+use crate::cli::{BootDiskArgs, LOADERS};
 use crate::image_output::ImageOutput;
 use crate::outputs::check_apart;
 use crate::progress::Reporter;
@@ -23,13 +23,13 @@ use crate::small_file;
 
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
 pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    if let Some((option, loader)) = args.option_without_loader() {
-        wrong_usage(&format!("{option} is for {loader}, which --loader does not name"));
+    if !args.loader.is_empty() {
+        check_options(args, &args.loader, "--loader does not name");
     }
     let root = &args.store.store_root;
-    let generations = loaders::generations(&args.menu, &args.toplevel, root)?;
-    let loaders = loaders::find(&args.menu, &args.loader, root, &generations)?;
-    let plan = boot_disk::plan(args.size, &loaders, args.menu.fat)?;
+    let generations = loaders::generations(&args.menu, args.toplevel(), root)?;
+    let loaders = find_loaders(args, &generations)?;
+    let plan = plan(args, &loaders)?;
     decided::boot(&generations, &loaders, reporter);
     decided::layout(plan.layout(), reporter);
     loaders::tell_of_extensions(&generations, plan.missing_initrds(), reporter);
@@ -38,10 +38,13 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let mut output = ImageOutput::begin(&args.image, Some(&args.report))?;
     output.check_for_partition_table()?;
     output.add(efi_vars(args, &plan, loaders.efi_program())?);
+    output.decide_paths("toplevel", [args.toplevel()]);
+    output.decide("loader", loaders.iter());
+    output.decide("size", [plan.size().0]);
     output.write(plan.size(), &plan.allocated(), None, |image| {
         Ok(plan.write(image, &Job::default().progress(reporter))?)
     })?;
-    let contents = Contents::new(args, &plan, &generations, loaders.sources());
+    let contents = Contents::new(&loaders, &plan, &generations);
     let finished =
         output.finish_with_report(plan.size(), contents, fixed_values::of_boot_disk(), reporter)?;
     let count = generations.list().len();
@@ -57,6 +60,41 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ends the program if there is an option for a loader that is not to be installed.
+fn check_options(args: &BootDiskArgs, loaders: &[Loader], what: &str) {
+    if let Some((option, loader)) = args.option_without_loader(loaders) {
+        wrong_usage(&format!("{option} is for {loader}, which {what}"));
+    }
+}
+
+/// The loaders that the options name, or those that the system leads to.
+fn find_loaders(args: &BootDiskArgs, generations: &Generations) -> anyhow::Result<Loaders> {
+    let root = &args.store.store_root;
+    if !args.loader.is_empty() {
+        return loaders::find(&args.menu, &args.loader, root, generations);
+    }
+    let all = LOADERS.map(|(_, loader, _)| loader);
+    let loaders = loaders::find_those_there(&args.menu, &all, root, generations)?;
+    let found: Vec<_> = loaders.iter().collect();
+    let toplevel = &generations.default().system.toplevel;
+    ensure!(
+        !found.is_empty(),
+        "{toplevel} leads to no boot loader, neither systemd-boot nor a GRUB for BIOS; give --systemd STORE_PATH or --grub \
+         STORE_PATH"
+    );
+    check_options(args, &found, "the system does not lead to");
+    Ok(loaders)
+}
+
+/// Lays the disk out. Where its size is computed, it is the usual one unless the files need more.
+fn plan(args: &BootDiskArgs, loaders: &Loaders) -> Result<Plan, BootDiskError> {
+    let of_size = |size| boot_disk::plan(size, loaders, args.menu.fat);
+    match of_size(args.size.unwrap_or(DEFAULT_SIZE)) {
+        Err(BootDiskError::TooSmall { enough, .. }) if args.size.is_none() => of_size(enough),
+        plan => plan,
+    }
+}
+
 /// Refuses outputs that would destroy what they are made from, or one another.
 fn check_outputs(
     args: &BootDiskArgs,
@@ -68,7 +106,7 @@ fn check_outputs(
     let store_paths = toplevels.chain(sources).map(|path| store.physical(path));
     let inputs: Vec<PathBuf> = store_paths.chain(args.efi_vars_template.clone()).collect();
     let outputs = [
-        ("the disk", Some(args.image.output.as_path())),
+        ("the disk", args.image.file()),
         ("the EFI variables", args.efi_vars.as_deref()),
         ("the report", args.report.report.as_deref()),
     ];
@@ -103,13 +141,9 @@ struct GenerationReport {
 
 impl Contents {
     /// Counts what is on the planned disk.
-    fn new(
-        args: &BootDiskArgs,
-        plan: &Plan,
-        generations: &Generations,
-        sources: &BTreeSet<StorePath>,
-    ) -> Self {
+    fn new(loaders: &Loaders, plan: &Plan, generations: &Generations) -> Self {
         let default = generations.default().number;
+        let sources = loaders.sources();
         Self {
             files: plan.contents().file_count(),
             directories: plan.contents().directory_count(),
@@ -118,7 +152,7 @@ impl Contents {
             source_bytes: plan.contents().file_bytes(),
             verified_paths: 0,
             unverified_paths: sources.len(),
-            loaders: args.loader.iter().collect::<BTreeSet<_>>().into_iter().map(Loader::to_string).collect(),
+            loaders: loaders.iter().map(|loader| loader.to_string()).collect(),
             generations: generations
                 .list()
                 .iter()

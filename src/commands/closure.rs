@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::store_path::store_path;
 use crate::cli::{ClosureArgs, FromStoreArgs, ImageArgs, ReportArg};
 use crate::closure_file;
+use crate::image_output::ImageOutput;
 use crate::outputs::{check_apart, place_of};
 use crate::progress::Reporter;
 use crate::report::text_digest;
@@ -30,7 +31,7 @@ pub fn read(args: &ClosureArgs, store_root: &Path) -> anyhow::Result<Registratio
         let files = args.references_graph.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
         return Ok(references_graph::read(&files)?);
     }
-    let paths = args.closure.iter().map(|path| store_path(path, store_root));
+    let paths = args.roots().map(|path| store_path(path, store_root));
     Ok(database::closure(store_root, &paths.collect::<anyhow::Result<Vec<_>>>()?)?)
 }
 
@@ -52,16 +53,23 @@ pub fn check_outputs(
     report: &ReportArg,
 ) -> anyhow::Result<()> {
     let store = StoreRoot::new(&from.store.store_root);
-    let outputs = [(what, Some(image.output.as_path())), ("its report", report.report.as_deref())];
+    let outputs = [(what, image.file()), ("its report", report.report.as_deref())];
     let mut inputs: Vec<_> =
         from.closure.registration.iter().chain(&from.closure.references_graph).cloned().collect();
-    if !from.closure.closure.is_empty() {
+    if from.closure.roots().next().is_some() {
         inputs.push(from.store.store_root.join(database::DATABASE_DIRECTORY).join("db.sqlite"));
     }
     let around =
         outputs.iter().filter_map(|(_, output)| registered_path_around((*output)?, registration, &store));
     inputs.extend(around.map(|path| store.physical(path)));
     check_apart(outputs, &inputs)
+}
+
+/// Notes for the report the store paths that were given without an option.
+pub fn decide(closure: &ClosureArgs, output: &mut ImageOutput<'_>) {
+    if !closure.paths.is_empty() {
+        output.decide_paths("closure", &closure.paths);
+    }
 }
 
 /// The registered path that a file is or lies in; others in the store are not read.

@@ -32,20 +32,20 @@ pub fn create(args: &DiskCreateArgs, reporter: &Reporter) -> anyhow::Result<()> 
             path.display(),
             backing_size.0
         );
-        outputs::check_input(output, &path)?;
+        args.image.file().map_or(Ok(()), |output| outputs::check_input(output, &path))?;
         let image = ImageOutput::begin(&args.image, None)?;
         container::create_overlay(image.file(), backing, backing_format, size)
-            .with_context(|| format!("cannot write `{}`", output.display()))?;
-        image.finish()?;
+            .with_context(|| format!("cannot write `{}`", args.image.name()))?;
+        image.finish(size, reporter)?;
         (size, format!(" on {}", backing.display()))
     } else {
         let size = args.size.context("give the size of the disk with --size")?;
         let image = ImageOutput::begin(&args.image, None)?;
         image.write(size, &[], None, |_| Ok(()))?;
-        image.finish()?;
+        image.finish(size, reporter)?;
         (size, String::new())
     };
-    reporter.note(&format!("{}: {} of {size}{on}", output.display(), format.name()));
+    reporter.note(&format!("{}: {} of {size}{on}", args.image.name(), format.name()));
     Ok(())
 }
 

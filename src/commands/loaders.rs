@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use imagegen::boot::grub::GrubError;
+use imagegen::boot::systemd_boot::SystemdBootError;
 use imagegen::boot::toplevel::{self, EXTRA_INITRD};
 use imagegen::boot::{Generations, IgnoredSecrets, Loader, Loaders, Menu};
 use imagegen::nix::store_path::StoreRoot;
@@ -60,6 +62,41 @@ pub fn find(
         loaders.add_grub(&store, named(args.grub.as_deref())?.as_ref(), generations, &menu)?;
     }
     Ok(loaders)
+}
+
+/// Those of the loaders that the options name or that the default system leads to. One that is neither is left out.
+pub fn find_those_there(
+    args: &MenuArgs,
+    possible: &[Loader],
+    store_root: &Path,
+    generations: &Generations,
+) -> anyhow::Result<Loaders> {
+    let mut there = Vec::new();
+    for loader in possible {
+        let is_named = match loader {
+            Loader::SystemdBoot => args.systemd.is_some(),
+            _ => args.grub.is_some(),
+        };
+        match find(args, &[*loader], store_root, generations) {
+            Err(error) if !is_named && is_absent(&error) => {}
+            found => {
+                found?;
+                there.push(*loader);
+            }
+        }
+    }
+    find(args, &there, store_root, generations)
+}
+
+/// Whether the system leads to no such loader, or is for machines that it does not run on.
+fn is_absent(error: &anyhow::Error) -> bool {
+    let systemd_boot = error.downcast_ref().is_some_and(|error| {
+        matches!(error, SystemdBootError::Missing { .. } | SystemdBootError::Architecture(_))
+    });
+    let grub = error
+        .downcast_ref()
+        .is_some_and(|error| matches!(error, GrubError::NotReferredTo { .. } | GrubError::Unsupported(_)));
+    systemd_boot || grub
 }
 
 fn menu(args: &MenuArgs) -> Menu {

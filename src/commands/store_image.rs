@@ -23,7 +23,8 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
             "a raw image cannot be compressed; leave out --compress, or make it qcow2, by --format or by its name"
         );
     }
-    let output = ImageOutput::begin(&args.image, Some(&args.report))?;
+    let mut output = ImageOutput::begin(&args.image, Some(&args.report))?;
+    closure::decide(&from.closure, &mut output);
     decided::closure(from, &registration, reporter);
     let job = closure::job(from, reporter);
     let closure = closure::files(from, registration, false, &job)?;
@@ -58,7 +59,7 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
     closure::tell_of_links(from, plan.saved_by_links(), files, reporter);
     reporter.note(&format!(
         "{}: {} of {} holding {store_paths} store paths, {files} files, {}; {verified} paths verified; {:.1} s",
-        args.image.output.display(),
+        args.image.name(),
         args.image.format.name(),
         finished.image_bytes,
         imagegen::units::ByteCount(source_bytes),

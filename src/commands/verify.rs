@@ -4,7 +4,6 @@ use anyhow::{Context, anyhow, ensure};
 use imagegen::container::reader::{Image, Source};
 use imagegen::fs::ext4::reader::FileSystem;
 use imagegen::job::Job;
-use imagegen::nix::Registration;
 use imagegen::reading::probe::find_ext4;
 use imagegen::reading::verify::{
     Counts, Deviations, Finding, Verification, VerifiedPath, VerifyError, verify,
@@ -13,15 +12,14 @@ use imagegen::text::{lines, shown};
 use imagegen::units::ByteCount;
 use serde::Serialize;
 
+use super::closure;
 use crate::cli::VerifyArgs;
-use crate::closure_file;
 use crate::progress::Reporter;
 use crate::streams;
 
 /// Verifies an image and prints what was found; an error if anything was wrong.
 pub fn run(args: &VerifyArgs, reporter: &Reporter) -> anyhow::Result<()> {
-    let file = &args.registration;
-    let registration = Registration::parse(file, &closure_file::read(file, "registration")?)?;
+    let registration = closure::read(&args.closure, &args.store.store_root)?;
 
     let name = shown(args.image.as_os_str().as_encoded_bytes());
     let image = Image::open(&args.image, args.format, &args.backing.into())?;
