@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use assert_cmd::assert::OutputAssertExt;
+use data_encoding::HEXUPPER;
 use testkit::place::{Place, Printed};
 use testkit::program::{AA64, IA32, X64};
 use testkit::system::System;
@@ -90,7 +91,7 @@ fn the_loaders_name_decides_the_processor() {
     place.esp("other", &[("BOOTIA32.EFI", IA32)]);
     let error = place.refused(&["other"]);
     assert!(error.contains("/efi/boot/BOOTIA32.EFI on partition 1"), "{error}");
-    place.esp("none", &[("GRUBX64.EFI", X64)]);
+    place.esp("none", &[("other.efi", X64)]);
     let error = place.refused(&["none"]);
     assert!(
         error.contains("it has nothing that firmware starts: no boot code in its first sector, and no /EFI/BOOT/BOOTX64.EFI")
@@ -192,6 +193,34 @@ fn what_does_not_boot_by_itself_is_named_with_what_to_do() {
         }
         assert!(error.starts_with(&format!("error: cannot run `{image}`: ")), "{error}");
     }
+}
+
+/// As GRUB's and systemd-boot's installers leave a disk that is only for one machine.
+#[test]
+fn a_loader_that_firmware_does_not_find_gets_an_entry() {
+    let place = place();
+    place.esp("disk", &[]);
+    place.add("disk", "EFI/NixOS-boot/grubx64.efi", "a program");
+    place.add("disk", "EFI/other/tool.efi", "a program");
+    let machine = place.printed(&["disk"]);
+    let starts = "starts /efi/NixOS-boot/grubx64.efi on partition 1 by an entry in its variables; what it writes is gone";
+    assert!(machine.told.contains(starts), "{}", machine.told);
+    let [directory] = names_in(&place.path("tmp")).try_into().unwrap();
+    let variables = place.path("tmp").join(directory).join("efi-vars.fd");
+    let listed = tool(&["virt-fw-vars", "-i", text(&variables), "--print", "--verbose"]);
+    let sgdisk = tool(&["sgdisk", "-i", "1", text(&place.path("disk"))]);
+    let guid = sgdisk.lines().find_map(|line| line.strip_prefix("Partition unique GUID: ")).unwrap();
+    assert!(listed.contains("devpath=Partition(nr=1)/FilePath(\\efi\\NixOS-boot\\grubx64.efi)"), "{listed}");
+    // The first three groups of its digits stand in the order of small machines (UEFI 2.10, appendix A).
+    let groups: Vec<Vec<u8>> =
+        guid.split('-').map(|group| HEXUPPER.decode(group.as_bytes()).unwrap()).collect();
+    let little = groups[..3].iter().flat_map(|group| group.iter().rev());
+    let bytes: Vec<u8> = little.chain(groups[3..].iter().flatten()).copied().collect();
+    assert!(fs::read(variables).unwrap().windows(16).any(|found| found == bytes), "{guid}: {listed}");
+    // A program in the place where firmware looks comes first.
+    place.add("disk", "EFI/BOOT/BOOTX64.EFI", "a program");
+    let machine = place.printed(&["disk"]);
+    assert!(machine.told.contains("starts /efi/boot/BOOTX64.EFI on partition 1; what"), "{}", machine.told);
 }
 
 #[test]

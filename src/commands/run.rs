@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use imagegen::firmware::efi_vars::LoadOption;
 use imagegen::nix::store_path::StoreRoot;
 
 use super::wrong_usage;
@@ -51,7 +52,7 @@ fn of_config(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result
             "the machine gets no window: this machine has no screen (neither DISPLAY nor WAYLAND_DISPLAY is set)".to_owned(),
         );
     }
-    start(args, &Described { file, config, environment, told }, problems, reporter)
+    start(args, &Described { file, config, environment, entry: None, told }, problems, reporter)
 }
 
 /// Starts the machine of an image.
@@ -65,11 +66,11 @@ fn of_image(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<
         FirmwareArg::Uefi => Firmware::Uefi,
     });
     let wanted = Wanted { firmware, write: args.write, window: args.window };
-    let OfImage { config, told } =
+    let OfImage { config, entry, told } =
         of_image::machine(file, wanted, &args.backing.into()).with_context(cannot_run(file))?;
     // What the command line names comes before a variable.
     let environment = environment.without("NIX_DISK_IMAGE");
-    start(args, &Described { file, config, environment, told }, Problems::without_options(), reporter)
+    start(args, &Described { file, config, environment, entry, told }, Problems::without_options(), reporter)
 }
 
 fn cannot_run(file: &Path) -> impl FnOnce() -> String {
@@ -82,6 +83,8 @@ struct Described<'a> {
     file: &'a Path,
     config: Config,
     environment: Environment,
+    /// A boot entry for new EFI variables.
+    entry: Option<LoadOption>,
     /// What the user is to know of it.
     told: Vec<String>,
 }
@@ -92,7 +95,7 @@ fn start(
     mut problems: Problems,
     reporter: &Reporter,
 ) -> anyhow::Result<()> {
-    let Described { file, config, environment, told } = described;
+    let Described { file, config, environment, entry, told } = described;
     let store = StoreRoot::new(&args.store.store_root);
     let platform = host::platform(config, &store);
     let qemu = qemu::find(config, environment, platform, &mut problems);
@@ -106,7 +109,7 @@ fn start(
     }
     // After the probe, which takes its time: until the plan is made, a signal would leave the directory behind.
     let directory = WorkingDirectory::open(environment)?;
-    host.enter(directory.path());
+    host.enter(directory.path(), entry.as_ref());
     let machine = Machine { config, environment, host: &host };
     let plan = plan::plan(&machine, &args.qemu_arguments, &mut problems);
     plan.find_directories(args.print, &mut problems);

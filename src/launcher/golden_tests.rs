@@ -57,6 +57,7 @@ fn host(config: &Config, environment: &Environment) -> Host {
             firmware: config.efi.firmware.clone().unwrap_or_else(|| firmware.into()),
             variables: file("NIX_EFI_VARS", efi_vars),
             template: None,
+            entry: None,
             smm: false,
         }),
         tpm: config.tpm.enable.then(|| Swtpm {

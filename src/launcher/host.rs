@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use imagegen::firmware::efi_vars::LoadOption;
 use imagegen::nix::Registration;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 
@@ -57,11 +58,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Lets QEMU work in a directory. EFI variables that are the machine's only while it runs go there.
-    pub fn enter(&mut self, directory: &Path) {
+    /// Lets QEMU work in a directory. EFI variables that are the machine's only while it runs go there, with this boot entry.
+    pub fn enter(&mut self, directory: &Path, entry: Option<&LoadOption>) {
         directory.clone_into(&mut self.directory);
         if let Some(efi) = &mut self.efi {
             efi.variables = directory.join(&efi.variables);
+            efi.entry = entry.cloned();
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use imagegen::container::{self, Format};
+use imagegen::firmware::efi_vars::{self, LoadOption};
 use imagegen::output::{Access, OutputFile};
 use imagegen::units::ByteCount;
 
@@ -26,6 +27,8 @@ pub enum NewFile {
     Overlay { path: PathBuf, backing: PathBuf },
     /// A copy, which replaces any earlier one if it is to be `fresh`.
     Copy { from: PathBuf, to: PathBuf, access: Access, fresh: bool },
+    /// A copy of EFI variables with another boot entry, if there is no file.
+    Variables { from: PathBuf, to: PathBuf, entry: LoadOption },
 }
 
 impl NewFile {
@@ -35,7 +38,8 @@ impl NewFile {
             Self::Directory { path, .. }
             | Self::EmptyDisk { path, .. }
             | Self::Overlay { path, .. }
-            | Self::Copy { to: path, .. } => path,
+            | Self::Copy { to: path, .. }
+            | Self::Variables { to: path, .. } => path,
         }
     }
 
@@ -46,7 +50,11 @@ impl NewFile {
                 PrivateDirectory::create_there(path).map(drop)
             }
             Self::Directory { path, .. } => open_directory(path),
-            Self::EmptyDisk { path, .. } | Self::Copy { to: path, fresh: false, .. } if path.exists() => {
+            Self::EmptyDisk { path, .. }
+            | Self::Copy { to: path, fresh: false, .. }
+            | Self::Variables { to: path, .. }
+                if path.exists() =>
+            {
                 Ok(())
             }
             Self::EmptyDisk { path, mib } => {
@@ -54,6 +62,8 @@ impl NewFile {
             }
             Self::Overlay { path, backing } => overlay(path, backing)
                 .with_context(|| format!("cannot put a writable layer over `{}`", backing.display())),
+            Self::Variables { from, to, entry } => variables(from, to, entry)
+                .with_context(|| format!("cannot make the EFI variables `{}`", to.display())),
             Self::Copy { from, to, access, fresh } => {
                 let copy = copy(from, to, *access)?;
                 // Another machine may have been faster, and use its copy by now.
@@ -62,6 +72,15 @@ impl NewFile {
             }
         }
     }
+}
+
+fn variables(from: &Path, to: &Path, entry: &LoadOption) -> anyhow::Result<()> {
+    let template = input::read(from, COPIED_MAX)?;
+    let made = efi_vars::from_template(&template, Some(entry))
+        .with_context(|| format!("cannot use the template `{}`", from.display()))?;
+    let output = OutputFile::create_for(to, Access::Private)?;
+    small_file::fill(output.file(), &made)?;
+    Ok(output.finish_if_new().map(drop)?)
 }
 
 /// Makes a directory whose readers the umask decides.

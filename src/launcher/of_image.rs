@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use imagegen::boot::Architecture;
 use imagegen::container::Format;
 use imagegen::container::reader::{Backing, Image, ReadError};
+use imagegen::firmware::efi_vars::{DevicePath, LoadOption};
 use imagegen::reading::bootable::{BootCode, Bootable, EfiProgram, Role};
 use imagegen::reading::probe::Contents;
 use imagegen::text::shown;
@@ -42,6 +43,8 @@ pub enum Firmware {
 pub struct OfImage {
     /// Its options.
     pub config: Config,
+    /// What firmware's variables have to say of its boot loader, if anything.
+    pub entry: Option<LoadOption>,
     /// What starts it, what becomes of what it writes, and what to be warned of; to be told.
     pub told: Vec<String>,
 }
@@ -60,7 +63,7 @@ pub fn machine(path: &Path, wanted: Wanted, backing: &Backing) -> anyhow::Result
     let absolute = std::path::absolute(path)?;
     let mut told = vec![format!("{}: {}; {}", path.display(), start.told(), what_becomes(wanted.write))];
     told.extend(warnings(&bootable, &start, wanted));
-    Ok(OfImage { config: start.config(&absolute, format, wanted)?, told })
+    Ok(OfImage { config: start.config(&absolute, format, wanted)?, entry: start.entry()?, told })
 }
 
 /// The image in a derivation's output; any other path as it is.
@@ -128,7 +131,9 @@ impl<'b> Start<'b> {
     fn choose(bootable: &'b Bootable, asked: Option<Firmware>) -> anyhow::Result<Self> {
         let programs = bootable.efi.iter().filter_map(|program| Some((platform(program)?, program)));
         let own = Platform::of_this_machine().unwrap_or(Platform::X86_64);
-        let efi = programs.min_by_key(|(platform, _)| (*platform != own, *platform != Platform::X86_64));
+        let efi = programs.min_by_key(|(platform, program)| {
+            (*platform != own, *platform != Platform::X86_64, program.entry.is_some())
+        });
         let bios = bootable.bios.filter(|code| code.starts());
         match (asked, efi, bios) {
             (None | Some(Firmware::Uefi), Some((platform, program)), _) => Ok(Self::Efi(platform, program)),
@@ -147,11 +152,19 @@ impl<'b> Start<'b> {
         }
     }
 
+    fn entry(&self) -> anyhow::Result<Option<LoadOption>> {
+        let Self::Efi(_, program) = self else { return Ok(None) };
+        let Some(drive) = program.entry else { return Ok(None) };
+        let title = program.name.as_deref().unwrap_or("Boot loader");
+        Ok(Some(LoadOption::active(title, DevicePath::file_on(drive, &program.path)?)?))
+    }
+
     fn told(&self) -> String {
         match self {
             Self::Efi(platform, program) => {
                 let name = program.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
-                format!("UEFI firmware of {} starts {}{name}", platform.name(), place(program))
+                let by = program.entry.map(|_| " by an entry in its variables").unwrap_or_default();
+                format!("UEFI firmware of {} starts {}{name}{by}", platform.name(), place(program))
             }
             Self::Bios(code) => format!("a BIOS starts {}", code_name(*code)),
         }

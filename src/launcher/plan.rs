@@ -168,7 +168,11 @@ pub fn plan(machine: &Machine<'_>, more: &[OsString], problems: &mut Problems) -
     files.extend(drives.files);
     let access = Access::Private;
     if let Some((efi, from)) = host.efi.as_ref().and_then(|efi| Some((efi, efi.template.clone()?))) {
-        files.push(NewFile::Copy { from, to: efi.variables.clone(), access, fresh: false });
+        let to = efi.variables.clone();
+        files.push(match &efi.entry {
+            Some(entry) => NewFile::Variables { from, to, entry: entry.clone() },
+            None => NewFile::Copy { from, to, access, fresh: false },
+        });
     }
     files.extend(host.tpm.iter().map(|tpm| NewFile::Directory { path: tpm.directory.clone(), access }));
     Plan { arguments: all.list, files, directories: shared.directories, images: drives.images }

@@ -65,6 +65,19 @@ fn one_disk_boots_under_both_kinds_of_firmware_and_stays_as_it_is() {
     assert_eq!(names_in(directory.path()), ["disk.qcow2", "tmp"]);
 }
 
+#[test]
+fn a_loader_that_firmware_does_not_find_is_started_by_an_entry() {
+    let guest = Guest::get();
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk.img");
+    root_disk(&guest, &disk, &["--partition-table", "efi", "--loader", "systemd-boot", "--format", "raw"]);
+    tool(&["mdel", "-i", &format!("{}@@8M", text(&disk)), "::/EFI/BOOT/BOOTX64.EFI"]);
+    let output = run(directory.path(), &["disk.img"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("/EFI/systemd/systemd-bootx64.efi on partition 1 (systemd-boot 2"), "{told}");
+    judge(&guest, &output, "efi");
+}
+
 /// A raw disk, in whose first sector the guest's kernel finds the partition: what the guest writes stays with `--write` alone.
 #[test]
 fn a_machine_writes_to_its_image_where_it_may() {

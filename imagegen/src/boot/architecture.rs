@@ -23,10 +23,19 @@ impl Architecture {
         Self::ALL.into_iter().find(|architecture| architecture.name() == name)
     }
 
-    /// The processor of a program that firmware starts from a disk of which it knows nothing, by its name in capitals.
+    /// The processor of a program that firmware starts from a disk of which it knows nothing, by its name.
     pub(crate) fn of_fallback(name: &[u8]) -> Option<Self> {
-        let is_it = |known: &Self| known.fallback_path().as_bytes().ends_with(&[b"/", name].concat());
-        Self::ALL.into_iter().find(is_it)
+        Self::ALL.into_iter().find(|known| name.eq_ignore_ascii_case(known.program_of("BOOT").as_bytes()))
+    }
+
+    /// The processor of systemd-boot or GRUB as their installers name it, by its name.
+    pub(crate) fn of_loader(name: &[u8]) -> Option<Self> {
+        let is_it = |known: &Self, loader| name.eq_ignore_ascii_case(known.program_of(loader).as_bytes());
+        Self::ALL.into_iter().find(|known| is_it(known, "systemd-boot") || is_it(known, "grub"))
+    }
+
+    fn program_of(self, loader: &str) -> String {
+        format!("{loader}{}.efi", self.names().1)
     }
 
     /// As Nix's system doubles call it, and as UEFI's file names do.

@@ -6,7 +6,9 @@ use zerocopy::little_endian::U64;
 
 use crate::boot::Architecture;
 use crate::container::reader::{ReadError, Source, Window};
+use crate::disk::gpt::reader::{Partition, PartitionTable};
 use crate::disk::gpt_disk::Mbr;
+use crate::firmware::efi_vars::HardDrive;
 use crate::fixed::STORE_DIR;
 use crate::fs::ext4::reader::LOST_FOUND;
 use crate::nix::store_path::StorePath;
@@ -14,10 +16,12 @@ use crate::reading::files::{Files, FilesError, Node, Type};
 use crate::reading::probe::Contents;
 use crate::reading::volume::Volumes;
 use crate::text::shown;
-use crate::units::{SECTOR, index};
+use crate::units::{Lba, SECTOR, index};
 
-/// Where firmware looks on a disk of which its variables say nothing (UEFI 2.10, section 3.5.1.1).
-const FALLBACK: &[u8] = b"EFI/BOOT";
+/// Where programs are, in a directory for each vendor, and the one where firmware looks if its variables say nothing of the
+/// disk (UEFI 2.10, section 3.5.1.1).
+const VENDORS: &[u8] = b"EFI";
+const FALLBACK: &[u8] = b"BOOT";
 /// Where GRUB's first stage has the number of the sector that it loads.
 const CORE_SECTOR: usize = 0x5C;
 /// A boot loader is smaller; of a larger program only so much is looked at.
@@ -41,7 +45,8 @@ const GRUB_SBAT: &[u8] = b"\ngrub,";
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Bootable {
-    /// EFI programs that firmware starts without an entry in its variables, in the order of the partitions.
+    /// EFI programs that firmware starts, in the order of the partitions; on each of them, first those that need no entry in
+    /// the firmware's variables.
     pub efi: Vec<EfiProgram>,
     /// What a BIOS starts: the boot code in the first sector.
     pub bios: Option<BootCode>,
@@ -57,7 +62,7 @@ pub struct Bootable {
     pub problems: Vec<String>,
 }
 
-/// An EFI program that firmware starts by its name.
+/// An EFI program that firmware starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EfiProgram {
@@ -69,6 +74,8 @@ pub struct EfiProgram {
     pub architecture: Architecture,
     /// What it says that it is, such as `systemd-boot 252`, fit for a terminal.
     pub name: Option<String>,
+    /// The partition as the firmware's variables have to name it, for a boot loader that firmware does not find by itself.
+    pub entry: Option<HardDrive>,
 }
 
 /// Boot code in a disk's first sector.
@@ -171,26 +178,28 @@ impl Bootable {
             found.bios = BootCode::of(&table.mbr, image)?;
             found.problems.clone_from(&table.problems);
             let partitions = Volumes::in_table(image, table)?;
-            for volume in &partitions.0 {
+            for (volume, partition) in partitions.0.iter().zip(&table.partitions) {
                 let window = Window::new(image, volume.start, volume.size)?;
-                found.look(&window, Some(volume.number), &volume.contents);
+                let place = Place { number: Some(volume.number), drive: hard_drive(table, partition) };
+                found.look(&window, place, &volume.contents);
             }
             found.partitions = partitions;
         } else {
-            found.look(image, None, &contents);
+            found.look(image, Place { number: None, drive: None }, &contents);
         }
         found.contents = contents;
         Ok(found)
     }
 
     /// Adds what a file system holds.
-    fn look(&mut self, source: &dyn Source, partition: Option<u32>, contents: &Contents) {
+    fn look(&mut self, source: &dyn Source, place: Place, contents: &Contents) {
+        let partition = place.number;
         if !matches!(contents, Contents::Fat | Contents::Ext4) {
             return;
         }
         let result = Files::open(source).and_then(|files| {
             match contents {
-                Contents::Fat => self.efi.extend(efi_programs(&files, partition)?),
+                Contents::Fat => self.efi.extend(efi_programs(&files, place)?),
                 _ => self.ext4.push(Ext4Use { partition, role: role(&files)? }),
             }
             for entries in boot_entries(&files)? {
@@ -217,22 +226,54 @@ impl Bootable {
     }
 }
 
-/// The programs in the directory where firmware looks by itself.
-fn efi_programs(files: &Files<'_>, partition: Option<u32>) -> Result<Vec<EfiProgram>, FilesError> {
-    let Some((directory, way)) = directory(files, FALLBACK)? else { return Ok(Vec::new()) };
+/// Where a file system is on its disk.
+#[derive(Clone, Copy)]
+struct Place {
+    number: Option<u32>,
+    /// For firmware's variables; none where there is no GPT.
+    drive: Option<HardDrive>,
+}
+
+/// A GPT's partition, as firmware's variables name it.
+fn hard_drive(table: &PartitionTable, partition: &Partition) -> Option<HardDrive> {
+    let block = table.gpt.as_ref()?.block_size;
+    let guid = partition.guid.as_ref()?.parse().ok()?;
+    Some(HardDrive::gpt(partition.number, Lba(partition.start_bytes / block), partition.bytes / block, guid))
+}
+
+/// The programs in the directory where firmware looks by itself; then boot loaders in others, for processors that have none
+/// there.
+fn efi_programs(files: &Files<'_>, place: Place) -> Result<Vec<EfiProgram>, FilesError> {
+    let Some((vendors, way)) = directory(files, VENDORS)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for entry in files.entries(&directory)? {
-        let name = entry.name.to_ascii_uppercase();
-        let Some(architecture) = Architecture::of_fallback(&name) else { continue };
-        let node = files.node(&entry)?;
-        if node.kind != Type::File {
+    let mut others = Vec::new();
+    for vendor in files.entries(&vendors)? {
+        let node = files.node(&vendor)?;
+        if node.kind != Type::Directory {
             continue;
         }
-        let path = [&way, b"/".as_slice(), &entry.name].concat();
-        let file = files.file(&node, &path)?;
-        let bytes = file.bytes(0, index(file.size().min(PROGRAM_MAX)))?;
-        found.push(EfiProgram { partition, path: shown(&path), architecture, name: loader(&bytes) });
+        let is_fallback = vendor.name.eq_ignore_ascii_case(FALLBACK);
+        let known = if is_fallback { Architecture::of_fallback } else { Architecture::of_loader };
+        let entry = if is_fallback { None } else { place.drive };
+        if !is_fallback && entry.is_none() {
+            continue;
+        }
+        let list = if is_fallback { &mut found } else { &mut others };
+        for program in files.entries(&node)? {
+            let Some(architecture) = known(&program.name) else { continue };
+            let node = files.node(&program)?;
+            if node.kind != Type::File {
+                continue;
+            }
+            let path = [&way, b"/".as_slice(), &vendor.name, b"/", &program.name].concat();
+            let file = files.file(&node, &path)?;
+            let bytes = file.bytes(0, index(file.size().min(PROGRAM_MAX)))?;
+            let (partition, path) = (place.number, shown(&path));
+            list.push(EfiProgram { partition, path, architecture, name: loader(&bytes), entry });
+        }
     }
+    others.retain(|other| found.iter().all(|program| program.architecture != other.architecture));
+    found.extend(others);
     Ok(found)
 }
 

@@ -6,7 +6,7 @@ mod file_names;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, VariableStore};
+use imagegen::firmware::efi_vars::{EfiText, GLOBAL_VARIABLE, IMAGE_MAX, LoadOption, VariableStore};
 use imagegen::units::ByteCount;
 
 use super::platform::{Firmware, Platform};
@@ -24,6 +24,8 @@ pub struct EfiFlash {
     pub variables: PathBuf,
     /// What the variables are copied from, unless the machine has some already.
     pub template: Option<PathBuf>,
+    /// A boot entry to add to that copy.
+    pub entry: Option<LoadOption>,
     /// The code runs in system management mode, and nothing else can write to its variables.
     pub smm: bool,
 }
@@ -85,7 +87,7 @@ pub fn find(search: &mut Search<'_>, boot_disk: Option<&Path>) -> Option<EfiFlas
         }),
     };
     let smm = platform == Platform::X86_64 && file_names::needs_smm(&firmware);
-    Some(EfiFlash { firmware, variables, template, smm })
+    Some(EfiFlash { firmware, variables, template, entry: None, smm })
 }
 
 /// Where the machine keeps its variables. That of an image alone keeps none, unless the environment names a file.

@@ -14,6 +14,7 @@ use imagegen::job::Job;
 use imagegen::nix::closure::scan;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::nix::{Registration, database};
+use imagegen::reading::bootable::Bootable;
 use imagegen::reading::diff::{Difference, diff};
 use imagegen::reading::inspect::inspect;
 use serde_json::Value;
@@ -58,6 +59,11 @@ pub fn inspect_image(bytes: &[u8]) {
         let Ok(image) = Image::open(path, None, &Backing::Near(Vec::new())) else { return };
         let Ok(inspection) = inspect(&image) else { return };
         check_texts(&serde_json::to_value(&inspection).unwrap());
+        let Ok(bootable) = Bootable::of(&image) else { return };
+        let programs = bootable.efi.iter().flat_map(|program| [Some(&program.path), program.name.as_ref()]);
+        for text in programs.flatten().chain(&bootable.problems) {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
     });
 }
 
