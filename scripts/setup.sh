@@ -42,6 +42,7 @@ test_needs="
     tmux tmux
     zsh zsh
     /usr/share/AAVMF/AAVMF_CODE.fd qemu-efi-aarch64
+    /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 "
 # Packages that are only unpacked: what a guest is made of, on a PC and on an ARM machine. A kernel's name has a
 # version in it.

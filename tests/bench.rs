@@ -295,26 +295,6 @@ fn mistakes_are_told_before_the_work() {
 }
 
 #[test]
-fn a_contender_that_fails_ends_the_comparison() {
-    let directory = tempfile::tempdir().unwrap();
-    let failed = |command: &str| {
-        let peer = format!("mine={command}");
-        let mut bench = bench(directory.path());
-        bench.args(TINY).args(["--quiet", "--only", "mine", "--peer", &peer]);
-        let error = error_of(&mut bench, 1);
-        assert!(names_in(directory.path()).is_empty(), "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        error
-    };
-    let error = failed("echo no luck >&2; : > $OUT; exit 3");
-    assert!(
-        error.contains("mine failed (exit status: 3: no luck); leave it out with --skip mine"),
-        "{error}"
-    );
-    assert!(failed("true $OUT").contains("no output"));
-}
-
-#[test]
 fn ctrl_c_stops_the_contender_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (scratch, started) = (directory.path().join("scratch"), directory.path().join("started"));

@@ -240,7 +240,7 @@ fn assert_none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n\n"));
 }
 
-/// What takes minutes: tests/bench.rs runs these.
+/// What takes minutes: `tests/bench_commands.rs` runs these.
 fn is_bench(command: &str) -> bool {
     command.contains("nix-imagegen bench")
 }

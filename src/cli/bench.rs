@@ -26,8 +26,9 @@ pub struct BenchArgs {
     /// How large all files of the made closure are together, in place of the shape's own size
     #[arg(long, value_name = "SIZE", conflicts_with_all = ["registration", "toplevel"])]
     pub total: Option<ByteCount>,
-    /// Only make the closure, as DIR/root and DIR/registration, and measure nothing
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["registration", "toplevel", "json", "svg"])]
+    /// Only make the closure, as DIR/root and DIR/registration, and measure nothing; with --registration it is a copy of
+    /// that closure
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["toplevel", "json", "svg"])]
     pub make: Option<PathBuf>,
 
     /// Measure with this closure instead of a made one
@@ -49,7 +50,8 @@ pub struct BenchArgs {
     /// Leave these contenders out
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = ContenderName, hide_possible_values = true)]
     pub skip: Vec<String>,
-    /// Add a contender: a shell command that reads $STORE (or $ROOT and $REGISTRATION) and writes $OUT
+    /// Add a contender, which runs also where --only does not name it: a shell command that reads $STORE (or $ROOT and
+    /// $REGISTRATION) and writes $OUT
     #[arg(long, value_name = "NAME=COMMAND", value_parser = peer)]
     pub peer: Vec<(String, String)>,
     /// Name all contenders, say which of them can run here, and measure nothing

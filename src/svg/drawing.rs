@@ -2,6 +2,8 @@
 
 use std::fmt::{Arguments, Write};
 
+use super::measure;
+
 pub const INK: &str = "#1f2933";
 pub const FAINT: &str = "#7b8794";
 
@@ -52,6 +54,17 @@ impl Drawing {
         self.element(format_args!(
             r#"<text x="{x:.1}" y="{y:.1}" font-size="{size}" font-weight="{weight}" fill="{ink}" text-anchor="{anchor}">{content}</text>"#
         ));
+    }
+
+    /// A text that takes no more room than this: the rest of it is seen where somebody points at it.
+    pub fn fitted(&mut self, at: Point, style: Style, content: &str, room: f64) {
+        let fitted = measure::fitted(content, style.size, style.bold, room);
+        if fitted == content {
+            return self.text(at, style, content);
+        }
+        self.element(format_args!("<g><title>{}</title>", escaped(content)));
+        self.text(at, style, &fitted);
+        self.element(format_args!("</g>"));
     }
 
     pub fn line(&mut self, (x1, y1): Point, (x2, y2): Point, colour: &str, width: f64) {

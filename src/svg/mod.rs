@@ -4,6 +4,7 @@ mod bar;
 pub mod drawing;
 mod ext4;
 mod fat;
+pub mod measure;
 mod partitions;
 
 use imagegen::reading::inspect::{Contents, EfiVariables, Inspection};

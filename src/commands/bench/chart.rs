@@ -1,4 +1,4 @@
-//! Results as a drawing (SVG 1.1): a row for each contender, the quickest first.
+//! Results as a drawing (SVG 1.1): a row for each contender, the quickest first; those that failed come last.
 //!
 //! Times that lie within a factor of a hundred are bars on a linear scale, since the length of a bar is what the eye
 //! compares. Beyond that the small ones would vanish: then they are dots on a logarithmic scale, which has no zero
@@ -7,13 +7,22 @@
 use imagegen::units::ByteCount;
 
 use super::contenders::{Contender, REFERENCE, Role};
-use super::results::{Outcome, Results};
+use super::results::{Failed, Outcome, Results};
 use super::table::{seconds, times};
 use crate::svg::drawing::{Drawing, FAINT, INK, Style};
+use crate::svg::measure;
 
 const WIDTH: f64 = 960.0;
 const MARGIN: f64 = 28.0;
-const PLOT_LEFT: f64 = 288.0;
+/// Names and descriptions have so much room at least and at most; what is longer is cut off.
+const LABEL_LEAST: f64 = 120.0;
+const LABEL_MOST: f64 = 320.0;
+const NAME: f64 = 13.0;
+const ABOUT: f64 = 10.5;
+const TICK: f64 = 11.0;
+/// Between a label and the plot; more than the radius of a dot.
+const GAP: f64 = 16.0;
+const DOT: f64 = 6.0;
 const PLOT_RIGHT: f64 = 690.0;
 /// Where the columns of figures end.
 const MEDIAN_RIGHT: f64 = 770.0;
@@ -22,8 +31,10 @@ const MEMORY_RIGHT: f64 = WIDTH - MARGIN;
 const ROWS_TOP: f64 = 118.0;
 const ROW: f64 = 42.0;
 const BAR: f64 = 18.0;
-/// From the last row to the end: the scale and a line about the machine.
-const FOOT: f64 = 76.0;
+/// Below the rows: the scale.
+const SCALE_HEIGHT: f64 = 32.0;
+/// The line about the machine, with what is around it.
+const FOOT: f64 = 44.0;
 /// A bar is at least this long, so that it is seen.
 const BAR_LEAST: f64 = 2.0;
 /// The largest ratio of two times on a linear scale.
@@ -33,75 +44,132 @@ const OURS: &str = "#0f766e";
 const LIMIT: &str = "#94a3b8";
 const PEER: &str = "#c9d3df";
 const GRID: &str = "#e8edf3";
+const FAILED: &str = "#b42318";
 
-/// Draws the results, of which there is at least one.
+/// Draws the results.
 pub fn draw(results: &Results) -> String {
     let mut rows: Vec<&Outcome> = results.results.iter().collect();
     rows.sort_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds));
-    let scale = Scale::of(&rows);
-    let rows_end = rows.iter().fold(ROWS_TOP, |y, _| y + ROW);
-    let height = rows_end + FOOT;
+    let labels = rows.iter().map(|row| &row.contender);
+    let labels: Vec<_> = labels.chain(results.failed.iter().map(|failed| &failed.contender)).collect();
+    let scale = Scale::of(&rows, plot_left(&labels));
     let mut svg = Drawing::default();
     heading(&mut svg, results, &scale);
-    grid(&mut svg, &scale, rows_end);
     let mut y = ROWS_TOP;
-    for outcome in rows {
-        row(&mut svg, outcome, &scale, y);
+    if !rows.is_empty() {
+        let rows_end = rows.iter().fold(ROWS_TOP, |y, _| y + ROW);
+        grid(&mut svg, &scale, rows_end);
+        for outcome in rows {
+            row(&mut svg, outcome, &scale, y);
+            y += ROW;
+        }
+        y += SCALE_HEIGHT;
+    }
+    for failed in &results.failed {
+        failed_row(&mut svg, failed, &scale, y);
         y += ROW;
     }
-    svg.text((MARGIN, height - 20.0), Style::new(11.0, FAINT), &results.machine.summary());
+    let height = y + FOOT;
+    let room = WIDTH - 2.0 * MARGIN;
+    svg.fitted((MARGIN, height - 20.0), Style::new(11.0, FAINT), &results.machine.summary(), room);
     svg.finish(WIDTH, height)
 }
 
+/// Where the plot begins: behind the longest label that is no longer than a label may be.
+fn plot_left(contenders: &[&Contender]) -> f64 {
+    let width = |contender: &&Contender| {
+        let name = measure::width(&label(contender), NAME, contender.role == Role::Ours);
+        name.max(measure::width(&contender.about, ABOUT, false))
+    };
+    let widest = contenders.iter().map(width).fold(LABEL_LEAST, f64::max);
+    (MARGIN + widest.min(LABEL_MOST) + GAP).ceil()
+}
+
+fn label(contender: &Contender) -> String {
+    format!("{}{}", contender.role.prefix(), contender.name)
+}
+
 fn heading(svg: &mut Drawing, results: &Results, scale: &Scale) {
-    svg.text((MARGIN, 42.0), Style::new(20.0, INK).bold(true), &results.title);
+    let room = WIDTH - 2.0 * MARGIN;
+    svg.fitted((MARGIN, 42.0), Style::new(20.0, INK).bold(true), &results.title, room);
     let runs = match results.rounds {
         1 => "One run each".to_owned(),
         rounds => format!("Median of {rounds} runs in turn, with lines from the shortest to the longest"),
     };
-    let better = match scale {
-        Scale::Linear { .. } => "shorter is better",
-        Scale::Logarithmic { .. } => "logarithmic scale, further left is better",
+    let better = match scale.kind {
+        Kind::Linear { .. } => "shorter is better",
+        Kind::Logarithmic { .. } => "logarithmic scale, further left is better",
     };
     svg.text((MARGIN, 64.0), Style::new(13.0, FAINT), &format!("{runs}; {better}"));
+    if results.results.is_empty() {
+        return;
+    }
     for (x, name) in [(MEDIAN_RIGHT, "time"), (RATIO_RIGHT, "vs qcow2"), (MEMORY_RIGHT, "memory")] {
         svg.text((x, ROWS_TOP - 14.0), Style::new(11.0, FAINT).anchored("end"), name);
     }
 }
 
 fn grid(svg: &mut Drawing, scale: &Scale, rows_end: f64) {
-    for tick in scale.ticks() {
-        let x = scale.x(tick);
+    let ticks = scale.ticks();
+    let labels: Vec<_> = ticks.iter().map(|&tick| (scale.x(tick), tick_label(tick))).collect();
+    for &(x, _) in &labels {
         svg.line((x, ROWS_TOP - 4.0), (x, rows_end + 4.0), GRID, 1.0);
-        svg.text((x, rows_end + 20.0), Style::new(11.0, FAINT).anchored("middle"), &tick_label(tick));
     }
+    for (x, label) in labels.iter().step_by(stride(&labels)) {
+        svg.text((*x, rows_end + 20.0), Style::new(TICK, FAINT).anchored("middle"), label);
+    }
+}
+
+/// Which lines have labels, every one or every so many, so that there is room between them.
+fn stride(labels: &[(f64, String)]) -> usize {
+    let half = |label: &str| measure::width(label, TICK, false) / 2.0;
+    let fits = |stride: usize| {
+        let shown: Vec<_> = labels.iter().step_by(stride).collect();
+        shown.windows(2).all(|pair| pair[0].0 + half(&pair[0].1) + TICK < pair[1].0 - half(&pair[1].1))
+    };
+    (1..labels.len()).find(|&stride| fits(stride)).unwrap_or(labels.len().max(1))
 }
 
 fn row(svg: &mut Drawing, outcome: &Outcome, scale: &Scale, y: f64) {
     let middle = y + ROW / 2.0;
-    let Contender { role, name, about, .. } = &outcome.contender;
-    let is_ours = *role == Role::Ours;
-    let (colour, ink) = match role {
-        Role::Ours => (OURS, OURS),
-        Role::Limit => (LIMIT, INK),
-        Role::Peer => (PEER, INK),
+    let contender = &outcome.contender;
+    let colour = match contender.role {
+        Role::Ours => OURS,
+        Role::Limit => LIMIT,
+        Role::Peer => PEER,
     };
-    let name = format!("{}{name}", role.prefix());
-    svg.text((MARGIN, middle - 2.0), Style::new(13.0, ink).bold(is_ours), &name);
-    svg.text((MARGIN, middle + 13.0), Style::new(10.5, FAINT), about);
+    labels(svg, contender, scale, middle);
     let x = scale.x(outcome.median_seconds);
-    match scale {
-        Scale::Linear { .. } => {
-            let width = (x - PLOT_LEFT).max(BAR_LEAST);
-            svg.rect((PLOT_LEFT, middle - BAR / 2.0), (width, BAR), colour, "");
+    match scale.kind {
+        Kind::Linear { .. } => {
+            let width = (x - scale.left).max(BAR_LEAST);
+            svg.rect((scale.left, middle - BAR / 2.0), (width, BAR), colour, "");
         }
-        Scale::Logarithmic { .. } => {
-            svg.line((PLOT_LEFT, middle), (PLOT_RIGHT, middle), GRID, 1.0);
-            svg.element(format_args!(r#"<circle cx="{x:.1}" cy="{middle:.1}" r="6" fill="{colour}"/>"#));
+        Kind::Logarithmic { .. } => {
+            svg.line((scale.left, middle), (PLOT_RIGHT, middle), GRID, 1.0);
+            svg.element(format_args!(r#"<circle cx="{x:.1}" cy="{middle:.1}" r="{DOT}" fill="{colour}"/>"#));
         }
     }
     spread(svg, outcome, scale, middle);
-    figures(svg, outcome, middle + 4.0, is_ours);
+    figures(svg, outcome, middle + 4.0, contender.role == Role::Ours);
+}
+
+/// Who it is, to the left of the plot.
+fn labels(svg: &mut Drawing, contender: &Contender, scale: &Scale, middle: f64) {
+    let is_ours = contender.role == Role::Ours;
+    let ink = if is_ours { OURS } else { INK };
+    let room = scale.left - GAP - MARGIN;
+    svg.fitted((MARGIN, middle - 2.0), Style::new(NAME, ink).bold(is_ours), &label(contender), room);
+    svg.fitted((MARGIN, middle + 13.0), Style::new(ABOUT, FAINT), &contender.about, room);
+}
+
+/// In place of a bar the reason.
+fn failed_row(svg: &mut Drawing, failed: &Failed, scale: &Scale, y: f64) {
+    let middle = y + ROW / 2.0;
+    labels(svg, &failed.contender, scale, middle);
+    let reason = format!("failed ({})", failed.failure.reason);
+    let room = WIDTH - MARGIN - scale.left;
+    svg.fitted((scale.left, middle + 4.0), Style::new(12.0, FAILED), &reason, room);
 }
 
 /// A line from the shortest to the longest time, with an end at each side.
@@ -133,7 +201,13 @@ fn figures(svg: &mut Drawing, outcome: &Outcome, y: f64, is_ours: bool) {
 }
 
 /// From times to places.
-enum Scale {
+struct Scale {
+    /// Where the plot begins.
+    left: f64,
+    kind: Kind,
+}
+
+enum Kind {
     /// From zero.
     Linear { end: f64, step: f64 },
     /// Between two powers of ten, given by their exponents.
@@ -141,6 +215,31 @@ enum Scale {
 }
 
 impl Scale {
+    fn of(rows: &[&Outcome], left: f64) -> Self {
+        Self { left, kind: Kind::of(rows) }
+    }
+
+    fn x(&self, seconds: f64) -> f64 {
+        let part = match self.kind {
+            Kind::Linear { end, .. } => seconds / end,
+            Kind::Logarithmic { from, to } => {
+                (seconds.log10() - f64::from(from)) / f64::from((to - from).max(1))
+            }
+        };
+        self.left + part * (PLOT_RIGHT - self.left)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        match self.kind {
+            Kind::Linear { end, step } => {
+                (0..=20).map(|i| f64::from(i) * step).filter(|tick| *tick <= end + step / 2.0).collect()
+            }
+            Kind::Logarithmic { from, to } => (from..=to).map(power).collect(),
+        }
+    }
+}
+
+impl Kind {
     fn of(rows: &[&Outcome]) -> Self {
         let most = rows.iter().map(|row| row.max_seconds).fold(f64::MIN_POSITIVE, f64::max);
         let least = rows.iter().map(|row| row.min_seconds).fold(most, f64::min);
@@ -156,25 +255,6 @@ impl Scale {
         }
         let step = step(most);
         Self::Linear { end: (most / step).ceil() * step, step }
-    }
-
-    fn x(&self, seconds: f64) -> f64 {
-        let part = match *self {
-            Self::Linear { end, .. } => seconds / end,
-            Self::Logarithmic { from, to } => {
-                (seconds.log10() - f64::from(from)) / f64::from((to - from).max(1))
-            }
-        };
-        PLOT_LEFT + part * (PLOT_RIGHT - PLOT_LEFT)
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        match *self {
-            Self::Linear { end, step } => {
-                (0..=20).map(|i| f64::from(i) * step).filter(|tick| *tick <= end + step / 2.0).collect()
-            }
-            Self::Logarithmic { from, to } => (from..=to).map(power).collect(),
-        }
     }
 }
 
@@ -202,71 +282,4 @@ fn tick_label(seconds: f64) -> String {
     // Rounding away what the multiplication left.
     let shown = if seconds < 0.0999 { (seconds * 1e6).round() / 1e3 } else { (seconds * 1e3).round() / 1e3 };
     if seconds < 0.0999 { format!("{shown} ms") } else { format!("{shown} s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-
-    use serde_json::Value;
-
-    use super::super::machine::Machine;
-    use super::super::subject::Description;
-    use super::*;
-
-    /// Results out of what docs/pictures/bench.json keeps of them.
-    fn recorded(json: &Value) -> Results {
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let whole = |value: &Value| value.as_u64().unwrap();
-        let outcome = |value: &Value| Outcome {
-            contender: match value["role"].as_str().unwrap() {
-                "limit" => Role::Limit,
-                "ours" => Role::Ours,
-                "peer" => Role::Peer,
-                other => panic!("{other}"),
-            }
-            .contender(&text(&value["name"]), &text(&value["about"]), ""),
-            median_seconds: value["median_seconds"].as_f64().unwrap(),
-            min_seconds: value["min_seconds"].as_f64().unwrap(),
-            max_seconds: value["max_seconds"].as_f64().unwrap(),
-            times_limit: None,
-            times_reference: value["times_reference"].as_f64(),
-            peak_memory_bytes: whole(&value["peak_memory_bytes"]),
-            output_bytes: 0,
-            runs: Vec::new(),
-        };
-        let machine = &json["machine"];
-        Results {
-            title: text(&json["title"]),
-            subject: Description::BootDisk { toplevel: String::new(), source_bytes: 0 },
-            machine: Machine {
-                processor: text(&machine["processor"]),
-                processors: machine["processors"].as_u64().unwrap().try_into().unwrap(),
-                memory_bytes: whole(&machine["memory_bytes"]),
-                kernel: text(&machine["kernel"]),
-                file_system: text(&machine["file_system"]),
-                load_before: machine["load_before"].as_f64().unwrap(),
-            },
-            rounds: whole(&json["rounds"]).try_into().unwrap(),
-            reference: Some(REFERENCE),
-            variables: BTreeMap::new(),
-            results: json["results"].as_array().unwrap().iter().map(outcome).collect(),
-            missing: Vec::new(),
-        }
-    }
-
-    /// `make pictures` sets `DRAW_PICTURES`, which writes the chart in place of comparing it.
-    #[test]
-    fn the_chart_of_the_readme_is_drawn_from_recorded_results() {
-        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
-        let json = std::fs::read(pictures.join("bench.json")).unwrap();
-        let drawn = draw(&recorded(&serde_json::from_slice(&json).unwrap()));
-        let chart = pictures.join("bench.svg");
-        if std::env::var_os("DRAW_PICTURES").is_some() {
-            std::fs::write(&chart, &drawn).unwrap();
-        }
-        let committed = std::fs::read_to_string(&chart).unwrap();
-        assert!(committed == drawn, "docs/pictures/bench.svg is another one; `make pictures` draws it anew");
-    }
 }

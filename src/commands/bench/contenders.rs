@@ -15,6 +15,9 @@ pub struct Contender {
     pub role: Role,
     /// The command; it finds its input in variables and writes `$OUT`.
     pub command: String,
+    /// It was given by `--peer`: whoever asks for it wants to see it run, or fail.
+    #[serde(skip)]
+    pub is_given: bool,
 }
 
 /// The part of a contender in the comparison.
@@ -136,7 +139,8 @@ printf 'title NixOS\nlinux /EFI/nixos/kernel.efi\ninitrd /EFI/nixos/initrd.efi\n
 impl Role {
     /// A contender with this part.
     pub fn contender(self, name: &str, about: &str, command: impl Into<String>) -> Contender {
-        Contender { name: name.to_owned(), about: about.to_owned(), role: self, command: command.into() }
+        let (name, about, command) = (name.to_owned(), about.to_owned(), command.into());
+        Contender { name, about, role: self, command, is_given: false }
     }
 
     /// What stands before names and descriptions of this program's contenders.
@@ -146,6 +150,11 @@ impl Role {
 }
 
 impl Contender {
+    /// One of the user's.
+    pub fn given(name: &str, command: &str) -> Self {
+        Self { is_given: true, ..Role::Peer.contender(name, "given by --peer", command) }
+    }
+
     /// The programs it calls and this machine lacks.
     pub fn missing(&self, path: &[PathBuf]) -> Vec<Program> {
         let calls = |program| self.command.split_whitespace().any(|word| word == program);

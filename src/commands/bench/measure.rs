@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use imagegen::output::removal;
+use imagegen::text::excerpt;
 use serde::Serialize;
 use wait4::{ResUse, Wait4};
 
@@ -16,7 +18,7 @@ use super::contenders::Contender;
 use super::scratch::{self, Scratch};
 use super::survey::walk;
 
-/// How much of what a failed command said is told.
+/// How much of what a failed command said is kept.
 const COMPLAINT_MAX: usize = 500;
 
 /// How a contender did in one round.
@@ -32,6 +34,34 @@ pub struct Run {
     pub peak_memory_bytes: u64,
     /// What its output takes on disk, holes not counted.
     pub output_bytes: u64,
+}
+
+/// Why a contender did not do the work.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// In which round.
+    pub round: u32,
+    /// Its exit status, unless a signal ended it.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last lines that it said on stderr.
+    pub stderr: Vec<String>,
+    /// All that in a few words.
+    pub reason: String,
+}
+
+impl Failure {
+    /// The last line is the one that most programs end with when they fail.
+    fn new(round: u32, status: std::process::ExitStatus, stderr: Vec<String>) -> Self {
+        let words = match stderr.last() {
+            Some(line) => line.clone(),
+            None if status.success() => "it wrote no $OUT".to_owned(),
+            None => "it said nothing".to_owned(),
+        };
+        let reason = excerpt(&format!("{status}: {words}"));
+        Self { round, exit_status: status.code(), signal: status.signal(), stderr, reason }
+    }
 }
 
 /// Runs contenders on a subject, one at a time.
@@ -64,35 +94,31 @@ impl<'s> Bench<'s> {
     /// Reads what contenders will read.
     pub fn warm_up(&self, command: &str) -> anyhow::Result<()> {
         let (used, complaint) = finish(&mut self.shell(command), self.scratch)?;
-        ensure!(used.status.success(), "cannot read the input: {complaint}");
+        ensure!(used.status.success(), "cannot read the input: {}", complaint.join("; "));
         self.settle()
     }
 
     /// Runs a contender once, then takes its output away. Everybody finds the same: an empty directory, and a file
     /// system that has nothing left to write.
-    pub fn run(&self, contender: &Contender) -> anyhow::Result<Run> {
-        let failed = |what: &str| {
-            let name = &contender.name;
-            format!(
-                "{name} failed ({what}); leave it out with --skip {name}, or run it: {}",
-                contender.command
-            )
-        };
+    pub fn run(&self, contender: &Contender, round: u32) -> anyhow::Result<Result<Run, Failure>> {
         let start = Instant::now();
         let (used, complaint) = finish(&mut self.shell(&contender.command), self.scratch)?;
         let seconds = start.elapsed().as_secs_f64();
-        ensure!(used.status.success(), failed(&format!("{}: {complaint}", used.status)));
-        let output_bytes =
-            bytes_on_disk(&self.scratch.path("out/image")).with_context(|| failed("no output"))?;
+        let output = self.scratch.path("out/image");
+        let did_it = used.status.success() && output.symlink_metadata().is_ok();
+        let output_bytes = if did_it { bytes_on_disk(&output)? } else { 0 };
         self.empty()?;
         self.settle()?;
-        Ok(Run {
+        if !did_it {
+            return Ok(Err(Failure::new(round, used.status, complaint)));
+        }
+        Ok(Ok(Run {
             seconds,
             user_seconds: used.rusage.utime.as_secs_f64(),
             system_seconds: used.rusage.stime.as_secs_f64(),
             peak_memory_bytes: used.rusage.maxrss,
             output_bytes,
-        })
+        }))
     }
 
     fn shell(&self, command: &str) -> Command {
@@ -119,8 +145,8 @@ impl<'s> Bench<'s> {
 }
 
 /// Runs a command to its end, without input and with its output put aside. Gives how it ended, what it and its processes
-/// used, and if it failed, the end of what it said on stderr.
-pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<(ResUse, String)> {
+/// used, and if it failed, the last lines that it said on stderr.
+pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<(ResUse, Vec<String>)> {
     let log = scratch.path("log");
     let stderr = File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
@@ -129,17 +155,16 @@ pub fn finish(command: &mut Command, scratch: &Scratch) -> anyhow::Result<(ResUs
     let used = child.wait4();
     scratch::over();
     let used = used.with_context(|| format!("cannot wait for `{name}`"))?;
-    let complaint = if used.status.success() { String::new() } else { complaint(&log)? };
+    let complaint = if used.status.success() { Vec::new() } else { last_lines(&log)? };
     Ok((used, complaint))
 }
 
-/// The last lines of a log as one.
-fn complaint(log: &Path) -> anyhow::Result<String> {
+/// The last lines of a log, as many as are of use to somebody.
+fn last_lines(log: &Path) -> anyhow::Result<Vec<String>> {
     let bytes = std::fs::read(log).with_context(|| format!("cannot read `{}`", log.display()))?;
     let end = bytes.len().saturating_sub(COMPLAINT_MAX);
     let text = String::from_utf8_lossy(&bytes[end..]);
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Ok(if lines.is_empty() { "it said nothing".to_owned() } else { lines.join("; ") })
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 /// The blocks of a file, or of a tree.

@@ -1,11 +1,14 @@
 //! `bench`: the same work by this program and by today's tools, in turn, as ratios.
 
 mod chart;
+#[cfg(test)]
+mod chart_tests;
 mod contenders;
 mod machine;
 mod measure;
 mod results;
 mod scratch;
+mod setup;
 mod shape;
 mod subject;
 mod survey;
@@ -22,10 +25,10 @@ use crate::cli::{BenchArgs, SyncArg};
 use crate::progress::Reporter;
 use crate::report::ReportFile;
 use crate::streams;
-use contenders::{Contender, REFERENCE, Role};
+use contenders::{Contender, REFERENCE};
 use machine::Machine;
 use measure::{Bench, Run};
-use results::{Missing, Results};
+use results::{Failed, Missing, Results};
 use scratch::Scratch;
 use subject::Subject;
 
@@ -34,7 +37,7 @@ pub use scratch::clean_up;
 /// Measures, or does one of the small things that `--make` and `--list` ask for.
 pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
     if let Some(directory) = &args.make {
-        return shape::make(subject::shape(args), directory);
+        return subject::make(args, directory);
     }
     let path = contenders::search_path();
     let all = all_contenders(args)?;
@@ -46,6 +49,8 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
     let svg = args.svg.as_deref().map(OutputFile::create).transpose()?;
 
     let results = measure(args, chosen, missing, reporter)?;
+    let failed: Vec<_> = results.failed.iter().map(Failed::words).collect();
+    let count = failed.len() + results.results.len();
     streams::print(table::results(&results))?;
     if let Some(json) = json {
         json.finish(&results)?;
@@ -55,6 +60,7 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> anyhow::Result<()> {
         written.with_context(|| format!("cannot write the chart `{}`", path.display()))?;
         svg.finish()?;
     }
+    ensure!(failed.is_empty(), "{} of {count} contenders failed: {}", failed.len(), failed.join("; "));
     Ok(())
 }
 
@@ -66,7 +72,7 @@ fn all_contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
     for (name, command) in &args.peer {
         let taken = all.iter().any(|contender| contender.name == *name);
         ensure!(!taken, "--peer: there is a contender `{name}` already; give yours another name");
-        all.push(Role::Peer.contender(name, "given by --peer", command));
+        all.push(Contender::given(name, command));
     }
     Ok(all)
 }
@@ -84,13 +90,14 @@ fn choose(
         }
     }
     let is_wanted = |contender: &Contender| {
-        (args.only.is_empty() || args.only.contains(&contender.name)) && !args.skip.contains(&contender.name)
+        let by_name = args.only.is_empty() || args.only.contains(&contender.name);
+        (contender.is_given || by_name) && !args.skip.contains(&contender.name)
     };
     let mut chosen = Vec::new();
     let mut missing = Vec::new();
     for contender in all.into_iter().filter(is_wanted) {
         let programs = contender.missing(path);
-        if programs.is_empty() {
+        if programs.is_empty() || contender.is_given {
             chosen.push(contender);
         } else {
             missing.push(Missing { name: contender.name, programs });
@@ -116,18 +123,11 @@ fn measure(
 
     let bench = Bench::new(&scratch, subject.variables)?;
     bench.warm_up(&subject.warm_up)?;
-    let mut runs: Vec<(Contender, Vec<Run>)> =
-        chosen.into_iter().map(|contender| (contender, Vec::new())).collect();
-    for round in 1..=args.rounds.get() {
-        reporter.note(&format!("round {round} of {}", args.rounds));
-        for (contender, runs) in &mut runs {
-            let run = bench.run(contender)?;
-            reporter.note(&format!("  {}: {}", contender.name, table::seconds(run.seconds)));
-            runs.push(run);
-        }
-    }
+    let (runs, failed) = in_turn(&bench, chosen, args.rounds.get(), reporter)?;
     let took_part = runs.iter().any(|(contender, _)| contender.name == REFERENCE);
-    let variables = bench.variables().map(|(name, value)| (name.to_owned(), value.display().to_string()));
+    let variables: Vec<_> = bench.variables().collect();
+    let setup = setup::lines(&variables, subject.temporary.as_ref(), args.dir.as_deref());
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.display().to_string()));
     Ok(Results {
         title: subject.title,
         subject: subject.description,
@@ -135,9 +135,48 @@ fn measure(
         rounds: args.rounds.get(),
         reference: took_part.then_some(REFERENCE),
         variables: variables.collect(),
+        setup,
         results: results::outcomes(runs),
+        failed,
         missing,
     })
+}
+
+/// Those who did the work in each round, with their runs, and those who did not.
+type Ran = (Vec<(Contender, Vec<Run>)>, Vec<Failed>);
+
+/// Lets everybody run in each round, until it fails for the first time.
+fn in_turn(
+    bench: &Bench<'_>,
+    chosen: Vec<Contender>,
+    rounds: u32,
+    reporter: &Reporter,
+) -> anyhow::Result<Ran> {
+    let mut all: Vec<_> = chosen.into_iter().map(|contender| (contender, Vec::new(), None)).collect();
+    for round in 1..=rounds {
+        reporter.note(&format!("round {round} of {rounds}"));
+        for (contender, runs, failure) in all.iter_mut().filter(|(_, _, failure)| failure.is_none()) {
+            let name = &contender.name;
+            match bench.run(contender, round)? {
+                Ok(run) => {
+                    reporter.note(&format!("  {name}: {}", table::seconds(run.seconds)));
+                    runs.push(run);
+                }
+                Err(why) => {
+                    reporter.note(&format!("  {name}: failed ({})", why.reason));
+                    *failure = Some(why);
+                }
+            }
+        }
+    }
+    let (mut ran, mut failed) = (Vec::new(), Vec::new());
+    for (contender, runs, failure) in all {
+        match failure {
+            None => ran.push((contender, runs)),
+            Some(failure) => failed.push(Failed { contender, failure, runs }),
+        }
+    }
+    Ok((ran, failed))
 }
 
 /// Fails before the work where the file system would be full in the middle of it.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::contenders::{Contender, Program, REFERENCE, Role};
 use super::machine::Machine;
-use super::measure::Run;
+use super::measure::{Failure, Run};
 use super::subject::Description;
 
 /// Everything that was found.
@@ -22,8 +22,12 @@ pub struct Results {
     pub reference: Option<&'static str>,
     /// The variables of the commands.
     pub variables: std::collections::BTreeMap<String, String>,
-    /// The contenders, in the order in which they ran.
+    /// Lines for `sh` after which each command can be run again; the variables above may name what is gone by then.
+    pub setup: Vec<String>,
+    /// The contenders that did the work, in the order in which they ran.
     pub results: Vec<Outcome>,
+    /// Those that failed, in the same order.
+    pub failed: Vec<Failed>,
     /// Those that could not take part.
     pub missing: Vec<Missing>,
 }
@@ -50,6 +54,26 @@ pub struct Outcome {
     pub output_bytes: u64,
     /// Every round.
     pub runs: Vec<Run>,
+}
+
+/// A contender that failed; it takes no part in later rounds.
+#[derive(Debug, Serialize)]
+pub struct Failed {
+    /// The contender.
+    #[serde(flatten)]
+    pub contender: Contender,
+    /// Why.
+    #[serde(flatten)]
+    pub failure: Failure,
+    /// The rounds before.
+    pub runs: Vec<Run>,
+}
+
+impl Failed {
+    /// Who and why, for a message.
+    pub fn words(&self) -> String {
+        format!("{} ({})", self.contender.name, self.failure.reason)
+    }
 }
 
 /// A contender that could not take part.

@@ -73,24 +73,40 @@ impl Shape {
     }
 }
 
-/// Makes a closure: `DIRECTORY/root` for `--store-root`, `DIRECTORY/registration`. The directory may not have either.
-pub fn make(shape: Shape, directory: &Path) -> anyhow::Result<()> {
-    let root = directory.join("root");
-    for name in [&root, &directory.join("registration")] {
+/// What is made in a directory, for `--store-root` and `--registration`.
+pub const ROOT: &str = "root";
+const REGISTRATION: &str = "registration";
+
+/// Refuses a directory that has a closure already.
+pub fn check_free(directory: &Path) -> anyhow::Result<()> {
+    for name in [ROOT, REGISTRATION].map(|name| directory.join(name)) {
         ensure!(!name.exists(), "`{}` is there already; name another directory", name.display());
     }
+    Ok(())
+}
+
+/// Makes a closure: `DIRECTORY/root` for `--store-root`, `DIRECTORY/registration`. The directory may not have either.
+pub fn make(shape: Shape, directory: &Path) -> anyhow::Result<()> {
+    check_free(directory)?;
+    let root = directory.join(ROOT);
     let store = root.join("nix/store");
     fs::create_dir_all(&store).with_context(|| format!("cannot create `{}`", store.display()))?;
     let names = write_store_paths(&shape, &store)?;
-    register(&root, &names, &directory.join("registration"))
+    write_registration(&register(&root, &names)?, directory)
 }
 
-/// Writes the registration of store paths below `root`, with the hashes that Nix would find.
-fn register(root: &Path, names: &[String], file: &Path) -> anyhow::Result<()> {
+/// Writes a registration to its place in a directory.
+pub fn write_registration(registration: &Registration, directory: &Path) -> anyhow::Result<()> {
+    let file = directory.join(REGISTRATION);
+    fs::write(&file, registration.to_string()).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// The registration of store paths below `root`, with the hashes that Nix would find.
+fn register(root: &Path, names: &[String]) -> anyhow::Result<Registration> {
     let unhashed: Vec<_> = names.iter().map(|name| format!("{STORE_DIR}/{name}\n\n0\n\n0\n")).collect();
-    let mut registration = Registration::parse(file, unhashed.concat().as_bytes())?;
+    let mut registration = Registration::parse(Path::new(REGISTRATION), unhashed.concat().as_bytes())?;
     hash_missing(&mut registration, StoreRoot::new(root), &Job::default())?;
-    fs::write(file, registration.to_string()).with_context(|| format!("cannot write `{}`", file.display()))
+    Ok(registration)
 }
 
 /// Gives the names of the store paths.

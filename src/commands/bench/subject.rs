@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use super::measure;
 use super::scratch::Scratch;
-use super::shape::Shape;
+use super::setup::Temporary;
+use super::shape::{self, Shape};
 use super::survey::Survey;
 use crate::cli::{BenchArgs, ShapeArg};
 use crate::hints::STORE_ROOT;
@@ -35,6 +36,8 @@ pub struct Subject {
     pub warm_up: String,
     /// How much room the largest outputs take.
     pub room: u64,
+    /// What was made for it.
+    pub temporary: Option<Temporary>,
 }
 
 /// What a subject consists of.
@@ -80,17 +83,15 @@ fn made_closure(args: &BenchArgs, scratch: &Scratch, reporter: &Reporter) -> any
     let name = shape_name(args.shape);
     reporter.note(&format!("making the closure ({name})"));
     // Another process does it, which takes the memory that it used with it: see `survey`.
+    let files = args.files.map(|files| format!("--files={files}"));
+    let total = args.total.map(|total| format!("--total={}", total.0));
+    let options: Vec<_> = [format!("--shape={name}")].into_iter().chain(files).chain(total).collect();
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-    command.args(["bench", "--quiet", "--shape", &name, "--make"]).arg(&directory);
-    if let Some(files) = args.files {
-        command.args(["--files", &files.to_string()]);
-    }
-    if let Some(total) = args.total {
-        command.args(["--total", &total.0.to_string()]);
-    }
+    command.args(["bench", "--quiet"]).args(&options).arg("--make").arg(&directory);
     let (used, complaint) = measure::finish(&mut command, scratch)?;
-    ensure!(used.status.success(), "cannot make the closure: {complaint}");
-    store_image(&directory.join("root"), &directory.join("registration"), Some(name))
+    ensure!(used.status.success(), "cannot make the closure: {}", complaint.join("; "));
+    let subject = store_image(&directory.join("root"), &directory.join("registration"), Some(name))?;
+    Ok(Subject { temporary: Some(Temporary { directory, options }), ..subject })
 }
 
 fn shape_name(shape: ShapeArg) -> String {
@@ -105,11 +106,52 @@ fn given_closure(
     scratch: &Scratch,
     reporter: &Reporter,
 ) -> anyhow::Result<Subject> {
-    let bytes = std::fs::read(registration)
-        .with_context(|| format!("cannot read the registration `{}`", registration.display()))?;
-    let parsed = Registration::parse(registration, &bytes)?;
-    ensure!(!parsed.paths().is_empty(), "`{}` registers nothing", registration.display());
-    let paths: Vec<&StorePath> = parsed.paths().iter().map(|registered| &registered.path).collect();
+    let parsed = read_registration(registration)?;
+    let paths = store_paths(&parsed, root)?;
+    if holds_only(&StoreRoot::new(root).directory(), &paths)? {
+        return store_image(root, registration, None);
+    }
+    reporter.note("copying the closure, since its store holds other things too");
+    let directory = scratch.path("closure");
+    copy_paths(&paths, root, &directory, |command| {
+        let (used, complaint) = measure::finish(command, scratch)?;
+        ensure!(used.status.success(), "cannot copy the closure: {}", complaint.join("; "));
+        Ok(())
+    })?;
+    let words = ["--store-root".into(), absolute(root)?, "--registration".into(), absolute(registration)?];
+    let options = words.iter().map(|word| word.display().to_string()).collect();
+    let subject = store_image(&directory.join(shape::ROOT), registration, None)?;
+    Ok(Subject { temporary: Some(Temporary { directory, options }), ..subject })
+}
+
+/// Makes what is measured, for a later measurement or for a command that is run by hand: the closure of a shape, or a copy
+/// of the given one without what else is in its store.
+pub fn make(args: &BenchArgs, directory: &Path) -> anyhow::Result<()> {
+    let (Some(root), Some(registration)) = (&args.store_root, &args.registration) else {
+        return shape::make(shape(args), directory);
+    };
+    let parsed = read_registration(registration)?;
+    let paths = store_paths(&parsed, root)?;
+    shape::check_free(directory)?;
+    copy_paths(&paths, root, directory, |command| {
+        let status = command.status().context("cannot start cp")?;
+        ensure!(status.success(), "cannot copy the closure: cp ended with {status}");
+        Ok(())
+    })?;
+    shape::write_registration(&parsed, directory)
+}
+
+fn read_registration(file: &Path) -> anyhow::Result<Registration> {
+    let bytes = std::fs::read(file);
+    let bytes = bytes.with_context(|| format!("cannot read the registration `{}`", file.display()))?;
+    let parsed = Registration::parse(file, &bytes)?;
+    ensure!(!parsed.paths().is_empty(), "`{}` registers nothing", file.display());
+    Ok(parsed)
+}
+
+/// The registered paths, all of which are there.
+fn store_paths<'r>(registration: &'r Registration, root: &Path) -> anyhow::Result<Vec<&'r StorePath>> {
+    let paths: Vec<_> = registration.paths().iter().map(|registered| &registered.path).collect();
     let store = StoreRoot::new(root);
     for path in &paths {
         let physical = store.physical(path);
@@ -119,21 +161,25 @@ fn given_closure(
             physical.display()
         );
     }
-    if holds_only(&store.directory(), &paths)? {
-        return store_image(root, registration, None);
-    }
-    reporter.note("copying the closure, since its store holds other things too");
-    let copy = scratch.path("closure/root");
-    let target = StoreRoot::new(&copy).directory();
+    Ok(paths)
+}
+
+/// Copies store paths to a root of their own within a directory, by commands that `run` carries out.
+fn copy_paths(
+    paths: &[&StorePath],
+    root: &Path,
+    directory: &Path,
+    mut run: impl FnMut(&mut Command) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let store = StoreRoot::new(root);
+    let target = StoreRoot::new(directory.join(shape::ROOT)).directory();
     std::fs::create_dir_all(&target).with_context(|| format!("cannot create `{}`", target.display()))?;
     // As few processes as there may be arguments.
     for some in paths.chunks(1000) {
         let mut command = Command::new("cp");
-        command.arg("-a").arg("--").args(some.iter().map(|path| store.physical(path))).arg(&target);
-        let (used, complaint) = measure::finish(&mut command, scratch)?;
-        ensure!(used.status.success(), "cannot copy the closure: {complaint}");
+        run(command.arg("-a").arg("--").args(some.iter().map(|path| store.physical(path))).arg(&target))?;
     }
-    store_image(&copy, registration, None)
+    Ok(())
 }
 
 /// Whether a store has no more than these paths. Empty hidden directories, as Nix makes one, do not count.
@@ -169,6 +215,7 @@ fn store_image(root: &Path, registration: &Path, shape: Option<String>) -> anyho
         warm_up: r#"find "$STORE" -type f -print0 | xargs -0 cat > /dev/null"#.to_owned(),
         // A raw image and what is converted from it; a sparse one takes no more than the files.
         room: 2 * file_system,
+        temporary: None,
     })
 }
 
@@ -199,6 +246,7 @@ fn boot_disk(root: &Path, system: &Path) -> anyhow::Result<Subject> {
         ],
         warm_up: r#"cat "$KERNEL" "$INITRD" "$LOADER" > /dev/null"#.to_owned(),
         room: 256 << 20,
+        temporary: None,
     })
 }
 

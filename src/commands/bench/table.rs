@@ -5,25 +5,36 @@ use std::fmt::Write;
 use imagegen::units::ByteCount;
 
 use super::contenders::{Contender, Program};
-use super::results::{Outcome, Results};
+use super::results::{Failed, Outcome, Results};
+use super::setup::NEW_OUTPUT;
 use crate::table::aligned;
 
-/// Results for a person: the figures, the commands, and who could not take part.
+/// Results for a person: the figures, who failed and why, the commands, and who could not take part.
 pub fn results(results: &Results) -> String {
     let mut rows =
         vec![["", "median", "min..max", "× limit", "× qcow2", "memory", "on disk"].map(str::to_owned)];
     rows.extend(results.results.iter().map(row));
+    let width = results.failed.iter().map(|failed| failed.contender.name.chars().count());
+    let width = width.chain(rows.iter().map(|row| row[0].chars().count())).max().unwrap_or(0);
+    // As wide as the names of those that failed.
+    rows[0][0] = " ".repeat(width);
     let mut text = format!("{}\n{}\n", results.title, results.machine.summary());
     let plural = if results.rounds == 1 { "" } else { "s" };
     let _ = writeln!(text, "{} round{plural}, everybody in turn, input in memory\n", results.rounds);
     text.push_str(&aligned(&rows, "", 1..7));
-    text.push_str("\nThe commands, to be run again with\n");
-    for (name, value) in &results.variables {
-        let _ = writeln!(text, "  export {name}={}", shell_words::quote(value));
+    for Failed { contender, failure, .. } in &results.failed {
+        let in_round =
+            if results.rounds == 1 { String::new() } else { format!(" in round {}", failure.round) };
+        let _ = writeln!(text, "{:width$}  failed{in_round} ({})", contender.name, failure.reason);
     }
-    for outcome in &results.results {
-        let Contender { name, about, command, .. } = &outcome.contender;
-        let _ = writeln!(text, "{name}: {about}\n  {}", command.replace('\n', "\n  "));
+    text.push_str("\nTo run one again, in a shell that has carried out\n");
+    for line in &results.setup {
+        let _ = writeln!(text, "  {line}");
+    }
+    let failed = results.failed.iter().map(|failed| &failed.contender);
+    for contender in results.results.iter().map(|outcome| &outcome.contender).chain(failed) {
+        let Contender { name, about, command, .. } = contender;
+        let _ = writeln!(text, "{name}: {about}\n  {NEW_OUTPUT}\n  {}", command.replace('\n', "\n  "));
     }
     if !results.missing.is_empty() {
         text.push_str("\nNot here:\n");
@@ -77,11 +88,33 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A ratio: `0.82`, `14.3`, `312`.
+/// A ratio: `0.82`, `14.3`, `312`; `0.071` and `2e-5` where it is small.
 pub fn times(ratio: f64) -> String {
     match ratio {
+        _ if ratio < 0.001 => format!("{ratio:.0e}"),
+        _ if ratio < 0.1 => format!("{ratio:.3}"),
         _ if ratio < 10.0 => format!("{ratio:.2}"),
         _ if ratio < 100.0 => format!("{ratio:.1}"),
-        _ => format!("{ratio:.0}"),
+        _ if ratio < 100_000.0 => format!("{ratio:.0}"),
+        _ => format!("{ratio:.0e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ratios_of_all_sizes() {
+        for (ratio, shown) in [
+            (0.000_02, "2e-5"),
+            (0.0712, "0.071"),
+            (0.95, "0.95"),
+            (1.0, "1.00"),
+            (14.31, "14.3"),
+            (312.4, "312"),
+            (99_999.0, "99999"),
+            (120_000_000.0, "1e8"),
+        ] {
+            assert_eq!(super::times(ratio), shown);
+        }
     }
 }
