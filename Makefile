@@ -1,7 +1,7 @@
 # Everything that people and CI call. Each target sets up first what it needs of the machine; see scripts/setup.sh.
 
 export PATH := $(CURDIR)/target/python/bin:$(PATH):/usr/sbin:/sbin
-.PHONY: demo pictures pin-digests setup test test-slow
+.PHONY: demo pictures pin-digests pin-schemas setup test test-slow
 
 setup:
 	scripts/setup.sh test
@@ -27,6 +27,11 @@ test-slow: setup
 pin-digests:
 	PIN_DIGESTS=1 cargo test --quiet --test reproducible pinned
 	git diff --stat tests/digests.txt
+
+# Writes docs/schemas anew, from the types of what is written as JSON.
+pin-schemas:
+	PIN_SCHEMAS=1 cargo test --quiet --test schemas the_schemas
+	git diff --stat docs/schemas
 
 # Draws the pictures of the README anew, in docs/pictures. The chart is drawn from docs/pictures/bench.json; nothing is measured.
 pictures:

@@ -32,6 +32,7 @@ test_needs="
     mkfs.xfs xfsprogs
     nc netcat-openbsd
     python3 python3
+    /usr/lib/python3/dist-packages/jsonschema/__init__.py python3-jsonschema
     qemu-img qemu-utils
     qemu-system-aarch64 qemu-system-arm
     resize2fs e2fsprogs

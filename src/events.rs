@@ -3,13 +3,16 @@
 use std::fmt::Write;
 
 use imagegen::text::is_unseen;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+
+use crate::json;
 
 /// Raised when a key goes away or changes its meaning. New keys and new types of events may come without that.
 pub const VERSION: u32 = 1;
 
 /// A line of `--progress json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Line {
     /// [`VERSION`].
     version: u32,
@@ -19,7 +22,7 @@ pub struct Line {
 }
 
 /// What a line tells. The last line of a run is a `summary` or an `error`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
     /// A phase has begun or goes on.
@@ -88,7 +91,7 @@ pub enum Event {
 }
 
 /// How much a message matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Something may not be as it is meant.
@@ -100,7 +103,7 @@ pub enum Level {
 }
 
 /// A kind of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failure {
     /// The command line is wrong.
@@ -112,7 +115,7 @@ pub enum Failure {
 }
 
 /// A finished phase, as reports name it too.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Phase {
     /// What was done.
     pub name: &'static str,
@@ -120,6 +123,11 @@ pub struct Phase {
     pub seconds: f64,
     /// How many bytes it went through.
     pub bytes: u64,
+}
+
+/// The schema of a line.
+pub fn schema() -> Schema {
+    json::schema::<Line>("nix-imagegen --progress json, a line")
 }
 
 impl Event {

@@ -12,6 +12,7 @@ mod hints;
 mod image_output;
 mod input;
 mod invocation;
+mod json;
 mod launcher;
 mod outputs;
 mod progress;

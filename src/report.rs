@@ -8,14 +8,16 @@ use anyhow::Context;
 use data_encoding::HEXLOWER;
 use imagegen::output::OutputFile;
 use imagegen::text::shown;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::cli::SyncArg;
 use crate::events::Phase;
+use crate::json::Versioned;
 
 /// The report of an image, from which it can be made again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report<C> {
     /// What made it.
     pub program: Program,
@@ -39,7 +41,7 @@ pub struct Report<C> {
 }
 
 /// The program's version, and what it was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Program {
     name: &'static str,
     version: &'static str,
@@ -100,7 +102,7 @@ impl ReportFile {
     /// Writes the report and gives it its name.
     pub fn finish(self, report: &impl Serialize) -> anyhow::Result<()> {
         let context = || format!("cannot write the report `{}`", self.path.display());
-        let mut text = serde_json::to_vec_pretty(report).with_context(context)?;
+        let mut text = serde_json::to_vec_pretty(&Versioned::new(report)).with_context(context)?;
         text.push(b'\n');
         self.file.file().write_all(&text).with_context(context)?;
         self.file.finish().with_context(context)

@@ -11,6 +11,7 @@ use imagegen::text::line as line_of;
 use serde::Serialize;
 
 use crate::events::Event;
+use crate::json::Versioned;
 
 /// Whether a path is `-`, which stands for standard output.
 pub fn is_standard_output(output: &Path) -> bool {
@@ -33,9 +34,9 @@ pub fn print(bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     printed(io::stdout().write_all(bytes.as_ref()))
 }
 
-/// Prints a value as indented JSON.
+/// Prints a document as indented JSON, with its version.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(serde_json::to_string_pretty(value)? + "\n")
+    print(serde_json::to_string_pretty(&Versioned::new(value))? + "\n")
 }
 
 /// Judges the result of printing in the same way, for text that clap has printed.

@@ -172,7 +172,7 @@ fn what_mke2fs_put_in_comes_out() {
 
     let json: serde_json::Value =
         serde_json::from_slice(&printed(at, &["ls", "1.img", "a", "--json"])).unwrap();
-    let large = json.as_array().unwrap().iter().find(|entry| entry["name"] == "large").unwrap();
+    let large = json["files"].as_array().unwrap().iter().find(|entry| entry["name"] == "large").unwrap();
     assert_eq!(large["kind"], "file");
     assert_eq!(large["permissions"], "0751");
     assert_eq!(large["size"], 12_000_000);

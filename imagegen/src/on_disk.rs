@@ -11,6 +11,7 @@ use crate::units::length;
 
 /// A field of an on-disk structure: its name in the specification, and its value as text.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Field {
     /// The specification's name.
     pub name: &'static str,

@@ -14,6 +14,7 @@ mod loader;
 mod registration;
 mod root_disk;
 mod run;
+mod schema;
 mod shell;
 mod store_image;
 mod verify;
@@ -36,6 +37,7 @@ pub use loader::*;
 pub use registration::*;
 pub use root_disk::*;
 pub use run::*;
+pub use schema::*;
 pub use shell::*;
 pub use store_image::*;
 pub use verify::*;
@@ -125,6 +127,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Print what a shell needs to complete the options
     Completions(CompletionsArgs),
+    /// Print the JSON Schema of what a command writes as JSON
+    Schema(SchemaArgs),
     /// Print the manual page, or write one for every subcommand
     Man(ManArgs),
 }

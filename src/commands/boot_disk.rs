@@ -12,13 +12,16 @@ use imagegen::job::Job;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::{decided, fixed_values, loaders, wrong_usage};
 use crate::cli::{BootDiskArgs, LOADERS};
 use crate::image_output::ImageOutput;
+use crate::json;
 use crate::outputs::check_apart;
 use crate::progress::Reporter;
+use crate::report;
 use crate::small_file;
 
 /// Writes the disk and, if asked for, the EFI variables and a report. None appears unless all could be written.
@@ -114,7 +117,7 @@ fn check_outputs(
 }
 
 /// The part of the report that boot disks have.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Contents {
     /// On the EFI system partition.
     files: usize,
@@ -131,7 +134,7 @@ struct Contents {
     generations: Vec<GenerationReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct GenerationReport {
     number: u32,
     toplevel: String,
@@ -236,4 +239,9 @@ fn check_template(bytes: &[u8]) -> Result<(), EfiVarsError> {
         Ok(_) | Err(EfiVarsError::Blank) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The schema of `boot-disk --report`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<report::Report<Contents>>("nix-imagegen boot-disk --report")
 }

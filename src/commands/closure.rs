@@ -9,6 +9,7 @@ use imagegen::job::Job;
 use imagegen::nix::closure::{Closure, fill_in_hashes, optimise, scan};
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::nix::{Registration, database, references_graph};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::store_path::store_path;
@@ -109,7 +110,7 @@ pub fn files(
 }
 
 /// What a report says of a closure in an image.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Contents {
     /// Of the registration as `nix-store --dump-db` prints it, sorted; it has the hashes of all contents.
     registration_sha256: String,

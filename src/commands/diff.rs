@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use imagegen::container::reader::Image;
 use imagegen::reading::diff::{Difference, diff};
 use imagegen::text::lines;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use crate::cli::DiffArgs;
+use crate::json;
 use crate::streams;
 
 const SAME: u8 = 0;
@@ -15,7 +17,7 @@ const SAME: u8 = 0;
 const DIFFERENT: u8 = 1;
 
 /// What `--json` prints.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Report {
     same: bool,
     differences: Vec<Difference>,
@@ -47,4 +49,9 @@ fn as_lines(differences: &[Difference]) -> String {
         let _ = writeln!(text, "{layer}{place}: {what}: {left} | {right}");
     }
     text
+}
+
+/// The schema of `diff --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Report>("nix-imagegen diff --json")
 }

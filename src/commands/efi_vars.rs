@@ -11,6 +11,7 @@ use imagegen::firmware::efi_vars::{
 use imagegen::image::boot_disk;
 use imagegen::text::line;
 use imagegen::units::ByteCount;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use crate::cli::{
@@ -18,6 +19,7 @@ use crate::cli::{
     EfiVarsImportArgs, EfiVarsListArgs, EfiVarsSetArgs, VariableDataArg,
 };
 use crate::input;
+use crate::json;
 use crate::outputs::check_input;
 use crate::progress::Reporter;
 use crate::small_file::write;
@@ -176,7 +178,7 @@ fn as_table(listing: &Listing) -> String {
 }
 
 /// What `list --json` prints.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Listing {
     /// `authenticated` or `plain`.
     format: &'static str,
@@ -186,7 +188,7 @@ struct Listing {
     variables: Vec<ListedVariable>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ListedVariable {
     name: String,
     guid: String,
@@ -214,4 +216,9 @@ fn listing(store: &VariableStore<'_>) -> Listing {
         capacity_bytes: store.capacity(),
         variables: variables.collect(),
     }
+}
+
+/// The schema of `efi-vars list --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Listing>("nix-imagegen efi-vars list --json")
 }

@@ -17,9 +17,11 @@ use imagegen::reading::volume::{VolumeError, Volumes, find};
 use imagegen::text::{lines, shown};
 use imagegen::units::ByteCount;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use crate::cli::{CatArgs, ExtractArgs, LsArgs, VolumeArgs};
+use crate::json;
 use crate::outputs::check_input;
 use crate::progress::Reporter;
 use crate::streams;
@@ -111,7 +113,7 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<()> {
         listed.push(Listed::new(&files, &node, way.rsplit(|&byte| byte == b'/').next().unwrap_or_default())?);
     }
     if args.json {
-        return streams::print_json(&listed);
+        return streams::print_json(&Listing::Files { files: listed });
     }
     let rows: Vec<_> = listed.iter().map(Listed::row).collect();
     streams::print(lines(&aligned(&rows, "", 1..3)))
@@ -148,8 +150,31 @@ fn list(
     Ok(())
 }
 
-/// A line of `ls`, and what its `--json` prints.
-#[derive(Serialize)]
+/// What `ls --json` prints.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Listing<'v> {
+    /// Where the image, the partition or the path is one file system's.
+    Files { files: Vec<Listed> },
+    /// For a disk of which no partition was named and several have files.
+    Partitions { partitions: Vec<ListedPartition<'v>> },
+}
+
+/// A partition with files.
+#[derive(Serialize, JsonSchema)]
+struct ListedPartition<'v> {
+    /// Its number, from 1 on.
+    partition: u32,
+    /// Its name in the GPT.
+    name: &'v str,
+    /// The file system.
+    contents: &'static str,
+    /// Its length in bytes.
+    size: u64,
+}
+
+/// A line of `ls`.
+#[derive(Serialize, JsonSchema)]
 struct Listed {
     /// Its name, or its path from the directory that is listed; escaped where it is not printable.
     name: String,
@@ -215,17 +240,10 @@ fn utc(seconds: i64) -> String {
 
 /// Lists the partitions of a disk, where none is asked for.
 fn list_volumes(opened: &Opened<'_>, volumes: &Volumes, json: bool) -> anyhow::Result<()> {
-    #[derive(Serialize)]
-    struct Partition<'v> {
-        partition: u32,
-        name: &'v str,
-        contents: &'static str,
-        size: u64,
-    }
     let partitions: Vec<_> = volumes
         .0
         .iter()
-        .map(|volume| Partition {
+        .map(|volume| ListedPartition {
             partition: volume.number,
             name: &volume.name,
             contents: volume.contents.name(),
@@ -233,7 +251,7 @@ fn list_volumes(opened: &Opened<'_>, volumes: &Volumes, json: bool) -> anyhow::R
         })
         .collect();
     if json {
-        return streams::print_json(&partitions);
+        return streams::print_json(&Listing::Partitions { partitions });
     }
     let rows: Vec<_> = partitions
         .iter()
@@ -321,4 +339,9 @@ pub fn extract(args: &ExtractArgs, reporter: &Reporter) -> anyhow::Result<()> {
         reporter.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// The schema of `ls --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Listing<'static>>("nix-imagegen ls --json")
 }

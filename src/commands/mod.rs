@@ -17,6 +17,7 @@ mod man;
 mod registration;
 mod root_disk;
 mod run;
+mod schema;
 mod store_image;
 mod store_path;
 mod verify;
@@ -64,6 +65,7 @@ fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<u8> {
         Command::Verify(args) => verify::run(args, reporter),
         Command::Bench(args) => bench::run(args, reporter),
         Command::Completions(args) => completions::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Man(args) => man::run(args),
         Command::Run(args) => run::run(args, reporter),
     }?;

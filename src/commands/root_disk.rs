@@ -7,13 +7,16 @@ use imagegen::fs::ext4;
 use imagegen::image::root_disk::{Options, Profile, RootDisk};
 use imagegen::image::store_image::Verified;
 use imagegen::nix::store_path::StorePath;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::store_path::store_path;
 use super::{closure, decided, fixed_values, loaders, wrong_usage};
 use crate::cli::{LOADERS, PartitionTableArg, RootDiskArgs};
 use crate::image_output::ImageOutput;
+use crate::json;
 use crate::progress::Reporter;
+use crate::report;
 
 /// Writes the disk and, if asked for, its report.
 pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -85,7 +88,7 @@ pub fn run(args: &RootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
 }
 
 /// The part of the report that root disks have.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Contents {
     /// In the root file system; of store paths, those in the database.
     #[serde(flatten)]
@@ -182,4 +185,9 @@ fn store_and_loaders(args: &RootDiskArgs, loaders: &[Loader], Verified { verifie
     };
     let loaders = loaders.iter().map(Loader::to_string).collect::<Vec<_>>().join(" and ");
     if loaders.is_empty() { store } else { format!("{store}, boots by {loaders}") }
+}
+
+/// The schema of `root-disk --report`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<report::Report<Contents>>("nix-imagegen root-disk --report")
 }

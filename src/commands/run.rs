@@ -9,10 +9,12 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use imagegen::firmware::efi_vars::LoadOption;
 use imagegen::nix::store_path::StoreRoot;
+use schemars::Schema;
 
 use super::wrong_usage;
 use crate::cli::{AcceleratorArg, FirmwareArg, RunArgs};
 use crate::invocation::Invocation;
+use crate::json;
 use crate::launcher::config::Problems;
 use crate::launcher::host::{self, Host, Machine};
 use crate::launcher::image_cache::{Cache, Image};
@@ -222,7 +224,7 @@ fn print_guest(args: &RunArgs, config: &Config, platform: Platform) -> anyhow::R
 fn print(args: &RunArgs, qemu: &Path, arguments: &[OsString], tpm: Option<&Swtpm>) -> anyhow::Result<()> {
     let command = words(qemu, arguments)?;
     if args.json {
-        return streams::print_json(&command);
+        return streams::print(serde_json::to_string_pretty(&command)? + "\n");
     }
     let mut text = String::new();
     if let Some(tpm) = tpm {
@@ -243,4 +245,14 @@ fn words<'a>(program: &'a Path, arguments: &'a [OsString]) -> anyhow::Result<Vec
                 .with_context(|| format!("`{}` is not UTF-8 and cannot be printed", word.display()))
         })
         .collect()
+}
+
+/// The schema of `run --print --json`.
+pub fn command_schema() -> Schema {
+    json::schema::<Vec<String>>("nix-imagegen run --print --json")
+}
+
+/// The schema of `run --print-guest --json`.
+pub fn guest_schema() -> Schema {
+    json::versioned_schema::<guest::Guest>("nix-imagegen run --print-guest --json")
 }

@@ -5,10 +5,14 @@ use imagegen::fs::ext4;
 use imagegen::fs::file_tree::Counts;
 use imagegen::image::store_image::{self, Verified};
 
+use schemars::Schema;
+
 use super::{closure, decided, fixed_values};
 use crate::cli::StoreImageArgs;
 use crate::image_output::ImageOutput;
+use crate::json;
 use crate::progress::Reporter;
+use crate::report;
 
 /// Writes the image and, if asked to, its report.
 pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
@@ -66,4 +70,9 @@ pub fn run(args: &StoreImageArgs, reporter: &Reporter) -> anyhow::Result<()> {
         reporter.elapsed().as_secs_f64(),
     ));
     Ok(())
+}
+
+/// The schema of `store-image --report`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<report::Report<closure::Contents>>("nix-imagegen store-image --report")
 }

@@ -10,10 +10,12 @@ use imagegen::reading::verify::{
 };
 use imagegen::text::{lines, shown};
 use imagegen::units::ByteCount;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::closure;
 use crate::cli::VerifyArgs;
+use crate::json;
 use crate::progress::Reporter;
 use crate::streams;
 
@@ -80,7 +82,7 @@ fn judge(report: &Report<'_>, args: &VerifyArgs, reporter: &Reporter) -> anyhow:
 }
 
 /// What `--json` prints.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Report<'v> {
     image: &'v str,
     counts: Counts,
@@ -88,7 +90,7 @@ struct Report<'v> {
     paths: Vec<ReportedPath<'v>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ReportedPath<'v> {
     path: &'v str,
     /// `right`, `unchecked`, `wrong`, `missing` or `extra`.
@@ -104,7 +106,7 @@ struct ReportedPath<'v> {
     told: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Pair<T> {
     found: T,
     expected: T,
@@ -147,4 +149,9 @@ impl<'v> ReportedPath<'v> {
             },
         }
     }
+}
+
+/// The schema of `verify --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Report<'static>>("nix-imagegen verify --json")
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::config::{
@@ -30,7 +31,7 @@ const NEEDED_FOR_BOOT: [&str; 8] =
     ["/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
 
 /// The guest's half.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Guest {
     /// Nix's name of the platform.
@@ -62,7 +63,7 @@ pub struct Guest {
 }
 
 /// A file system, with the fields of fstab(5) and NixOS's `fileSystems`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Mount {
     mount_point: String,
@@ -75,7 +76,7 @@ struct Mount {
     no_check: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Initrd {
     /// The initrd must have them.
@@ -87,7 +88,7 @@ struct Initrd {
     kernel_module_options: BTreeMap<&'static str, &'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Format {
     device: String,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A way to do the work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Contender {
     /// What `--only` and `--skip` know it by.
     pub name: String,
@@ -21,7 +22,7 @@ pub struct Contender {
 }
 
 /// The part of a contender in the comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Not a tool for the work, but what no tool can be much faster than.
@@ -33,7 +34,7 @@ pub enum Role {
 }
 
 /// A program and the Debian package that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Program {
     /// Its file name.
     pub program: &'static str,

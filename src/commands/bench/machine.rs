@@ -4,10 +4,11 @@
 use std::fs::read_to_string;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The machine.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Machine {
     /// The name of its processor.
     pub processor: String,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use imagegen::output::removal;
 use imagegen::text::excerpt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use wait4::{ResUse, Wait4};
 
@@ -22,7 +23,7 @@ use super::survey::walk;
 const COMPLAINT_MAX: usize = 500;
 
 /// How a contender did in one round.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Run {
     /// From its start to its end.
     pub seconds: f64,
@@ -37,7 +38,7 @@ pub struct Run {
 }
 
 /// Why a contender did not do the work.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Failure {
     /// In which round.
     pub round: u32,

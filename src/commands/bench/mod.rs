@@ -21,7 +21,10 @@ use anyhow::{Context, bail, ensure};
 use imagegen::output::OutputFile;
 use imagegen::units::ByteCount;
 
+use schemars::Schema;
+
 use crate::cli::{BenchArgs, SyncArg};
+use crate::json;
 use crate::progress::Reporter;
 use crate::report::ReportFile;
 use crate::streams;
@@ -192,4 +195,9 @@ fn check_room(directory: &Path, needed: u64) -> anyhow::Result<()> {
         ByteCount(free)
     );
     Ok(())
+}
+
+/// The schema of `bench --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Results>("nix-imagegen bench --json")
 }

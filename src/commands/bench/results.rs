@@ -1,5 +1,6 @@
 //! What came out, as figures and as JSON.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::contenders::{Contender, Program, REFERENCE, Role};
@@ -8,7 +9,7 @@ use super::measure::{Failure, Run};
 use super::subject::Description;
 
 /// Everything that was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Results {
     /// For a heading.
     pub title: String,
@@ -33,7 +34,7 @@ pub struct Results {
 }
 
 /// How a contender did in all rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Outcome {
     /// The contender.
     #[serde(flatten)]
@@ -57,7 +58,7 @@ pub struct Outcome {
 }
 
 /// A contender that failed; it takes no part in later rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Failed {
     /// The contender.
     #[serde(flatten)]
@@ -77,7 +78,7 @@ impl Failed {
 }
 
 /// A contender that could not take part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Missing {
     /// Its name.
     pub name: String,

@@ -12,6 +12,7 @@ use imagegen::fs::file_source::FileSource;
 use imagegen::nix::Registration;
 use imagegen::nix::store_path::{StorePath, StoreRoot};
 use imagegen::units::ByteCount;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::measure;
@@ -41,7 +42,7 @@ pub struct Subject {
 }
 
 /// What a subject consists of.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Description {
     /// A closure for store images.

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The block size of the file systems that are made.
@@ -15,7 +16,7 @@ const BLOCK: u64 = 4096;
 const INODE: u64 = 256;
 
 /// A tree in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Survey {
     /// Entries of the top directory.
     pub store_paths: u64,

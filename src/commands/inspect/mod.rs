@@ -3,10 +3,13 @@
 mod tables;
 
 use imagegen::container::reader::Image;
-use imagegen::reading::inspect::inspect;
+use imagegen::reading::inspect::{Inspection, inspect};
 use imagegen::text::lines;
 
+use schemars::Schema;
+
 use crate::cli::{InspectArgs, SyncArg};
+use crate::json;
 use crate::small_file;
 use crate::streams;
 use crate::svg;
@@ -25,4 +28,9 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         return streams::print_json(&inspection);
     }
     streams::print(lines(&tables::of(&inspection, args.all)?))
+}
+
+/// The schema of `inspect --json`.
+pub fn schema() -> Schema {
+    json::versioned_schema::<Inspection>("nix-imagegen inspect --json")
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use imagegen::units::ByteCount;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -108,7 +109,7 @@ impl Config {
 }
 
 /// A network card in one of the machine's own networks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NetworkCard {
     /// The guest's name of the card.
     pub name: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -99,7 +100,7 @@ options! {
     }
 
     /// `resolution`, in pixels.
-    #[derive(Copy, Serialize)]
+    #[derive(Copy, Serialize, JsonSchema)]
     pub struct Resolution {
         pub x: Positive = or("x", Positive(1024)),
         pub y: Positive = or("y", Positive(768)),

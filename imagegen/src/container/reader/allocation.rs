@@ -47,6 +47,7 @@ impl std::fmt::Display for State {
 
 /// How many guest bytes are in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Totals {
     /// Held as they are.

@@ -41,6 +41,7 @@ pub struct Gpt {
 
 /// A partition, as the table has it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Partition {
     /// Its number, from 1 on.

@@ -34,6 +34,7 @@ pub struct Tree {
 
 /// A part of a tree in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Counts {
     /// Regular files, by their names.

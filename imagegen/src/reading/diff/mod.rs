@@ -21,6 +21,7 @@ const READABLE: &str = "readable";
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Difference {
     /// How far in it is: `container`, `disk`, `mbr`, `gpt`, `partition`, `file-system`, `group`, `entry`, `file`,

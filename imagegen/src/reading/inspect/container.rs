@@ -9,6 +9,7 @@ use crate::text::shown;
 
 /// The image file and its backing files.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Container {
     /// The size of the disk.
@@ -19,6 +20,7 @@ pub struct Container {
 
 /// One file of an image.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AllocatedFile {
     /// Its path.

@@ -13,6 +13,7 @@ use crate::units::{joined, length};
 
 /// An ext4 file system.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ext4 {
     /// The label.
     pub label: String,
@@ -46,6 +47,7 @@ pub struct Ext4 {
 
 /// What a file system holds.
 #[derive(Debug, Default, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
     /// Regular files.
     pub files: u64,
@@ -63,6 +65,7 @@ pub struct Usage {
 
 /// What an entry of the store takes.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StorePathUse {
     /// Its name.
     pub name: String,
@@ -78,6 +81,7 @@ pub struct StorePathUse {
 
 /// A block group.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Group {
     /// Its first block.
     pub first_block: u64,

@@ -12,6 +12,7 @@ const CONFIG_MAX: u64 = 1 << 20;
 
 /// A FAT file system.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Fat {
     /// `FAT12`, `FAT16` or `FAT32`.
@@ -38,6 +39,7 @@ pub struct Fat {
 
 /// A file or directory.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FatFile {
     /// Its path.
     pub path: String,
@@ -51,6 +53,7 @@ pub struct FatFile {
 
 /// What a boot loader offers to start.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoaderEntry {
     /// The file that says so.
     pub file: String,

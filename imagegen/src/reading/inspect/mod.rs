@@ -22,6 +22,7 @@ pub use variables::{EfiVariables, ListedVariable};
 
 /// An image and what is in it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Inspection {
     /// The files of the image.
@@ -32,6 +33,7 @@ pub struct Inspection {
 
 /// What a disk or partition holds.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Contents {
     /// Partitions.
@@ -65,6 +67,7 @@ pub enum Contents {
 
 /// A partition table.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Table {
     /// `gpt` or `mbr`.
@@ -87,6 +90,7 @@ pub struct Table {
 
 /// A record of an MBR.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct MbrPartition {
     /// Its number, from 1 on.
@@ -101,6 +105,7 @@ pub struct MbrPartition {
 
 /// A partition.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Partition {
     /// What the table says of it.

@@ -9,6 +9,7 @@ use crate::text::{shown, shown_utf16};
 
 /// A variable store.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct EfiVariables {
     /// `plain` or `authenticated`.
@@ -23,6 +24,7 @@ pub struct EfiVariables {
 
 /// A variable.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ListedVariable {
     /// Its name.

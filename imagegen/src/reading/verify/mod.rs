@@ -74,6 +74,7 @@ pub enum Finding {
 
 /// How many paths there are of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Counts {
     /// With the registered hash.

@@ -24,6 +24,7 @@ pub struct Subtree {
 
 /// Files whose owner, permissions or time are not a store's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Deviations {
     /// How many there are.

@@ -17,6 +17,7 @@ const CHECKSUM_HI: usize = std::mem::offset_of!(RawInode, i_checksum_hi);
 
 /// What an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Type {
     /// A directory.
