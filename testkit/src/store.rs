@@ -28,6 +28,7 @@ impl Store {
         let payload = store.add('a', "payload");
         fs::create_dir(&payload).unwrap();
         fill_awkwardly(&payload);
+        fill_deeply(&payload);
         let script = store.add('b', "script.sh");
         fs::write(&script, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -71,19 +72,23 @@ impl Store {
     }
 }
 
-/// Names, sizes, depths and targets at and beyond the edges of what the formats store in one place.
+/// A directory in a directory, and so on.
+fn fill_deeply(directory: &Path) {
+    let mut deep = directory.join("deep");
+    for level in 0..60 {
+        deep.push(format!("level-{level}"));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("bottom"), "here").unwrap();
+}
+
+/// Names, sizes and targets at and beyond the edges of what the formats store in one place.
 pub fn fill_awkwardly(directory: &Path) {
     let at = |name: &[u8]| directory.join(OsStr::from_bytes(name));
     fs::create_dir(at(b"many")).unwrap();
     for i in 0..3000 {
         fs::write(at(format!("many/file-{i}").as_bytes()), i.to_string()).unwrap();
     }
-    let mut deep = at(b"deep");
-    for level in 0..60 {
-        deep.push(format!("level-{level}"));
-    }
-    fs::create_dir_all(&deep).unwrap();
-    fs::write(deep.join("bottom"), "here").unwrap();
     fs::create_dir(at(b"empty-directory")).unwrap();
     for size in [0, 1, 4095, 4096, 4097, 65_535, 65_536, 1 << 20] {
         let contents: Vec<u8> = (0..size).map(|i: usize| u8::try_from(i * 31 % 251).unwrap()).collect();
