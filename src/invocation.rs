@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches};
 use imagegen::text::shown;
@@ -43,10 +42,12 @@ impl Invocation {
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let matches = cli::command().try_get_matches_from(words)?;
         let is_format_given = is_given(&matches, FORMAT);
+        let names = subcommand(&matches);
         let mut invocation = Self::of(matches)?;
         if let Some(image) = invocation.cli.command.image_mut() {
             let followed = image.follow_name(is_format_given);
-            followed.map_err(|error| cli::command().error(ErrorKind::ArgumentConflict, error))?;
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            followed.map_err(|error| cli::usage_error(&names, error))?;
             invocation.arguments.retain(|word| !word.starts_with(FORMAT_WORD));
             invocation.arguments.push(format!("{FORMAT_WORD}{}", image.format.name()));
         }
@@ -66,6 +67,16 @@ impl Invocation {
             Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut cli::command()))?;
         Ok(Self { cli, arguments })
     }
+}
+
+/// The words of the subcommand, such as `disk` and `create`.
+fn subcommand(mut matches: &ArgMatches) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some((name, inner)) = matches.subcommand() {
+        names.push(name.to_owned());
+        matches = inner;
+    }
+    names
 }
 
 /// Whether an option of the subcommand is on the command line.

@@ -260,8 +260,7 @@ fn outputs_of_derivations_and_systems_are_known() {
     let error = place.refused(&["result"]);
     assert!(
         error.contains(
-            "it is a system, not a disk; make one of it: `nix-imagegen root-disk --closure result --toplevel result --with-store \
-             --partition-table hybrid --loader systemd-boot,grub -o disk.qcow2`"
+            "it is a system, not a disk; make one of it: `nix-imagegen root-disk result -o disk.qcow2`"
         ),
         "{error}"
     );

@@ -104,6 +104,9 @@ fn the_name_of_an_image_decides_its_container() {
             let said = place.wrong(&format!("{command} -o c.{extension}"));
             let advice = format!("`qemu-img convert -f qcow2 -O {format} c.qcow2 c.{extension}`");
             assert!(said.contains("only qcow2") && said.contains(&advice), "{said}");
+            // How this command is called, not the program.
+            let words: Vec<_> = command.split(' ').take_while(|word| !word.starts_with('-')).collect();
+            assert!(said.contains(&format!("Usage: nix-imagegen {}", words.join(" "))), "{said}");
         }
     }
     // The advice is one that qemu-img takes.

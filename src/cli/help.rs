@@ -1,6 +1,9 @@
 //! What `--help` and the manual pages have in common: one text behind a command's options, taken apart.
 
+use std::fmt::Display;
+
 use clap::builder::{Resettable, StyledStr};
+use clap::error::ErrorKind;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
@@ -15,6 +18,15 @@ const EXAMPLE: &str = "Example";
 /// copied.
 pub fn command() -> Command {
     with_examples_as_they_are(Cli::command())
+}
+
+/// An error of usage that shows how a subcommand is called.
+pub fn usage_error(subcommand: &[&str], message: impl Display) -> clap::Error {
+    let mut program = command();
+    // Tells the subcommands what they are called.
+    program.build();
+    let inner = subcommand.iter().try_fold(&program, |command, name| command.find_subcommand(name)).cloned();
+    inner.unwrap_or(program).error(ErrorKind::ArgumentConflict, message)
 }
 
 fn with_examples_as_they_are(command: Command) -> Command {

@@ -30,7 +30,7 @@ pub use diff::*;
 pub use disk::*;
 pub use efi_vars::*;
 pub use files::*;
-pub use help::{Behind, GLOBAL_OPTIONS, command};
+pub use help::{Behind, GLOBAL_OPTIONS, command, usage_error};
 pub use image::*;
 pub use inspect::*;
 pub use loader::*;

@@ -66,7 +66,7 @@ pub fn write(args: &BootDiskArgs, reporter: &Reporter) -> anyhow::Result<()> {
 /// Ends the program if there is an option for a loader that is not to be installed.
 fn check_options(args: &BootDiskArgs, loaders: &[Loader], what: &str) {
     if let Some((option, loader)) = args.option_without_loader(loaders) {
-        wrong_usage(&format!("{option} is for {loader}, which {what}"));
+        wrong_usage("boot-disk", &format!("{option} is for {loader}, which {what}"));
     }
 }
 

@@ -22,8 +22,6 @@ mod store_image;
 mod store_path;
 mod verify;
 
-use clap::error::ErrorKind;
-
 use crate::cli::{self, Command, DiskCommand, EfiVarsCommand};
 use crate::endings;
 use crate::invocation::Invocation;
@@ -73,8 +71,8 @@ fn carry_out(command: &Command, reporter: &Reporter) -> anyhow::Result<u8> {
 }
 
 /// Ends the program as clap does, for options that do not go together.
-fn wrong_usage(message: &str) -> ! {
-    let wrong = cli::command().error(ErrorKind::ArgumentConflict, message);
+fn wrong_usage(subcommand: &str, message: &str) -> ! {
+    let wrong = cli::usage_error(&[subcommand], message);
     std::process::exit(endings::answer(&wrong, FAILURE).into())
 }
 

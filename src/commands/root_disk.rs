@@ -162,7 +162,7 @@ impl Systems {
 
 fn check_options(args: &RootDiskArgs, table: PartitionTableArg, loaders: &[Loader]) {
     if let Some(contradiction) = args.contradiction(table, loaders) {
-        wrong_usage(&contradiction);
+        wrong_usage("root-disk", &contradiction);
     }
 }
 

@@ -61,7 +61,7 @@ fn of_config(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result
 fn of_image(args: &RunArgs, file: &Path, reporter: &Reporter) -> anyhow::Result<()> {
     let environment = Environment::of_process();
     if args.window && !environment.has_display() {
-        wrong_usage("--window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one");
+        wrong_usage("run", "--window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one");
     }
     let firmware = args.firmware.map(|firmware| match firmware {
         FirmwareArg::Bios => Firmware::Bios,

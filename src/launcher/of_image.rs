@@ -78,9 +78,8 @@ fn open(path: &Path, backing: &Backing) -> anyhow::Result<Image> {
     }
     // Its links may lead into a store that is elsewhere.
     if ["init", "kernel"].iter().all(|name| path.join(name).symlink_metadata().is_ok()) {
-        let made = "--partition-table hybrid --loader systemd-boot,grub -o disk.qcow2";
         bail!(
-            "it is a system, not a disk; make one of it: `nix-imagegen root-disk --closure {0} --toplevel {0} --with-store {made}`",
+            "it is a system, not a disk; make one of it: `nix-imagegen root-disk {} -o disk.qcow2`",
             path.display()
         );
     }
