@@ -12,7 +12,7 @@ use imagegen::units::ByteCount;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nix-imagegen bench --shape mix --rounds 3 --svg bench.svg
-  nix-imagegen bench --store-root guest/root --registration guest/registration --skip mkfs.ext4
+  nix-imagegen bench --store-root guest/root --registration guest/registration --only cat,qcow2,cp
   nix-imagegen bench --store-root guest/root --toplevel $(cat guest/toplevel)
   nix-imagegen bench --only cat,qcow2 --peer 'old=./old store-image --registration $REGISTRATION \\
     --store-root $ROOT -o $OUT'")]
