@@ -26,6 +26,7 @@ test_needs="
     e2fsck e2fsprogs
     fsck.fat dosfstools
     fish fish
+    jq jq
     mandoc mandoc
     mcopy mtools
     mkfs.btrfs btrfs-progs
